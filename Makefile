@@ -1,0 +1,46 @@
+# What a contributor and a newcomer run. `make` alone lists it.
+PYTHON ?= python3
+BUDGET ?= 60s
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install check test demo format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+install: $(INSTALLED)  ## make .venv with titrant and all it needs, in pinned versions (PYTHON=python3.12 picks another Python)
+
+# Making an environment that exists costs little and mends one whose making was interrupted.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Titrant needs Python 3.11 or newer, and '$(PYTHON)' is not one ($$($(PYTHON) --version 2>&1))." \
+	       "Name one: make install PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing into .venv. The first time takes some minutes, because PyTorch is large."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+check: install  ## style, types and the order of imports
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest tests/test_layers.py
+
+test: check  ## all that, then every test and every example in a docstring
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 15
+
+demo: install  ## fit the sample table for a minute into ./demo-run (BUDGET=3m for longer)
+	@rm -rf demo-run
+	@sample=$$($(BIN)/python -c 'from titrant import samples; print(samples.path("adult"))') && \
+	  set -x && $(BIN)/titrant fit "$$sample" --target income --budget $(BUDGET) --out demo-run
+	@echo "The report is in $(CURDIR)/demo-run/report.html: open it in a browser."
+
+format: install  ## rewrite the code in the project's style
+	$(BIN)/python -m ruff check --fix
+	$(BIN)/python -m ruff format
+
+clean:  ## remove what these targets made, .venv included
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-run dist build
+	find benchmarks src tests -name __pycache__ -type d -prune -exec rm -rf {} +

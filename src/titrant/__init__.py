@@ -1,0 +1,40 @@
+"""Find the right dose of every training trick for your data, and prove what each was worth.
+
+    import titrant
+
+    run = titrant.fit("table.csv", target="income", budget="10m")
+    run.predict("new.csv")
+
+Names are imported when they are first used: `import titrant` itself is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Classifier": "titrant.estimators",
+    "Recipe": "titrant.recipe",
+    "Regressor": "titrant.estimators",
+    "Run": "titrant.job",
+    "fit": "titrant.job",
+    "load": "titrant.estimators",
+}
+
+__all__ = ["Classifier", "Recipe", "Regressor", "Run", "fit", "load"]
+
+if TYPE_CHECKING:
+    from titrant.estimators import Classifier, Regressor, load
+    from titrant.job import Run, fit
+    from titrant.recipe import Recipe
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'titrant' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,195 @@
+"""scikit-learn estimators around `titrant.fit`, for pipelines, cross-validation and all that speaks that interface."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from titrant.data.sources import open_frame
+from titrant.job import Run, fit
+from titrant.models.table import Factory
+from titrant.recipe import Recipe
+from titrant.texts import say
+
+_TARGET = "titrant target"
+
+
+def load(folder: str | Path, model: Factory | None = None) -> Run:
+    """Opens the folder of an earlier run; nothing in it is executed. See `Run.load`."""
+    return Run.load(folder, model)
+
+
+class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+    """What both estimators share."""
+
+    _task: str
+
+    def __init__(
+        self,
+        budget: str | float = "60s",
+        *,
+        members: int | None = None,
+        metric: str | None = None,
+        recipe: Recipe | str | None = None,
+        space: dict[str, Any] | str | None = None,
+        kinds: dict[str, str] | None = None,
+        device: str = "auto",
+        random_state: int | None = None,
+    ) -> None:
+        self.budget = budget
+        self.members = members
+        self.metric = metric
+        self.recipe = recipe
+        self.space = space
+        self.kinds = kinds
+        self.device = device
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        """Missing values and categories are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+    def _fit(self, frame: pl.DataFrame, y: NDArray[Any], task: str) -> None:
+        seed = self.random_state if isinstance(self.random_state, int | np.integer) else _seed(self.random_state)
+        self.run_ = fit(
+            frame.with_columns(pl.Series(_TARGET, y)),
+            _TARGET,
+            budget=self.budget,
+            metric=self.metric,
+            seed=int(seed),
+            task=task,
+            kinds={**{name: "number" for name in frame.columns if frame[name].dtype.is_numeric()}, **(self.kinds or {})},
+            recipe=self.recipe,
+            space=self.space,
+            members=self.members,
+            device=self.device,
+            hold_out=False,
+        )
+        self.recipe_ = self.run_.recipe
+
+    def _frame(self, x: Any, *, reset: bool) -> pl.DataFrame:
+        """Frames keep their columns and kinds; arrays are checked as scikit-learn does."""
+        if _is_frame(x):
+            validate_data(self, x, reset=reset, skip_check_array=True)
+            return open_frame(x, [])
+        array = validate_data(self, x, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=1)
+        if np.issubdtype(array.dtype, np.number) and np.isinf(array.astype(float)).any():
+            raise ValueError(say("Input X contains infinity. Replace it with a number, or with NaN for missing."))
+        names = [f"x{column}" for column in range(array.shape[1])]
+        return open_frame(dict(zip(names, array.T, strict=True)), [])
+
+
+class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]  # scikit-learn is untyped
+    """Finds the best classifier that the time allows.
+
+    Args:
+        budget: wall clock of `fit`, such as "60s".
+        members: the most recipes to try. With it (and a `random_state`) the same data give the same model.
+        metric: accuracy (default), balanced_accuracy, f1, log_loss, roc_auc.
+        recipe: a recipe or its file; alone it is trained as it stands.
+        space: what to search, a mapping or its file.
+        kinds: by column, number, category, boolean, date or ignore.
+        device: auto, cpu, cuda, mps.
+        random_state: of all random choices.
+
+    Attributes:
+        classes_: the labels.
+        recipe_: the winning recipe.
+        run_: the `titrant.Run`.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.linspace(0, 1, 60)[:, None]
+        >>> model = Classifier(budget="20s", members=2, random_state=0).fit(x, np.arange(60) >= 30)
+        >>> model.predict([[0.0], [1.0]]).tolist()
+        [False, True]
+    """
+
+    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803  # scikit-learn's names
+        """Searches and trains on rows X and labels y.
+
+        Raises:
+            ValueError: the data cannot be learned from; the message says why.
+        """
+        frame = self._frame(X, reset=True)
+        labels = _column(y, len(frame), type(self).__name__)
+        check_classification_targets(labels)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                say("Classifier can't be trained on one class: y holds only {label!r}. Give rows of at least two classes.",
+                    label=self.classes_[0] if len(self.classes_) else None)
+            )  # fmt: skip
+        self._fit(frame, codes, "binary" if len(self.classes_) == 2 else "multiclass")
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
+        """Labels [n]."""
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
+        """Class probabilities [n, classes], in the order of `classes_`."""
+        check_is_fitted(self)
+        found = self.run_.predict_proba(self._frame(X, reset=False))
+        ordered = np.zeros((len(found), len(self.classes_)))
+        ordered[:, np.asarray(self.run_.predictor.schema.classes, dtype=int)] = found
+        return ordered
+
+
+class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]  # scikit-learn is untyped
+    """Finds the best regressor that the time allows; arguments as for `Classifier`, with the metrics rmse (default), mae, r2.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.linspace(0, 1, 80)[:, None]
+        >>> model = Regressor(budget="20s", members=2, random_state=0).fit(x, 3 * x[:, 0])
+        >>> bool(abs(model.predict([[0.5]])[0] - 1.5) < 0.3)
+        True
+    """
+
+    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+        """Searches and trains on rows X and values y.
+
+        Raises:
+            ValueError: the data cannot be learned from; the message says why.
+        """
+        frame = self._frame(X, reset=True)
+        values = _column(y, len(frame), type(self).__name__).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(say("Input y contains NaN or infinity. Leave such rows out."))
+        self._fit(frame, values, "regression")
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
+        """Values [n]."""
+        check_is_fitted(self)
+        return np.asarray(self.run_.predict(self._frame(X, reset=False)))
+
+
+def _is_frame(x: Any) -> bool:
+    return type(x).__module__.split(".")[0] in {"pandas", "polars", "pyarrow"}
+
+
+def _column(y: Any, rows: int, name: str) -> NDArray[Any]:
+    from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+    if y is None:
+        raise ValueError(say("{name} requires y to be passed, but the target y is None.", name=name))
+    column = column_or_1d(y, warn=True)
+    check_consistent_length(column, np.empty(rows))
+    return np.asarray(column)
+
+
+def _seed(state: Any) -> int:
+    if state is None:
+        return int(np.random.default_rng().integers(2**31))
+    return int(state.randint(2**31))

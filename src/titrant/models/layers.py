@@ -1,0 +1,133 @@
+"""The layers that all families are made of; each holds the members' own tricks.
+
+Axes: k member (absent in a plain network), b row, d input feature, f unit.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from titrant.tricks.acting import Ledger, Streams
+from titrant.tricks.activation import ActivationTrick
+from titrant.tricks.base import Off, Segment, Trick, by_segment, segments
+from titrant.tricks.dropout import DropoutTrick
+from titrant.tricks.normalize import NormalizeTrick
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` whose weight [f, d] and bias [f] may carry a member axis: [k, f, d] and [k, f] for inputs [k, b, d]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One matrix product for each member, in one call."""
+        if self.weight.dim() == 2:
+            return super().forward(x)
+        return torch.baddbmm(self.bias.unsqueeze(-2), x, self.weight.mT)
+
+
+class Normalize(nn.Module):
+    """Each member's normalisation, with learned gain and bias [f] and running statistics [f].
+
+    Args:
+        tricks: one for each member.
+        width: f.
+        kin: the tricks of all members that share their tensors' shapes; parameters exist if any of them needs some.
+        device: where the doses live.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, tricks: Sequence[Trick], width: int, kin: Sequence[Trick], device: torch.device) -> None:
+        super().__init__()
+        self.parts = segments(tricks, axes=2, device=device)
+        self.needed = any(not isinstance(trick, Off) for trick in kin)
+        self.ledger: Ledger | None = None
+        if self.needed:
+            self.gain = nn.Parameter(torch.ones(width))
+            self.bias = nn.Parameter(torch.zeros(width))
+        if any(isinstance(trick, NormalizeTrick) and trick.tracks for trick in kin):
+            self.register_buffer("mean", torch.zeros(width))
+            self.register_buffer("variance", torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises, scales and shifts."""
+        return by_segment(self.parts, x, self._act) if self.needed else x
+
+    def _act(self, part: Segment[Trick], x: Tensor) -> Tensor:
+        kind = part.kind
+        if not issubclass(kind, NormalizeTrick):
+            return x
+        mine = slice(part.start, part.stop) if x.dim() == 3 else slice(None)
+        statistics = (self.mean[mine], self.variance[mine]) if kind.tracks else (self.gain[mine], self.gain[mine])
+        if self.ledger is not None and self.training and self.ledger.probing:
+            self.ledger.add("normalize", part.start, part.stop, 1.0, 1.0)
+        return kind.apply(x, self.gain[mine], self.bias[mine], *statistics, self.training, **part.values)
+
+
+class Activate(nn.Module):
+    """Each member's activation; learned slopes [f] where a kind has some. Arguments as for `Normalize`."""
+
+    def __init__(self, tricks: Sequence[Trick], width: int, kin: Sequence[Trick], device: torch.device) -> None:
+        super().__init__()
+        self.parts = segments(tricks, axes=2, device=device)
+        for trick in kin:
+            if isinstance(trick, ActivationTrick):
+                for name, start in trick.learned.items():
+                    self.register_parameter(name, nn.Parameter(torch.full((width,), start)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies each member's own function."""
+        return by_segment(self.parts, x, self._act)
+
+    def _act(self, part: Segment[Trick], x: Tensor) -> Tensor:
+        kind = part.kind
+        if not issubclass(kind, ActivationTrick):
+            return x
+        learned = {name: getattr(self, name) for name in kind.learned}
+        if x.dim() == 3:
+            learned = {name: value[part.start : part.stop].unsqueeze(-2) for name, value in learned.items()}
+        return kind.apply(x, **part.values, **learned)
+
+
+class Drop(nn.Module):
+    """Each member's dropout; nothing in evaluation.
+
+    Args:
+        tricks: one for each member.
+        device: where the doses live.
+    """
+
+    def __init__(self, tricks: Sequence[Trick], device: torch.device) -> None:
+        super().__init__()
+        self.parts = segments(tricks, axes=2, device=device)
+        self.acts = any(not isinstance(trick, Off) for trick in tricks)
+        self.streams: Streams | None = None
+        self.ledger: Ledger | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drops units while training."""
+        return by_segment(self.parts, x, self._act) if self.training and self.acts else x
+
+    def _act(self, part: Segment[Trick], x: Tensor) -> Tensor:
+        kind = part.kind
+        if not issubclass(kind, DropoutTrick):
+            return x
+        if self.streams is None:
+            noise = torch.randint(0, 256, x.shape, dtype=torch.uint8, device=x.device)
+        else:
+            noise = self.streams.bytes("dropout", x.shape[1:], part.start, part.stop)
+        dropped, kept = kind.apply(x, noise, **part.values)
+        if self.ledger is not None and self.ledger.probing:
+            units = float(kept[0].numel())
+            self.ledger.add("dropout", part.start, part.stop, units - kept.flatten(1).sum(1), units)
+        return dropped
+
+
+def attach(network: nn.Module, streams: Streams | None, ledger: Ledger | None) -> None:
+    """Hands the members' random streams and ledger to the layers that use them."""
+    for module in network.modules():
+        if isinstance(module, Drop):
+            module.streams = streams
+        if isinstance(module, Drop | Normalize):
+            module.ledger = ledger

@@ -1,0 +1,309 @@
+"""Networks for tables: an input part that embeds, and one of several bodies.
+
+Axes: k member (absent in a plain network), b row, f number column, c code column, d feature after embedding, w hidden unit,
+v view, o output.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import functional
+
+from titrant.data.schema import UNSEEN
+from titrant.models.layers import Activate, Drop, Linear, Normalize
+from titrant.recipe import Recipe
+from titrant.tricks.base import Trick
+from titrant.tricks.data import Data, Embed, Periodic, PiecewiseLinear
+from titrant.tricks.model import Custom, Ensemble, Mlp, Residual
+
+Factory = Callable[[int, int], nn.Module]
+"""A person's own network: called with the numbers of inputs and outputs."""
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """What a network must know of the data.
+
+    Args:
+        numbers: number columns that may be embedded.
+        indicators: further number columns that say what was missing; passed through.
+        cardinalities: codes of each code column, the reserved 0 (unseen) and 1 (missing) included.
+        outputs: classes, or 1 for regression.
+    """
+
+    numbers: int
+    indicators: int
+    cardinalities: tuple[int, ...]
+    outputs: int
+
+
+class Embedding(nn.Module):
+    """Codes [..., b, c] as learned vectors, one table for all columns [sum of cardinalities, size]."""
+
+    offsets: Tensor
+
+    def __init__(self, cardinalities: Sequence[int], size: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.empty(sum(cardinalities), size))
+        self.register_buffer("offsets", torch.tensor([0, *cardinalities[:-1]]).cumsum(0), persistent=False)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Looks the vectors up and lays them side by side: [..., b, c · size]."""
+        rows, size = self.table.shape[-2:]
+        places = codes + self.offsets
+        if self.table.dim() == 3:
+            places = places + rows * torch.arange(len(self.table), device=codes.device).view(-1, 1, 1)
+        return functional.embedding(places, self.table.reshape(-1, size)).flatten(-2)
+
+
+class Waves(nn.Module):
+    """Periodic embedding of numbers; see `titrant.tricks.data.Periodic`. [..., b, f] to [..., b, f · (size + 1)]."""
+
+    def __init__(self, features: int, frequencies: int, size: int) -> None:
+        super().__init__()
+        self.frequency = nn.Parameter(torch.empty(features, 1, frequencies))
+        self.phase = nn.Parameter(torch.empty(features, 1, frequencies))
+        self.mix = nn.Parameter(torch.empty(features, frequencies, size))
+        self.shift = nn.Parameter(torch.empty(features, 1, size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Waves of each column, mixed, beside the column."""
+        column = x.mT.unsqueeze(-1)
+        waves = torch.cos(2 * math.pi * (column * self.frequency + self.phase))
+        mixed = waves @ self.mix + self.shift
+        return torch.cat([column, mixed], dim=-1).transpose(-3, -2).flatten(-2)
+
+
+class Thermometer(nn.Module):
+    """Piecewise linear embedding; see `titrant.tricks.data.PiecewiseLinear`. [..., b, f] to [..., b, f · bins]."""
+
+    edges: Tensor
+
+    def __init__(self, features: int, bins: int) -> None:
+        super().__init__()
+        self.register_buffer("edges", torch.zeros(features, bins + 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """How far each number lies into each bin."""
+        low, high = self.edges[..., :-1], self.edges[..., 1:]
+        if x.dim() == 3:
+            low, high = low.unsqueeze(1), high.unsqueeze(1)
+        width = torch.where(high > low, high - low, 1.0)
+        return ((x.unsqueeze(-1) - low) / width).clamp(0, 1).flatten(-2)
+
+
+class Expand(nn.Module):
+    """Scaled numbers [..., b, f + m] and codes [..., b, c] to features [..., b, d]: embeddings, one-hot columns, indicators."""
+
+    hot_start: Tensor
+
+    def __init__(self, data: Data, shape: TableShape) -> None:
+        super().__init__()
+        few = data.categories.few + 2 if isinstance(data.categories, Embed) else max(shape.cardinalities, default=0)
+        self.hot = [column for column, size in enumerate(shape.cardinalities) if size <= few]
+        self.cold = [column for column, size in enumerate(shape.cardinalities) if size > few]
+        self.numbers = shape.numbers
+        hot_sizes = [shape.cardinalities[column] - 1 for column in self.hot]
+        self.hot_width = sum(hot_sizes)
+        self.register_buffer("hot_start", torch.tensor([0, *hot_sizes[:-1]]).cumsum(0), persistent=False)
+        self.embedding: Embedding | None = None
+        if self.cold and isinstance(data.categories, Embed):
+            self.embedding = Embedding([shape.cardinalities[column] for column in self.cold], data.categories.size)
+        self.waves: Waves | Thermometer | None = None
+        features = shape.numbers
+        if isinstance(data.numbers, Periodic) and shape.numbers:
+            self.waves = Waves(shape.numbers, data.numbers.frequencies, data.numbers.size)
+            features = shape.numbers * (data.numbers.size + 1)
+        elif isinstance(data.numbers, PiecewiseLinear) and shape.numbers:
+            self.waves = Thermometer(shape.numbers, data.numbers.bins)
+            features = shape.numbers * data.numbers.bins
+        embedded = len(self.cold) * data.categories.size if isinstance(data.categories, Embed) else 0
+        self.width = features + shape.indicators + self.hot_width + embedded
+
+    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        """All features side by side."""
+        pieces = [numbers]
+        if self.waves is not None:
+            pieces = [self.waves(numbers[..., : self.numbers]), numbers[..., self.numbers :]]
+        if self.hot:
+            chosen = codes if not self.cold else codes[..., self.hot]
+            seen = chosen != UNSEEN
+            places = (chosen.long() - 1).clamp(min=0) + self.hot_start
+            blank = numbers.new_zeros(*codes.shape[:-1], self.hot_width)
+            pieces.append(blank.scatter_(-1, places, seen.to(numbers.dtype)))
+        if self.embedding is not None:
+            pieces.append(self.embedding(codes if not self.hot else codes[..., self.cold]))
+        return torch.cat(pieces, dim=-1) if len(pieces) > 1 else pieces[0]
+
+
+@dataclass(frozen=True)
+class Members:
+    """The recipes of a network's members, and of all members whose tensors must have the same shapes (`kin`)."""
+
+    recipes: Sequence[Recipe]
+    kin: Sequence[Recipe]
+    device: torch.device
+
+    def normalize(self, width: int) -> Normalize:
+        """A normalisation layer for these members."""
+        return Normalize(_slot(self.recipes, "normalize"), width, _slot(self.kin, "normalize"), self.device)
+
+    def activate(self, width: int) -> Activate:
+        """An activation layer for these members."""
+        return Activate(_slot(self.recipes, "activation"), width, _slot(self.kin, "activation"), self.device)
+
+    def drop(self) -> Drop:
+        """A dropout layer for these members."""
+        return Drop(_slot(self.recipes, "dropout"), self.device)
+
+
+class MlpBody(nn.Module):
+    """Features [..., b, d] to outputs [..., b, o]; see `titrant.tricks.model.Mlp`."""
+
+    def __init__(self, members: Members, model: Mlp | Ensemble, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.hidden = hidden_layers(members, inputs, model.width, model.depth)
+        self.head = Linear(model.width, outputs)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Hidden layers, then the output."""
+        return self.head(self.hidden(z))  # type: ignore[no-any-return]  # a module call is untyped
+
+
+class ResidualBlock(nn.Module):
+    """One correction to the stream; see `titrant.tricks.model.Residual`."""
+
+    def __init__(self, members: Members, width: int, hidden: int) -> None:
+        super().__init__()
+        self.normalize = members.normalize(width)
+        self.up = Linear(width, hidden)
+        self.activate = members.activate(hidden)
+        self.drop_hidden = members.drop()
+        self.down = Linear(hidden, width)
+        self.drop = members.drop()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The stream plus its correction."""
+        hidden = self.drop_hidden(self.activate(self.up(self.normalize(x))))
+        return x + self.drop(self.down(hidden))  # type: ignore[no-any-return]  # a module call is untyped
+
+
+class ResidualBody(nn.Module):
+    """Features [..., b, d] to outputs [..., b, o]; see `titrant.tricks.model.Residual`."""
+
+    def __init__(self, members: Members, model: Residual, inputs: int, outputs: int) -> None:
+        super().__init__()
+        hidden = max(1, round(model.width * model.expansion))
+        self.enter = Linear(inputs, model.width)
+        self.blocks = nn.Sequential(*(ResidualBlock(members, model.width, hidden) for _ in range(model.depth)))
+        self.normalize = members.normalize(model.width)
+        self.activate = members.activate(model.width)
+        self.head = Linear(model.width, outputs)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Into the stream, along the blocks, out."""
+        stream = self.blocks(self.enter(z))
+        return self.head(self.activate(self.normalize(stream)))  # type: ignore[no-any-return]  # a module call is untyped
+
+
+class EnsembleBody(nn.Module):
+    """Features [..., b, d] to outputs [..., v·b, o], view by view; see `titrant.tricks.model.Ensemble`."""
+
+    def __init__(self, members: Members, model: Ensemble, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.views = model.views
+        self.adapter = nn.Parameter(torch.empty(model.views, inputs))
+        self.hidden = hidden_layers(members, inputs, model.width, model.depth)
+        self.heads = nn.Parameter(torch.empty(model.views, outputs, model.width))
+        self.bias = nn.Parameter(torch.empty(model.views, outputs))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """All views as rows of one batch, then each view's own output."""
+        rows = z.shape[-2]
+        seen = z.unsqueeze(-3) * self.adapter.unsqueeze(-2)
+        hidden = self.hidden(seen.flatten(-3, -2))
+        out = hidden.unflatten(-2, (self.views, rows)) @ self.heads.mT + self.bias.unsqueeze(-2)
+        return out.flatten(-3, -2)  # type: ignore[no-any-return]  # a module call is untyped
+
+
+class CustomBody(nn.Module):
+    """A person's own network, lifted over the member axis by `vmap` where there is one."""
+
+    def __init__(self, factory: Factory, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.inner = factory(inputs, outputs)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The network itself, or one call for each member in a single vectorised one."""
+        if z.dim() == 2:
+            return self.inner(z)  # type: ignore[no-any-return]  # a module call is untyped
+        tensors = {**dict(self.inner.named_parameters()), **dict(self.inner.named_buffers())}
+        lifted = vmap(lambda own, rows: functional_call(self.inner, own, (rows,)), randomness="different")
+        return lifted(tensors, z)  # type: ignore[no-any-return]  # vmap returns what it wraps
+
+
+def hidden_layers(members: Members, inputs: int, width: int, depth: int) -> nn.Sequential:
+    """`depth` times linear, normalise, activate, drop."""
+    layers: list[nn.Module] = []
+    for layer in range(depth):
+        layers += [Linear(inputs if layer == 0 else width, width), members.normalize(width), members.activate(width)]
+        layers += [members.drop()]
+    return nn.Sequential(*layers)
+
+
+class TableNet(nn.Module):
+    """The learned part of a model for tables, for one recipe or for many of equal shapes.
+
+    Args:
+        recipes: the members' recipes; one makes a plain network.
+        shape: of the data.
+        kin: all recipes whose tensors must have equal shapes and names; by default the members' own.
+        factory: the network of `model: custom`.
+        device: where the doses live; parameters are made where torch's default device says.
+
+    Shape: numbers [k, b, f + m] and codes [k, b, c] to outputs [k, v·b, o], all without k for a plain network.
+    """
+
+    def __init__(
+        self,
+        recipes: Sequence[Recipe],
+        shape: TableShape,
+        *,
+        kin: Sequence[Recipe] | None = None,
+        factory: Factory | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__()
+        members = Members(recipes, kin or recipes, device or torch.device("cpu"))
+        model = recipes[0].model
+        self.shape = shape
+        self.expand = Expand(recipes[0].data, shape)
+        inputs = self.expand.width
+        self.body: nn.Module
+        match model:
+            case Mlp():
+                self.body = MlpBody(members, model, inputs, shape.outputs)
+            case Residual():
+                self.body = ResidualBody(members, model, inputs, shape.outputs)
+            case Ensemble():
+                self.body = EnsembleBody(members, model, inputs, shape.outputs)
+            case Custom():
+                if factory is None:
+                    raise ValueError("model: custom needs the factory that makes the network")
+                self.body = CustomBody(factory, inputs, shape.outputs)
+        self.views = model.views if isinstance(model, Ensemble) else 1
+
+    def forward(self, numbers: Tensor, codes: Tensor, mix: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Embeds, mixes features where `mix` is given (training), and computes the outputs."""
+        features = self.expand(numbers, codes)
+        if mix is not None:
+            features = mix(features)
+        return self.body(features)  # type: ignore[no-any-return]  # a module call is untyped
+
+
+def _slot(recipes: Sequence[Recipe], name: str) -> list[Trick]:
+    return [getattr(recipe, name) for recipe in recipes]

@@ -1,0 +1,236 @@
+"""A trained model that takes rows as they came: schema, frozen encoders and networks, saved without any code in it."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from titrant.data.schema import Schema
+from titrant.data.sources import open_frame
+from titrant.errors import OutputError, RecipeError, TitrantError
+from titrant.models.encoder import Encoder
+from titrant.models.table import Factory, TableNet, TableShape
+from titrant.recipe import Recipe
+from titrant.record import Record, write_bytes, write_text
+from titrant.texts import say
+from titrant.train.cohort import Trained
+from titrant.train.problem import Problem, probabilities, values
+
+_ROWS = 8192  # rows predicted at a time
+
+
+class NetworkFile(Record):
+    """One network of a saved model: what its weights cannot say of themselves."""
+
+    recipe: dict[str, Any]
+    shape: dict[str, Any]
+
+
+class ModelFile(Record):
+    """`model.json`: everything about a model but its weights.
+
+    The weights' file carries a digest of its content in its name, so that no description meets the weights of another save.
+    """
+
+    format: int = Field(default=1, description="raised when older readers would misread the file")
+    weights: str
+    digest: str
+    columns: Schema
+    networks: list[NetworkFile]
+    centre: float = Field(description="of the target, regression")
+    width: float = Field(description="of the target, regression")
+
+
+class Network(nn.Module):
+    """An encoder and the network behind it: raw numbers [n, f] and codes [n, c] to probabilities [n, o] or values [n]."""
+
+    def __init__(self, encoder: Encoder, body: TableNet, *, classifies: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.body = body
+        self.classifies = classifies
+
+    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        """Encodes and predicts."""
+        outputs = self.body(*self.encoder(numbers, codes))
+        return probabilities(outputs, self.body.views) if self.classifies else values(outputs, self.body.views)
+
+
+class Predictor(nn.Module):
+    """A model on raw rows: the mean of its networks' predictions.
+
+    Args:
+        schema: how rows are read.
+        networks: one or more.
+        recipes: theirs.
+        centre, width: mean and standard deviation of a regression target, which its networks learned in scaled form.
+
+    Shape: forward takes numbers float32 [n, f] and codes int32 [n, c] as `Schema.encode` gives them, and returns class
+    probabilities [n, classes] or values float64 [n].
+    """
+
+    def __init__(
+        self, schema: Schema, networks: Sequence[Network], recipes: Sequence[Recipe], centre: float = 0.0, width: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.schema = schema
+        self.networks = nn.ModuleList(networks)
+        self.recipes = list(recipes)
+        self.centre = centre
+        self.width = width
+        self.eval()
+
+    @classmethod
+    def of(cls, schema: Schema, trained: Sequence[Trained], problem: Problem) -> "Predictor":
+        """The model that averages trained members."""
+        networks = [Network(found.encoder.cpu(), found.network, classifies=not problem.is_regression) for found in trained]
+        return cls(schema, networks, [found.member.recipe for found in trained], problem.centre, problem.width)
+
+    @property
+    def classifies(self) -> bool:
+        """True for classes, False for values."""
+        return self.schema.task != "regression"
+
+    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        """Predictions for encoded rows."""
+        mean = torch.stack([network(numbers, codes) for network in self.networks]).mean(0)
+        return mean if self.classifies else mean.double() * self.width + self.centre
+
+    @torch.no_grad()
+    def raw(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        """Predictions for any number of encoded rows, some thousands at a time."""
+        pieces = [self(n, c) for n, c in zip(numbers.split(_ROWS), codes.split(_ROWS), strict=True)]  # type: ignore[no-untyped-call]  # torch
+        return torch.cat(pieces)
+
+    def encode(self, data: object, notes: list[str]) -> tuple[Tensor, Tensor]:
+        """Reads rows from a file or a frame."""
+        return self.schema.encode(open_frame(data, notes), notes)
+
+    def predict_proba(self, data: object, notes: list[str] | None = None) -> NDArray[np.float64]:
+        """Class probabilities [n, classes], in the order of `schema.classes`.
+
+        Raises:
+            TitrantError: the model predicts values.
+            DataError: the rows lack a column, or cannot be read.
+        """
+        if not self.classifies:
+            raise TitrantError(say("This model predicts values, which have no class probabilities. Use predict."))
+        return self.raw(*self.encode(data, [] if notes is None else notes)).double().numpy()
+
+    def predict(self, data: object, notes: list[str] | None = None) -> NDArray[Any]:
+        """Labels as they stood in the data, or values [n]."""
+        if self.classifies:
+            return self.schema.labels(self.predict_proba(data, notes).argmax(1))
+        return self.raw(*self.encode(data, [] if notes is None else notes)).numpy()
+
+    def table(self, data: object, notes: list[str]) -> pl.DataFrame:
+        """Predictions as a table: `prediction`, then `probability_CLASS` for each class."""
+        if not self.classifies:
+            return pl.DataFrame({"prediction": self.predict(data, notes)})
+        probability = self.predict_proba(data, notes)
+        columns = {"prediction": self.schema.labels(probability.argmax(1))}
+        columns |= {f"probability_{label}": probability[:, c] for c, label in enumerate(self.schema.classes)}
+        return pl.DataFrame(columns)
+
+    def save(self, folder: Path) -> None:
+        """Writes `model.json` and a safetensors file into `folder`; an earlier save stays readable until this one is whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content = save_tensors({name: tensor.contiguous() for name, tensor in self.state_dict().items()})
+        digest = hashlib.sha256(content).hexdigest()
+        name = f"weights-{digest[:12]}.safetensors"
+        write_bytes(folder / name, content)
+        described = ModelFile(
+            weights=name,
+            digest=digest,
+            columns=self.schema,
+            networks=[
+                NetworkFile(recipe=recipe.plain(), shape=_shape(network))
+                for recipe, network in zip(self.recipes, self.networks, strict=True)
+            ],
+            centre=self.centre,
+            width=self.width,
+        )
+        write_text(folder / "model.json", json.dumps(described.model_dump(mode="json"), indent=1) + "\n")
+        for old in folder.glob("weights-*.safetensors"):
+            if old.name != name:
+                old.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, folder: Path, factory: Factory | None = None) -> Self:
+        """Reads a saved model; nothing in it is executed.
+
+        Args:
+            folder: where `save` wrote.
+            factory: the network of `model: custom`, which no file can hold.
+
+        Raises:
+            OutputError: there is no model, it is damaged, or it needs the factory.
+        """
+        try:
+            described = ModelFile.model_validate_json((folder / "model.json").read_text(encoding="utf-8"))
+            name = Path(described.weights).name
+            content = (folder / name).read_bytes()
+            if hashlib.sha256(content).hexdigest() != described.digest:
+                raise OutputError(say("The weights in {path} are not those that model.json describes.", path=folder / name))
+            tensors = load_tensors(content)
+            return cls._restored(described, tensors, factory)
+        except FileNotFoundError as error:
+            raise OutputError(
+                say("There is no model in {folder}: {file} is missing. Name the folder that `titrant fit` wrote.",
+                    folder=folder, file=Path(error.filename).name)
+            ) from None  # fmt: skip
+        except (
+            OSError,
+            UnicodeDecodeError,
+            ValidationError,
+            SafetensorError,
+            RecipeError,
+            RuntimeError,
+            KeyError,
+            TypeError,
+        ) as e:
+            problem = " ".join(str(e).split())[:300]
+            raise OutputError(say("The model in {folder} cannot be used: {problem}", folder=folder, problem=problem)) from None
+
+    @classmethod
+    def _restored(cls, described: ModelFile, tensors: dict[str, Tensor], factory: Factory | None) -> Self:
+        networks, recipes = [], []
+        cardinalities = described.columns.cardinalities
+        for place, entry in enumerate(described.networks):
+            recipe = Recipe.of(entry.recipe)
+            if recipe.model.kind == "custom" and factory is None:
+                raise OutputError(
+                    say("This model uses a network of your own. Load it in Python and give its factory: model=...")
+                )
+            prefix = f"networks.{place}.encoder."
+            own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+            encoder = Encoder(recipe.data, len(described.columns.number_names), cardinalities, own)
+            shape = entry.shape | {"cardinalities": tuple(entry.shape["cardinalities"])}
+            body = TableNet([recipe], TableShape(**shape), factory=factory)
+            networks.append(Network(encoder, body, classifies=described.columns.task != "regression"))
+            recipes.append(recipe)
+        predictor = cls(described.columns, networks, recipes, described.centre, described.width)
+        predictor.load_state_dict(tensors)
+        return predictor
+
+
+def _shape(network: nn.Module) -> dict[str, Any]:
+    assert isinstance(network, Network)
+    shape = network.body.shape
+    return {
+        "numbers": shape.numbers,
+        "indicators": shape.indicators,
+        "cardinalities": list(shape.cardinalities),
+        "outputs": shape.outputs,
+    }

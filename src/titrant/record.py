@@ -1,0 +1,194 @@
+"""What a run leaves behind: plain values without torch, written as JSON, read by the report, by scripts and by the doctor.
+
+A run folder holds
+
+    recipe.yaml        the winning recipe: everything needed to train again
+    summary.json       one `Summary`
+    members.jsonl      one `MemberRecord` a line, one line for each recipe that was tried
+    data.json          one `DataSummary`
+    evaluation.json    one `Evaluation`: what the final model did on held-out rows
+    model/             weights (safetensors) and their description (JSON)
+    study.db           the Optuna study (SQLite)
+    report.html        everything above for the eye
+
+Files are written beside their place and renamed into it, so that a reader never meets half a file.
+"""
+
+import os
+import platform
+import tempfile
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Task = Literal["binary", "multiclass", "regression"]
+Direction = Literal["maximize", "minimize"]
+
+
+class Record(BaseModel):
+    """A value that is written as JSON and read back unchanged; numbers that JSON lacks (NaN, infinity) are written as null."""
+
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
+
+    def write(self, path: Path) -> None:
+        """Writes the record to `path`, whole or not at all."""
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads a record that `write` has written."""
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+class Point(Record):
+    """One evaluation of a member while it trains."""
+
+    step: int
+    epoch: float
+    seconds: float | None = Field(description="since the command began")
+    loss_train: float | None = Field(description="mean training loss since the last point")
+    loss_validation: float | None
+    score_validation: float | None = Field(description="the metric on validation rows")
+    learning_rate: float | None
+
+
+class Receipt(Record):
+    """What one trick really did in one run: it acted on `acted` of `seen` units."""
+
+    trick: str = Field(description="the slot's path, e.g. dropout or regularize.l1")
+    kind: str
+    acted: float
+    seen: float
+    unit: str = Field(description="units, batches, steps, rows, weights, ...")
+
+    @property
+    def never_acted(self) -> bool:
+        """True if the trick was switched on and changed nothing."""
+        return self.acted == 0
+
+
+class MemberRecord(Record):
+    """One recipe that was tried."""
+
+    number: int
+    origin: str = Field(description="baseline, portfolio, quasi-random, tpe, refit, given")
+    recipe: dict[str, Any]
+    parameters: int = Field(description="learned numbers")
+    seed: int
+    state: Literal["finished", "stopped", "diverged", "interrupted"] = Field(
+        description="stopped: dropped at a rung; interrupted: the clock or a person ended it"
+    )
+    rung: int = Field(description="the last rung that it reached, from 0")
+    steps: int
+    epochs: float
+    seconds: float = Field(description="its share of the cohort's training time")
+    score_validation: float | None = Field(description="best over its curve")
+    curve: list[Point]
+    receipts: list[Receipt]
+
+
+class ColumnSummary(Record):
+    """One column as the run understood it."""
+
+    name: str
+    kind: str = Field(description="number, category, boolean, date, or left out")
+    missing: int
+    distinct: int | None
+    note: str = ""
+    example: str = ""
+    histogram: list[float] = Field(default=[], description="counts in equal bins (numbers) or of the commonest values")
+    labels: list[str] = Field(default=[], description="bin edges or values")
+
+
+class DataSummary(Record):
+    """The data as the run understood it."""
+
+    source: str
+    target: str
+    task: Task
+    rows_train: int
+    rows_validation: int
+    rows_test: int
+    classes: list[str] = Field(default=[], description="in the order of the model's outputs")
+    class_counts: list[int] = []
+    split: str = Field(description="how the rows were divided, in words")
+    columns: list[ColumnSummary]
+
+
+class Evaluation(Record):
+    """What the final model and the plain baseline did on held-out rows."""
+
+    metrics: dict[str, float | None] = Field(description="every metric that fits the task, for the final model")
+    metrics_baseline: dict[str, float | None] = {}
+    confusion: list[list[int]] = Field(default=[], description="[truth][prediction], classification")
+    truth: list[float] = Field(default=[], description="a sample of targets, regression")
+    predicted: list[float] = Field(default=[], description="their predictions, regression")
+    reliability: list[tuple[float, float, int]] = Field(
+        default=[], description="(mean confidence, share right, rows) per bin, classification"
+    )
+
+
+class Summary(Record):
+    """The headline of a run."""
+
+    task: Task
+    metric: str
+    direction: Direction
+    score_validation: float | None = Field(description="of the winner, on the rows that chose it: flattered by the choice")
+    score_refit: float | None = Field(description="of the final model, each row scored by networks that never saw it")
+    score_test: float | None = Field(description="of the final model, on rows that no choice has seen")
+    baseline_score_test: float | None = Field(description="of the plain baseline, on the same rows")
+    score_test_interval: tuple[float, float] | None = Field(default=None, description="95 %, bootstrap over the test rows")
+    final: Literal["refit", "checkpoint"]
+    n_members: int
+    n_networks: int = Field(description="networks whose predictions the final model averages")
+    seconds_total: float
+    budget_seconds: float
+    interrupted: bool = False
+    receipts: list[Receipt]
+    warnings: list[str]
+    versions: dict[str, str]
+    machine: dict[str, str | int | float]
+    seed: int
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions of Python and of the named packages; those that are missing are left out."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all: to a temporary neighbour first, then renamed into place."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file, whole or not at all: to a temporary neighbour first, then renamed into place."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_members(path: Path, members: Iterable[MemberRecord]) -> None:
+    """Writes one member a line (JSON Lines)."""
+    write_text(path, "".join(member.model_dump_json() + "\n" for member in members))
+
+
+def read_members(path: Path) -> list[MemberRecord]:
+    """Reads what `write_members` has written."""
+    return [MemberRecord.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line]

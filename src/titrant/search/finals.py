@@ -1,0 +1,93 @@
+"""The finals: the best recipes are trained again on folds of all development rows, and the best of those becomes the model.
+
+Each fold's network learns from the other folds and is judged by its own, so every development row is predicted by a network
+that never saw it. That estimate rests on several times more rows than the search's validation part, which guards against a
+recipe that only had luck there. The networks of the winning recipe form the final model; their predictions are averaged.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from titrant.clock import Clock
+from titrant.models.table import Factory
+from titrant.record import MemberRecord
+from titrant.search.halving import rank, record_of, stacks
+from titrant.train.cohort import Cohort, Member, Trained
+from titrant.train.metrics import Metric
+from titrant.train.problem import Problem
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A recipe that was trained again on folds.
+
+    Args:
+        networks: one for each fold that was trained.
+        score: of the predictions for held-out rows, each by a network that never saw the row.
+        loss: the plain loss of the same predictions.
+    """
+
+    networks: list[Trained]
+    score: float
+    loss: float
+
+
+def finals(
+    problem: Problem,
+    contenders: Sequence[Sequence[Member]],
+    metric: Metric,
+    clock: Clock,
+    watch: Callable[[int], None],
+    factory: Factory | None = None,
+) -> tuple[list[Finalist], list[MemberRecord]]:
+    """Trains contenders, each a recipe's members over the folds, and scores them on the rows that they held out.
+
+    A contender whose training the clock cut short is left out of the result, because its networks stand in the middle of their
+    schedules; what was trained of it is in the records.
+    """
+    finalists: list[Finalist] = []
+    records: list[MemberRecord] = []
+    for members in contenders:
+        watch(len(members))
+        if clock.left <= 0:
+            break
+        cohorts = []
+        in_time = True
+        for stack in stacks(members, problem):
+            cohort = Cohort(problem, stack, metric, clock, factory)
+            in_time = cohort.advance(cohort.steps, clock)
+            records += [record_of(cohort, k, "finished" if in_time else "interrupted") for k in range(len(stack))]
+            if not in_time:
+                break
+            cohorts.append(cohort)
+        if in_time:
+            finalist = _finalist(problem, cohorts, metric)
+            if finalist is not None:
+                finalists.append(finalist)
+    return sorted(finalists, key=lambda f: rank(metric, f.score, f.loss)), records
+
+
+def _finalist(problem: Problem, cohorts: Sequence[Cohort], metric: Metric) -> Finalist | None:
+    networks: list[Trained] = []
+    predictions: list[Tensor] = []
+    rows: list[Tensor] = []
+    for cohort in cohorts:
+        for k, member in enumerate(cohort.members):
+            if math.isfinite(cohort.score(k)):
+                networks.append(cohort.trained(k))
+                predictions.append(cohort.held_out_predictions(k))
+                rows.append(member.held_out[: len(predictions[-1])])
+    if not networks:
+        return None
+    predicted, judged = torch.cat(predictions), torch.cat(rows)
+    target = problem.target[judged]
+    score = float(metric.score(predicted, target))
+    if problem.is_regression:
+        loss = float(((predicted.double() - target) / problem.width).square().mean())
+    else:
+        loss = float(-predicted.gather(-1, target.unsqueeze(-1)).clamp(min=1e-7).log().mean())
+    return Finalist(networks, score, loss)

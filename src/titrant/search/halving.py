@@ -1,0 +1,235 @@
+"""Successive halving: many members start, the weaker two thirds leave at each rung, a few finish.
+
+Members whose tensors have equal shapes share cohorts; a rung is a share of each member's own full training, so that members of
+different batch sizes are compared at equal parts of their schedules.
+"""
+
+import math
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+from titrant.clock import Clock
+from titrant.models.table import Factory
+from titrant.record import MemberRecord
+from titrant.train.build import cohort_key
+from titrant.train.cohort import Cohort, Member, Trained
+from titrant.train.metrics import Metric
+from titrant.train.problem import Problem
+
+RUNGS = (1 / 9, 1 / 3, 1.0)
+"""Shares of a full training at which members are compared."""
+
+KEPT = 1 / 3
+"""Share of the members that goes on after a rung."""
+
+COST = RUNGS[0] + KEPT * (RUNGS[1] - RUNGS[0]) + KEPT**2 * (RUNGS[2] - RUNGS[1])
+"""Full trainings that a member of a bracket costs on average."""
+
+_WORKING_SET = 1 << 20  # activations of one layer, in numbers, that a stack may hold: more falls out of the caches
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A member that left training.
+
+    Args:
+        member: which.
+        score: on validation rows, NaN if it diverged before its first evaluation.
+        loss: the plain validation loss at that point, which decides between equal scores.
+        record: what is kept of it.
+    """
+
+    member: Member
+    score: float
+    loss: float
+    record: MemberRecord
+
+    def rank(self, metric: Metric) -> tuple[float, float]:
+        """Sorts the better before the worse."""
+        return rank(metric, self.score, self.loss)
+
+
+def rank(metric: Metric, score: float, loss: float) -> tuple[float, float]:
+    """A key that sorts better scores first, the lower loss first between equal scores, and NaN last."""
+    return (metric.as_loss(score), loss) if score == score else (math.inf, math.inf)
+
+
+class Bracket:
+    """One round of successive halving.
+
+    Args:
+        problem: the data.
+        members: who starts, the most promising first.
+        metric: who is better.
+        clock: when to end at the latest.
+        factory: the network of `model: custom`.
+        rungs: shares of the full training; (1.0,) trains everybody to the end.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        members: Sequence[Member],
+        metric: Metric,
+        clock: Clock,
+        factory: Factory | None = None,
+        rungs: Sequence[float] = RUNGS,
+    ) -> None:
+        self.metric = metric
+        self.clock = clock
+        self.rungs = list(rungs)
+        self.tried: list[Tried] = []
+        self.best: Trained | None = None
+        self._best_rank = (math.inf, math.inf)
+        self._making = (problem, metric, clock, factory)
+        self._waiting = stacks(members, problem)
+        self.cohorts: list[Cohort] = []
+
+    def run(self, watch: Callable[[int, int], None]) -> bool:
+        """Trains rung by rung; `watch(rung, members alive)` is told before each cohort. False if the clock rang first."""
+        alive = sum(len(stack) for stack in self._waiting)
+        for rung, share in enumerate(self.rungs):
+            for cohort in self._each_cohort(rung):
+                watch(rung, alive)
+                in_time = cohort.advance(math.ceil(cohort.steps * share), self.clock)
+                self._remember_best(cohort)
+                if not in_time:
+                    self._leave_all("interrupted")
+                    return False
+            alive = self._drop(rung, last=rung == len(self.rungs) - 1)
+            if alive == 0:
+                break
+        return True
+
+    def _each_cohort(self, rung: int) -> "list[Cohort] | Cohorts":
+        return Cohorts(self._waiting, self.cohorts, self._making) if rung == 0 else list(self.cohorts)
+
+    def _remember_best(self, cohort: Cohort) -> None:
+        """Keeps the best member's network as soon as there is one, so that there is always a usable model."""
+        for k in range(len(cohort.members)):
+            mine = rank(self.metric, *_standing(cohort, k))
+            if mine < self._best_rank:
+                self._best_rank, self.best = mine, cohort.trained(k)
+
+    def _drop(self, rung: int, *, last: bool) -> int:
+        """Sends the weaker members away; returns how many go on."""
+        for cohort in self.cohorts:
+            for history in cohort.histories:
+                history.rung = rung
+        standing = [
+            (rank(self.metric, *_standing(cohort, k)), cohort, k) for cohort in self.cohorts for k in range(len(cohort.members))
+        ]
+        standing.sort(key=lambda entry: entry[0])
+        places = 0 if last else max(1, round(len(standing) * KEPT))
+        staying = [(cohort, k) for _, cohort, k in standing[:places] if cohort.histories[k].alive]
+        for cohort in self.cohorts:
+            mine = sorted(k for owner, k in staying if owner is cohort)
+            for k in range(len(cohort.members)):
+                if k not in mine:
+                    history = cohort.histories[k]
+                    state = "diverged" if history.diverged else "finished" if history.finished or last else "stopped"
+                    self._leave(cohort, k, state)
+            if 0 < len(mine) < len(cohort.members):
+                cohort.keep(mine)
+        self.cohorts = [cohort for cohort in self.cohorts if any(owner is cohort for owner, _ in staying)]
+        return len(staying)
+
+    def _leave_all(self, state: str) -> None:
+        for cohort in self.cohorts:
+            for k in range(len(cohort.members)):
+                self._leave(cohort, k, state)
+        self.cohorts = []
+
+    def _leave(self, cohort: Cohort, k: int, state: str) -> None:
+        score, loss = _standing(cohort, k)
+        record = record_of(cohort, k, state)
+        self.tried.append(Tried(cohort.members[k], score, loss, record))
+
+
+@dataclass
+class Cohorts:
+    """Makes the cohorts of a bracket one after another, so that the first ones train before the last ones cost memory."""
+
+    waiting: list[list[Member]]
+    made: list[Cohort]
+    making: tuple[Problem, Metric, Clock, Factory | None]
+
+    def __iter__(self) -> "Cohorts":
+        return self
+
+    def __next__(self) -> Cohort:
+        if not self.waiting:
+            raise StopIteration
+        problem, metric, clock, factory = self.making
+        self.made.append(Cohort(problem, self.waiting.pop(0), metric, clock, factory))
+        return self.made[-1]
+
+
+def stacks(members: Sequence[Member], problem: Problem) -> list[list[Member]]:
+    """Groups members that can share a cohort, in the order of their first member, and cuts groups that would not fit the cache.
+
+    Inside a group members of like kind stand together, so that each kind of trick acts once on neighbouring rows.
+    """
+    groups: dict[Hashable, list[Member]] = {}
+    for member in members:
+        groups.setdefault(cohort_key(member.recipe), []).append(member)
+    cut: list[list[Member]] = []
+    for group in groups.values():
+        size = stack_size(group[0], problem)
+        cut += [sorted(group[begin : begin + size], key=_likeness) for begin in range(0, len(group), size)]
+    return cut
+
+
+def stack_size(member: Member, problem: Problem) -> int:
+    """How many members of this shape are trained at a time."""
+    model = member.recipe.model
+    width = max(getattr(model, "width", 128), problem.numbers.shape[1])
+    rows = min(member.recipe.batch.size, len(member.rows)) * getattr(model, "views", 1)
+    return max(1, min(64, _WORKING_SET // (width * rows)))
+
+
+def _likeness(member: Member) -> tuple[str, ...]:
+    recipe = member.recipe
+    slots = ("data.scale", "normalize", "activation", "optimizer", "dropout", "average", "mix")
+    return (str(id(member.rows)), *(repr(recipe.at(slot)) if slot == "data.scale" else recipe.at(slot).kind for slot in slots))
+
+
+def _standing(cohort: Cohort, k: int) -> tuple[float, float]:
+    """A member's score and the loss at the evaluation that gave it."""
+    history = cohort.histories[k]
+    losses = [point.loss_validation for point in history.curve if point.step == history.best_step]
+    loss = losses[0] if losses and losses[0] is not None else math.inf
+    return (history.best, loss if loss == loss else math.inf)
+
+
+def record_of(cohort: Cohort, k: int, state: str) -> MemberRecord:
+    """What a run keeps of a member."""
+    member, history = cohort.members[k], cohort.histories[k]
+    score = history.best
+    return MemberRecord.model_validate(
+        {
+            "number": member.number,
+            "origin": member.origin,
+            "recipe": member.recipe.plain(),
+            "parameters": cohort.parameters,
+            "seed": member.seed,
+            "state": state,
+            "rung": history.rung,
+            "steps": cohort.step,
+            "epochs": sum(cohort.sizes[: cohort.step]) / max(1, len(member.rows)),
+            "seconds": history.seconds,
+            "score_validation": score if math.isfinite(score) else None,
+            "curve": history.curve,
+            "receipts": cohort.receipts(k),
+        }
+    )
+
+
+def seconds_per_step(cohort: Cohort, clock: Clock, steps: int = 3) -> float:
+    """Measures a cohort's step, by training steps that count."""
+    cohort.advance(1, clock)
+    begun = time.monotonic()
+    before = cohort.step
+    cohort.advance(before + steps, clock)
+    return (time.monotonic() - begun) / max(1, cohort.step - before)

@@ -1,0 +1,276 @@
+"""The region of recipes that a search visits: for each slot its kinds, for each dose its range.
+
+Every number that a proposer chooses has one full name: `dropout` chooses a kind, `dropout.bernoulli.p` a dose of that kind,
+`learning_rate.adamw.peak` the peak for that optimizer. Doses that exist only under one kind are thus kept apart.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from titrant.errors import RecipeError
+from titrant.recipe import Recipe, slots
+from titrant.space import Dose, Range, at, doses
+from titrant.texts import say
+from titrant.tricks.base import Off, Trick
+from titrant.tricks.learning_rate import LearningRate
+from titrant.tricks.optimizer import OptimizerTrick
+
+PEAK_SPREAD = 10.0
+"""The default search visits learning rates from a tenth of to ten times what is typical of an optimizer."""
+
+SHAPES = ("model", "batch", "data.categories", "data.numbers")
+"""Slots that decide the shapes of tensors: members that agree on them train in one stack."""
+
+_NEEDED = ("data.scale", "activation")  # off is allowed here, and never worth a try
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One choice of a proposer.
+
+    Args:
+        name: its full name.
+        mark: a range, or the choices.
+        integer: True for whole numbers.
+    """
+
+    name: str
+    mark: Range | tuple[Any, ...]
+    integer: bool = False
+
+    @property
+    def shapes(self) -> bool:
+        """True if the choice decides shapes of tensors."""
+        return self.name.startswith(SHAPES) and not self.name.endswith("sigma")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest value visited on a range."""
+        assert isinstance(self.mark, Range)
+        return self.mark.search or (self.mark.low, self.mark.high)
+
+
+Chooser = Callable[[Axis], Any]
+"""Chooses a value on an axis; asked in the order in which choices depend on one another."""
+
+
+class Region:
+    """What may be visited around a base recipe.
+
+    Args:
+        base: slots and doses that are not searched stay as they are here.
+        limits: by path, what the person wants searched instead of the default: a list of choices, `{low, high}` with
+            an optional `log`, or one fixed value. Paths are slots (`dropout: [off, bernoulli]`) or doses (`dropout.p: {low: 0,
+            high: 0.5}`).
+        only: True searches the paths in `limits` and nothing else.
+        numbers, categories: whether the data has such columns; slots for absent ones are not searched.
+
+    Raises:
+        RecipeError: a path is unknown, or a limit lies outside what its dose allows.
+
+    Example:
+        >>> region = Region(Recipe(), {"dropout": ["bernoulli"], "dropout.p": {"low": 0.1, "high": 0.3}}, only=True)
+        >>> region.make(lambda axis: at(axis.mark, 0.5)).dropout
+        Bernoulli(kind='bernoulli', p=0.2)
+    """
+
+    def __init__(
+        self,
+        base: Recipe,
+        limits: Mapping[str, Any] | None = None,
+        *,
+        only: bool = False,
+        numbers: bool = True,
+        categories: bool = True,
+    ) -> None:
+        self.base = base
+        self.limits = dict(limits or {})
+        self.only = only
+        without_numbers = [] if numbers else ["data.scale", "data.numbers", "augment.noise"]
+        self._absent = {*without_numbers, *([] if categories else ["data.categories"])}
+        self._check()
+
+    def make(self, choose: Chooser) -> Recipe:
+        """The recipe that a chooser's answers make."""
+        recipe = self.base
+        for path, kinds in self._slots():
+            kind = self._chosen_kind(recipe, path, kinds, choose)
+            recipe = self._with_doses(recipe, path, kind, choose)
+        return self._with_learning_rate(recipe, choose)
+
+    def point(self, recipe: Recipe) -> dict[Axis, Any] | None:
+        """The choices that would make `recipe`, by axis; None if it lies outside the region."""
+        chosen: dict[Axis, Any] = {}
+
+        def choose(axis: Axis) -> Any:
+            value = held(recipe, axis)
+            if value is None:
+                raise LookupError(axis.name)
+            chosen[axis] = value
+            return value
+
+        try:
+            return chosen if self.make(choose) == recipe else None
+        except LookupError:
+            return None
+
+    # ------------------------------------------------------------------------
+
+    def _slots(self) -> list[tuple[str, list[type[Trick]]]]:
+        """Slots with the kinds to choose from; the optimizer comes before the learning rate, whose range hangs on it."""
+        return [(path, self._kinds(path, kinds)) for path, kinds in slots().items()]
+
+    def _kinds(self, path: str, kinds: tuple[type[Trick], ...]) -> list[type[Trick]]:
+        here = type(self.base.at(path))
+        if path in self.limits:
+            named = self.limits[path] if isinstance(self.limits[path], list) else [self.limits[path]]
+            names = ["off" if name in (False, None) else name for name in named]
+            return [kind for kind in kinds if kind.name() in names]
+        if self.only or path in self._absent or path == "stop":
+            return [here]
+        return [kind for kind in kinds if kind.searched and not (kind is Off and path in _NEEDED)]
+
+    def _chosen_kind(self, recipe: Recipe, path: str, kinds: list[type[Trick]], choose: Chooser) -> type[Trick]:
+        if len(kinds) == 1:
+            return kinds[0]
+        name = choose(Axis(path, tuple(kind.name() for kind in kinds)))
+        return next(kind for kind in kinds if kind.name() == name)
+
+    def _with_doses(self, recipe: Recipe, path: str, kind: type[Trick], choose: Chooser) -> Recipe:
+        here = self.base.at(path)
+        values: dict[str, Any] = here.model_dump() if type(here) is kind else {"kind": kind.name()}
+        for dose in doses(kind):
+            axis = self._axis(f"{path}.{dose.name}", f"{path}.{kind.name()}.{dose.name}", dose)
+            if axis is not None:
+                values[dose.name] = choose(axis) if not isinstance(axis, _Fixed) else axis.value
+        return recipe if values == here.model_dump() else recipe.replace(path, values)
+
+    def _axis(self, path: str, name: str, dose: Dose) -> "Axis | _Fixed | None":
+        """How a dose is searched: as the person says, as its mark says, or not at all (None)."""
+        if path in self.limits:
+            return _limited(name, dose, self.limits[path])
+        if self.only or path.startswith("stop.") or not isinstance(dose.mark, Range):
+            return None
+        low, high = dose.mark.search or (dose.mark.low, dose.mark.high)
+        return Axis(name, dose.mark, dose.integer) if low < high else None
+
+    def _with_learning_rate(self, recipe: Recipe, choose: Chooser) -> Recipe:
+        optimizer = type(recipe.optimizer)
+        assert issubclass(optimizer, OptimizerTrick)
+        marks = {dose.name: dose for dose in doses(LearningRate)}
+        typical = optimizer.typical_rate
+        mark = marks["peak"].mark
+        assert isinstance(mark, Range)
+        search = (max(mark.low, typical / PEAK_SPREAD), min(mark.high, typical * PEAK_SPREAD))
+        peak = Dose("peak", Range(mark.low, mark.high, log=True, search=search), False, typical)
+        for dose, name in ((peak, f"learning_rate.{recipe.optimizer.kind}.peak"), (marks["warmup"], "learning_rate.warmup")):
+            axis = self._axis(f"learning_rate.{dose.name}", name, dose)
+            if axis is not None:
+                recipe = recipe.replace(f"learning_rate.{dose.name}", axis.value if isinstance(axis, _Fixed) else choose(axis))
+        return recipe
+
+    def _check(self) -> None:
+        """Refuses limits that no recipe could follow."""
+        known = slots()
+        paths = {"learning_rate.peak", "learning_rate.warmup"}
+        for slot, kinds in known.items():
+            paths |= {slot, *(f"{slot}.{dose.name}" for kind in kinds for dose in doses(kind))}
+        for path, limit in self.limits.items():
+            if path not in paths:
+                raise RecipeError(
+                    say(
+                        "The search space names {path!r}, which no recipe has. `titrant recipe show` lists every path.",
+                        path=path,
+                    )
+                )
+            if path in known:
+                self._check_kinds(path, known[path], limit)
+            else:
+                slot, _, name = path.rpartition(".")
+                holders = [LearningRate] if slot == "learning_rate" else known[slot]
+                for dose in (dose for kind in holders for dose in doses(kind) if dose.name == name):
+                    _limited(path, dose, limit)
+
+    def _check_kinds(self, path: str, kinds: tuple[type[Trick], ...], limit: Any) -> None:
+        names = [kind.name() for kind in kinds]
+        for name in limit if isinstance(limit, list) else [limit]:
+            if name not in (False, None) and name not in names:
+                raise RecipeError(
+                    say("The search space gives {path} the kind {name!r}; it can be one of {names}.",
+                        path=path, name=name, names=", ".join(names))
+                )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    value: Any
+
+
+def _limited(name: str, dose: Dose, limit: Any) -> Axis | _Fixed:
+    """A person's limit on a dose, checked against what the dose allows."""
+    if isinstance(limit, list):
+        for value in limit:
+            _allowed(name, dose, value)
+        return Axis(name, tuple(limit))
+    if not isinstance(limit, Mapping):
+        _allowed(name, dose, limit)
+        return _Fixed(limit)
+    if set(limit) - {"low", "high", "log"} or not {"low", "high"} <= set(limit) or not isinstance(dose.mark, Range):
+        raise RecipeError(
+            say("The search space writes {name} as {limit}; write one value, a list of values, or {{low: ..., high: ...}}.",
+                name=name, limit=dict(limit))
+        )  # fmt: skip
+    low, high = limit["low"], limit["high"]
+    for value in (low, high):
+        _allowed(name, dose, value)
+    log = bool(limit.get("log", dose.mark.log and low > 0))
+    if low > high or (log and low <= 0):
+        raise RecipeError(
+            say("The search space for {name} runs from {low} to {high}; low must not exceed high, a log scale starts above 0.",
+                name=name, low=low, high=high)
+        )  # fmt: skip
+    if low == high:
+        return _Fixed(low)
+    return Axis(name, Range(dose.mark.low, dose.mark.high, off=dose.mark.off, log=log, search=(low, high)), dose.integer)
+
+
+def _allowed(name: str, dose: Dose, value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    inside = (number and value in dose.mark) if isinstance(dose.mark, Range) else value in dose.mark
+    if not inside or (dose.integer and number and value != int(value)):
+        raise RecipeError(
+            say("The search space gives {name} the value {value!r}, which is outside {range}.",
+                name=name, value=value, range=dose.mark if isinstance(dose.mark, Range) else ", ".join(map(str, dose.mark)))
+        )  # fmt: skip
+
+
+def held(recipe: Recipe, axis: Axis) -> Any:
+    """What a recipe holds on an axis; None if it has no such dose or holds a value that the axis does not visit."""
+    *_, dose = axis.name.split(".")
+    if axis.name in slots():
+        value: Any = recipe.at(axis.name).kind
+    elif axis.name.startswith("learning_rate.") and dose in {"peak", "warmup"}:
+        ours = axis.name in {"learning_rate.warmup", f"learning_rate.{recipe.optimizer.kind}.peak"}
+        value = getattr(recipe.learning_rate, dose) if ours else None
+    else:
+        slot = max((path for path in slots() if axis.name.startswith(f"{path}.")), key=len)
+        trick = recipe.at(slot)
+        value = getattr(trick, dose) if axis.name == f"{slot}.{trick.kind}.{dose}" else None
+    if value is None or isinstance(axis.mark, tuple):
+        return value if isinstance(axis.mark, tuple) and value in axis.mark else None
+    low, high = axis.ends
+    return value if low <= value <= high else None
+
+
+def unit_chooser(units: Callable[[str], float]) -> Chooser:
+    """Chooses by a number in [0, 1) for each name. Where off is a choice it gets half of the unit interval."""
+
+    def choose(axis: Axis) -> Any:
+        unit = units(axis.name)
+        if isinstance(axis.mark, tuple) and Off.name() in axis.mark and len(axis.mark) > 2:
+            others = tuple(kind for kind in axis.mark if kind != "off")
+            return "off" if unit < 0.5 else at(others, (unit - 0.5) * 2)
+        return at(axis.mark, unit, integer=axis.integer)
+
+    return choose

@@ -1,0 +1,448 @@
+"""A whole search: brackets of recipes within the time, then the finals.
+
+    portfolio, baseline, quasi-random → bracket → what was learned → Bayesian, mutations, quasi-random → bracket → ... → finals
+
+The length of a full training and the number of members follow from what a step costs on the actual data and machine, measured
+with steps that count. With a limit on members instead of the time (`members`), nothing depends on the clock and the same seed
+gives the same result.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from torch import Tensor
+
+from titrant.clock import Clock
+from titrant.data.dataset import Dataset
+from titrant.data.split import folds
+from titrant.errors import BudgetError
+from titrant.models.table import Factory
+from titrant.recipe import Recipe
+from titrant.record import MemberRecord
+from titrant.search.finals import Finalist, finals
+from titrant.search.halving import COST, Bracket, Tried, rank, seconds_per_step
+from titrant.search.portfolio import baseline, portfolio
+from titrant.search.proposers import Bayesian, Mutation, QuasiRandom, distribution
+from titrant.search.region import Region
+from titrant.texts import say
+from titrant.train.cohort import Cohort, Member, Trained
+from titrant.train.metrics import Metric
+from titrant.train.problem import Problem
+from titrant.tricks.acting import derived_seed
+
+FOLDS = 8
+"""Folds of the development rows in the finals."""
+
+CONTENDERS = 4
+"""Recipes that meet in the finals at most."""
+
+_FIRST, _LATER = 24, 16  # members of the first bracket and of later ones, where time allows
+_FEWEST = 6
+_FINALS = 0.38  # share of the time that is kept for the finals
+_BASELINE = 0.06  # and for the baseline's own final training
+
+
+@dataclass
+class Outcome:
+    """What a search hands back.
+
+    Args:
+        final: the networks of the model.
+        recipe: theirs.
+        kind: "refit" if they were trained on folds of all development rows, "checkpoint" if they are the search's best network.
+        score_validation: the winner's score in the search; None if it was not scored there.
+        score_refit: the final model's score on rows that its networks held out; None for a checkpoint.
+        baseline: the plain baseline, trained on all development rows; None if there was no time.
+        records: every member, in the order in which they left.
+        interrupted: a person or the clock ended training before its plan.
+    """
+
+    final: list[Trained]
+    recipe: Recipe
+    kind: str
+    score_validation: float | None
+    score_refit: float | None
+    baseline: Trained | None
+    records: list[MemberRecord]
+    interrupted: bool
+
+
+@dataclass
+class Study:
+    """A search in progress.
+
+    Args:
+        dataset: the data.
+        region: the recipes that may be visited; None trains `given` and nothing else.
+        metric: who is better.
+        clock: rings when everything must be over, the finals included.
+        seed: of all random choices.
+        device: where to train.
+        folder: where `study.db` goes.
+        watch: is told (phase, rung, members alive, members tried, best score) often.
+        given: a person's own recipe; it is tried first, or alone if there is no region.
+        members: the most members to try; None leaves it to the clock.
+        factory: the network of `model: custom`.
+    """
+
+    dataset: Dataset
+    region: Region | None
+    metric: Metric
+    clock: Clock
+    seed: int
+    device: torch.device
+    folder: Path
+    watch: Callable[[str, int, int, int, float | None], None]
+    given: Recipe | None = None
+    members: int | None = None
+    factory: Factory | None = None
+    tried: list[Tried] = field(default_factory=list)
+    records: list[MemberRecord] = field(default_factory=list)
+    best: Trained | None = None
+    _number: int = 0
+    _length: float = 1.0
+    _trials: dict[int, Trial] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Prepares the data and the proposers."""
+        split = self.dataset.split
+        self._development = torch.cat([split.train, split.validation]).sort().values.to(self.device)
+        self._train, self._validation = split.train.to(self.device), split.validation.to(self.device)
+        self._problem = self._problem_on(self._train)
+        self._study = optuna.create_study(direction=self.metric.direction, sampler=_sampler(self.seed))
+        if self.region is not None:
+            self._random = QuasiRandom(self.region, derived_seed(self.seed, "quasi-random"))
+            self._bayesian = Bayesian(self.region, self._study)
+            self._mutation = Mutation(self.region, derived_seed(self.seed, "mutation"))
+
+    def run(self) -> Outcome:
+        """Searches, trains the finalists, and returns the best.
+
+        Raises:
+            BudgetError: the time ended before any member was evaluated.
+        """
+        search_clock = self.clock if self.members is not None else self.clock.before_end(_FINALS * self.clock.left)
+        self._measure(search_clock)
+        finished = self._brackets(search_clock)
+        outcome = self._finals(finished)
+        self._write_study()
+        return outcome
+
+    # ---------------------------------------------------------------- brackets
+
+    def _brackets(self, clock: Clock) -> bool:
+        """Bracket after bracket while there is time for another; False if a person interrupted."""
+        first = True
+        while first or self._another(clock):
+            proposals = self._first_proposals() if first else self._later_proposals()
+            begun, before = time.monotonic(), self._number
+            self._bracket(proposals, clock)
+            self._last_pace = (time.monotonic() - begun) / max(1, self._number - before)
+            first = False
+        return not (self.clock.interrupt is not None and self.clock.interrupt.asked)
+
+    def _another(self, clock: Clock) -> bool:
+        if self.region is None or clock.left <= 0:
+            return False
+        if self.members is not None:
+            return self._number < self.members
+        # More choices than the validation rows can tell apart would only find luck.
+        most = 16 + 2 * math.isqrt(len(self._validation)) * 4
+        return self._number < most and clock.left > self._last_pace * _FEWEST
+
+    def _bracket(self, proposals: list[tuple[Recipe, str, Trial | None]], clock: Clock) -> None:
+        members = [self._member(recipe, origin, trial) for recipe, origin, trial in proposals]
+        rungs = {"rungs": (1.0,)} if self.region is None else {}
+        bracket = Bracket(self._problem, members, self.metric, clock, self.factory, **rungs)
+        bracket.run(lambda rung, alive: self._tell("search", rung, alive, bracket.best))
+        best_before = self._best_rank()
+        for tried in bracket.tried:
+            self.tried.append(tried)
+            self.records.append(tried.record)
+            self._learn(tried)
+        if bracket.best is not None and _rank_of(bracket.best, self.metric) < best_before:
+            self.best = bracket.best
+
+    def _best_rank(self) -> tuple[float, float]:
+        return _rank_of(self.best, self.metric) if self.best is not None else (math.inf, math.inf)
+
+    def _first_proposals(self) -> list[tuple[Recipe, str, Trial | None]]:
+        """Known good recipes and the baseline first, then an even cover of the region."""
+        rows = len(self._train)
+        proposals: list[tuple[Recipe, str, Trial | None]] = []
+        if self.given is not None:
+            proposals.append((self.given, "given", None))
+        if self.region is None:
+            return proposals
+        if not self.region.only:
+            known = portfolio(rows)
+            proposals += [(recipe, "portfolio", None) for recipe in known[:2]]
+            proposals.append((baseline(rows), "baseline", None))
+            proposals += [(recipe, "portfolio", None) for recipe in known[2:]]
+        wanted = self._wanted(_FIRST)
+        shapes = [recipe for recipe, origin, _ in proposals if origin != "baseline"] or [self.region.base]
+        for turn in range(max(0, wanted - len(proposals))):
+            shape = None if turn % 4 == 3 else shapes[turn % len(shapes)]
+            proposals.append((self._random.propose(shape), "quasi-random", None))
+        return [(self._at_length(recipe), origin, trial) for recipe, origin, trial in proposals[: max(wanted, 1)]]
+
+    def _later_proposals(self) -> list[tuple[Recipe, str, Trial | None]]:
+        """Half from the model of what worked, the rest mutations of the best and an even cover, in stacks of few shapes."""
+        wanted = self._wanted(_LATER)
+        leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))[:4]
+        parents = [leader.member.recipe for leader in leaders if leader.member.origin not in {"baseline", "given"}]
+        parents = parents or [self.region.base] if self.region is not None else []
+        proposals: list[tuple[Recipe, str, Trial | None]] = []
+        for turn in range(wanted):
+            parent = parents[(turn // 2) % len(parents)]
+            if turn % 4 == 3:
+                recipe, origin, trial = self._random.propose(parent if turn % 8 == 3 else None), "quasi-random", None
+            elif turn % 2 == 1:
+                recipe, origin, trial = self._mutation.propose(parent), "mutation", None
+            else:
+                recipe, trial = self._bayesian.propose(parent if turn % 8 else None)
+                origin = "tpe"
+            proposals.append((self._at_length(recipe), origin, trial))
+        return proposals
+
+    def _wanted(self, at_most: int) -> int:
+        return at_most if self.members is None else max(1, min(at_most, self.members - self._number))
+
+    def _member(self, recipe: Recipe, origin: str, trial: Trial | None) -> Member:
+        number = self._number
+        self._number += 1
+        if trial is not None:
+            self._trials[number] = trial
+        seed = derived_seed(self.seed, "member", number)
+        return Member(number, recipe, seed, origin, self._train, self._validation)
+
+    # ------------------------------------------------------------------ sizing
+
+    def _measure(self, clock: Clock) -> None:
+        """Decides how long a full training may be, from the first recipe's steps on the real data."""
+        if self.members is not None or self.region is None:
+            return
+        recipe = portfolio(len(self._train))[0] if self.given is None else self.given
+        cohort = Cohort(
+            self._problem,
+            [Member(-1, recipe, self.seed, "measure", self._train, self._validation)],
+            self.metric,
+            clock,
+            self.factory,
+        )
+        full = seconds_per_step(cohort, clock) * cohort.steps
+        affordable = 0.6 * max(clock.left, 0.1) / (_FEWEST * COST)
+        self._length = min(1.0, affordable / full)
+
+    def _at_length(self, recipe: Recipe) -> Recipe:
+        """The recipe with its training shortened to what the time allows."""
+        if self._length >= 1.0:
+            return recipe
+        return recipe.replace("stop.epochs", max(0.01, float(f"{recipe.stop.epochs * self._length:.3g}")))
+
+    # ---------------------------------------------------------------- learning
+
+    def _learn(self, tried: Tried) -> None:
+        """Tells Optuna's study about a member."""
+        number, score = tried.member.number, tried.score
+        state = TrialState.COMPLETE if tried.record.state == "finished" else TrialState.PRUNED
+        if not math.isfinite(score):
+            state = TrialState.FAIL
+        attributes = {"member": number, "origin": tried.member.origin, "state": tried.record.state, "rung": tried.record.rung}
+        trial = self._trials.pop(number, None)
+        if trial is not None:
+            for name, value in attributes.items():
+                trial.set_user_attr(name, value)
+            if state is not TrialState.FAIL:
+                trial.report(score, tried.record.rung)
+            self._study.tell(trial, score if state is TrialState.COMPLETE else None, state=state)
+            return
+        point = self.region.point(tried.member.recipe) if self.region is not None else None
+        self._study.add_trial(
+            create_trial(
+                state=state,
+                value=score if state is TrialState.COMPLETE else None,
+                intermediate_values={} if state is TrialState.FAIL else {tried.record.rung: score},
+                params={axis.name: value for axis, value in (point or {}).items()},
+                distributions={axis.name: distribution(axis) for axis in point or {}},
+                user_attrs=attributes,
+            )
+        )
+
+    def _write_study(self) -> None:
+        """Keeps the study as an ordinary Optuna study in SQLite."""
+        trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
+        stored = optuna.create_study(
+            storage=f"sqlite:///{self.folder / 'study.db'}", study_name="titrant", direction=self.metric.direction
+        )
+        for trial in trials:
+            if self.clock.left <= 0 and self.members is None:
+                break
+            stored.add_trial(_lean(trial))
+
+    # ------------------------------------------------------------------ finals
+
+    def _finals(self, finished: bool) -> Outcome:
+        if self.best is None:
+            raise BudgetError(
+                say("The budget ended before any network was trained and scored. Give more time, or fewer rows or columns.")
+            )
+        leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))
+        winner = leaders[0]
+        plain = self._baseline() if finished else None
+        found = self._train_finalists(leaders) if finished else []
+        scores = {id(tried.member.recipe): tried.score for tried in leaders}
+        if found:
+            recipe = found[0].networks[0].member.recipe
+            return Outcome(
+                found[0].networks, recipe, "refit", scores.get(id(recipe)), found[0].score, plain, self.records, not finished
+            )
+        return Outcome(
+            [self.best], winner.member.recipe, "checkpoint", winner.score, None, plain, self.records, not finished
+        )  # fmt: skip
+
+    def _train_finalists(self, leaders: list[Tried]) -> list[Finalist]:
+        """The best recipes over as many folds as the time allows."""
+        problem = self._problem_on(self._development)
+        strata = None if self.dataset.schema.task == "regression" else self.dataset.target
+        count = min(FOLDS, len(self._development) // 2)
+        cut = folds(self._development.cpu(), strata, self.dataset.groups, count, derived_seed(self.seed, "folds") % 2**31)
+        cut = [(rows.to(self.device), held_out.to(self.device)) for rows, held_out in cut]
+        contenders, places = self._affordable(leaders, len(cut))
+        self._contending = max(1, len(contenders))
+        members = [
+            [
+                Member(
+                    self._number + place * len(cut) + fold,
+                    leader.member.recipe,
+                    derived_seed(self.seed, "final", leader.member.number, fold),
+                    "refit",
+                    rows,
+                    held_out,
+                )
+                for fold, (rows, held_out) in enumerate(cut[:places])
+            ]
+            for place, leader in enumerate(contenders)
+        ]
+        found, records = finals(
+            problem, members, self.metric, self.clock, lambda alive: self._tell("refit", 0, alive, self.best), self.factory
+        )
+        self.records += records
+        return found
+
+    def _affordable(self, leaders: list[Tried], count: int) -> tuple[list[Tried], int]:
+        """How many recipes the remaining time can train, and over how many folds each; fewer than three folds are not worth it.
+
+        A member's cost is known from the search: its seconds for its share of a full training, in a stack of its shape.
+        """
+        growth = len(self._development) / len(self._train)
+        usable = [leader for leader in leaders if math.isfinite(leader.score)]
+        if self.members is not None:
+            return usable[:1], min(3, count)
+        left = 0.85 * self.clock.left
+        chosen: list[Tried] = []
+        places = count
+        for leader in usable[:CONTENDERS]:
+            share = leader.record.steps / max(1, _full_steps(leader))
+            cost = leader.record.seconds / max(share, 1e-6) * growth
+            fits = int(left / max(cost, 1e-6))
+            if not chosen:
+                places = min(count, fits)
+                if places < 3:
+                    return [], 0
+            if fits < places:
+                break
+            chosen.append(leader)
+            left -= cost * places
+        return chosen, places
+
+    def _baseline(self) -> Trained | None:
+        """The plain baseline, trained on all development rows without looking at any held-out one."""
+        recipe = baseline(len(self._development))
+        problem = self._problem_on(self._development)
+        member = Member(-2, recipe, derived_seed(self.seed, "baseline"), "baseline", self._development, self._validation[:1])
+        self._tell("baseline", 0, 1, self.best)
+        cohort = Cohort(problem, [member], self.metric, self.clock, self.factory)
+        if self.members is None:
+            share = _BASELINE * (self.clock.end - self.clock.start)
+            affordable = share / max(1e-9, seconds_per_step(cohort, self.clock) * cohort.steps)
+            if affordable < 1:
+                shorter = recipe.replace("stop.epochs", max(0.01, float(f"{recipe.stop.epochs * affordable:.3g}")))
+                cohort = Cohort(
+                    problem,
+                    [Member(-2, shorter, member.seed, "baseline", member.rows, member.held_out)],
+                    self.metric,
+                    self.clock,
+                    self.factory,
+                )
+        cohort.advance(cohort.steps, self.clock)
+        return cohort.trained(0) if cohort.step > 0 else None
+
+    # ------------------------------------------------------------------------
+
+    def development_problem(self) -> Problem:
+        """The data with everything outside test to learn from."""
+        return self._problem_on(self._development)
+
+    def final_problem(self, outcome: Outcome) -> Problem:
+        """The problem that the final networks were trained on."""
+        return self.development_problem() if outcome.kind == "refit" else self._problem
+
+    def _problem_on(self, rows: Tensor) -> Problem:
+        dataset = self.dataset
+        target = dataset.target if dataset.values is None else torch.as_tensor(dataset.values)
+        return Problem(
+            numbers=dataset.numbers.to(self.device),
+            codes=dataset.codes.to(self.device),
+            target=target.to(self.device),
+            cardinalities=tuple(dataset.schema.cardinalities),
+            task=dataset.schema.task,
+            classes=max(1, len(dataset.schema.classes)),
+            rows=rows,
+            device=self.device,
+        )
+
+    def _tell(self, phase: str, rung: int, alive: int, best: Trained | None) -> None:
+        candidates = [trained for trained in (self.best, best) if trained is not None]
+        candidates.sort(key=lambda trained: _rank_of(trained, self.metric))
+        self.watch(phase, rung, alive, self._number, candidates[0].history.best if candidates else None)
+
+
+def _rank_of(trained: Trained, metric: Metric) -> tuple[float, float]:
+    at_best = [p.loss_validation for p in trained.history.curve if p.step == trained.history.best_step]
+    loss = at_best[0] if at_best and at_best[0] is not None else math.inf
+    return rank(metric, trained.history.best, loss)
+
+
+def _full_steps(tried: Tried) -> float:
+    """Steps of a member's full training."""
+    record = tried.record
+    return record.steps * tried.member.recipe.stop.epochs / max(record.epochs, 1e-9)
+
+
+def _sampler(seed: int) -> optuna.samplers.BaseSampler:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            multivariate=True, group=True, constant_liar=True, n_startup_trials=8, seed=seed % 2**31
+        )  # fmt: skip
+
+
+def _lean(trial: FrozenTrial) -> FrozenTrial:
+    """The trial without the sampler's own notes."""
+    return create_trial(
+        state=trial.state,
+        value=trial.value if trial.state is TrialState.COMPLETE else None,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+        intermediate_values=trial.intermediate_values,
+    )

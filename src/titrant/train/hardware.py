@@ -1,0 +1,67 @@
+"""Where to compute, and the settings of the process that make it fast and repeatable."""
+
+import ctypes
+import sys
+from contextlib import suppress
+
+import torch
+
+from titrant.errors import TitrantError
+from titrant.texts import say
+from titrant.tricks.hardware import Hardware
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT = 1 << 30
+
+
+def device_of(name: str) -> torch.device:
+    """The device that a person names; auto is CUDA, else MPS, else the CPU.
+
+    Raises:
+        TitrantError: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TitrantError(
+            say("The device {name!r} cannot be used here: {reason} Use auto, cpu or cuda.", name=name, reason=reason)
+        ) from None
+    return device
+
+
+def prepare(hardware: Hardware, device: torch.device) -> None:
+    """Sets up this process: threads, precision, memory.
+
+    glibc hands large freed blocks back to the system, so that every temporary of a step pays for its pages again; keeping them
+    made whole steps 1.2 to 1.45 times faster on two CPU cores.
+
+    Raises:
+        TitrantError: bfloat16 is asked of a CPU that lacks the instructions.
+    """
+    if hardware.threads:
+        torch.set_num_threads(hardware.threads)
+    if device.type == "cuda" and hardware.precision == "auto":
+        torch.set_float32_matmul_precision("high")
+    if hardware.precision == "bf16" and device.type == "cpu" and not _has_bfloat16():
+        raise TitrantError(
+            say(
+                "hardware.precision = bf16: this CPU has no bfloat16 instructions and would be 20 to 40 times slower. Use auto."
+            )
+        )
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            libc = ctypes.CDLL(None)
+            libc.mallopt(_M_MMAP_THRESHOLD, _KEPT)
+            libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+def _has_bfloat16() -> bool:
+    capable = torch.backends.cpu.get_cpu_capability()
+    flags = ""
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123  # a kernel file, read as it is
+        flags = file.read()
+    return "AVX512" in capable and ("avx512_bf16" in flags or "amx_bf16" in flags)

@@ -1,0 +1,108 @@
+"""What is to be learned: the raw data on the device, once, and its encodings, shared by all members that ask for the same."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from titrant.models.encoder import Encoder
+from titrant.models.table import TableShape
+from titrant.record import Task
+from titrant.tricks.data import Data
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """All rows after a frozen encoder: numbers [n, f + m], codes [n, c]."""
+
+    encoder: Encoder
+    numbers: Tensor
+    codes: Tensor
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task on raw rows.
+
+    Args:
+        numbers: float32 [n, f], NaN for missing.
+        codes: int32 [n, c]; 0 unseen, 1 missing, 2 and up the vocabulary.
+        target: int64 [n] classes, or float32 [n] values.
+        cardinalities: codes of each code column.
+        task: binary, multiclass or regression.
+        classes: how many; 1 for regression.
+        rows: int64, the rows that may be learned from; target scaling, class counts and indicators look at no other.
+        device: where everything is.
+    """
+
+    numbers: Tensor
+    codes: Tensor
+    target: Tensor
+    cardinalities: tuple[int, ...]
+    task: Task
+    classes: int
+    rows: Tensor
+    device: torch.device
+    _encoded: dict[tuple[Data, int], Encoded] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def is_regression(self) -> bool:
+        """True where the target is a number."""
+        return self.task == "regression"
+
+    @property
+    def centre(self) -> float:
+        """Mean of the target over the learnable rows; 0 for classes."""
+        return float(self.target[self.rows].double().mean()) if self.is_regression else 0.0
+
+    @property
+    def width(self) -> float:
+        """Standard deviation of the target over the learnable rows, 1 where it does not vary or for classes."""
+        if not self.is_regression:
+            return 1.0
+        spread = float(self.target[self.rows].double().std(correction=0))
+        return spread if spread > 0 else 1.0
+
+    def scaled_target(self) -> Tensor:
+        """What the networks learn: classes, or values with mean 0 and variance 1."""
+        if not self.is_regression:
+            return self.target
+        return ((self.target.double() - self.centre) / self.width).float()
+
+    def class_counts(self) -> Tensor:
+        """Rows of each class among the learnable rows [c]."""
+        return torch.bincount(self.target[self.rows], minlength=self.classes).float()
+
+    def encoded(self, data: Data, rows: Tensor) -> Encoded:
+        """All rows, encoded by an encoder that is fitted on `rows`; kept for others that ask for the same.
+
+        The cache is keyed by the tensor's identity: members share their row tensors.
+        """
+        key = (Data(scale=data.scale, categories=data.categories), id(rows))
+        if key not in self._encoded:
+            may_miss = self.numbers[self.rows].isnan().any(0)
+            encoder = Encoder.fit(data, self.numbers[rows], self.codes[rows], self.cardinalities, may_miss).to(self.device)
+            with torch.no_grad():
+                numbers, codes = encoder(self.numbers, self.codes)
+            self._encoded[key] = Encoded(encoder, numbers, codes)
+        return self._encoded[key]
+
+    def shape(self, encoder: Encoder) -> TableShape:
+        """What a network must know of the encoded data."""
+        return TableShape(
+            numbers=encoder.features,
+            indicators=encoder.width - encoder.features,
+            cardinalities=tuple(encoder.cardinalities),
+            outputs=1 if self.is_regression else self.classes,
+        )
+
+
+def probabilities(outputs: Tensor, views: int) -> Tensor:
+    """Class probabilities [..., b, c] from logits [..., v·b, c], averaged over the views."""
+    by_view = outputs.view(*outputs.shape[:-2], views, outputs.shape[-2] // views, outputs.shape[-1])
+    return by_view.softmax(-1).mean(-3)
+
+
+def values(outputs: Tensor, views: int) -> Tensor:
+    """Values [..., b] from outputs [..., v·b, 1], averaged over the views."""
+    return outputs.view(*outputs.shape[:-2], views, outputs.shape[-2] // views).mean(-2)

@@ -1,0 +1,128 @@
+"""What tricks are handed when they act: random numbers of their own, and a ledger for their receipts.
+
+Every member has one random stream for each slot. Switching one trick on or off therefore never shifts the random numbers of
+another, arms of a comparison stay paired, and a member draws the same numbers in a stack as alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+
+def derived_seed(seed: int, *names: str | int) -> int:
+    """A seed for one purpose, independent of those for other purposes.
+
+    Example:
+        >>> derived_seed(0, "dropout") != derived_seed(0, "order")
+        True
+    """
+    words = [crc32(str(name).encode()) for name in names]
+    return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class Streams:
+    """Random streams of k members, one for each slot.
+
+    Args:
+        seeds: one for each member.
+        device: where numbers are drawn.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self.seeds = list(seeds)
+        self.device = device
+        self._generators: dict[str, list[Generator]] = {}
+
+    def of(self, slot: str) -> list[Generator]:
+        """The slot's generators, one for each member."""
+        if slot not in self._generators:
+            self._generators[slot] = [
+                Generator(self.device).manual_seed(derived_seed(seed, slot)) for seed in self.seeds
+            ]  # fmt: skip
+        return self._generators[slot]
+
+    def bytes(self, slot: str, shape: Sequence[int], start: int, stop: int) -> Tensor:
+        """Uniform bytes (uint8) [stop - start, *shape] for the members from `start` to `stop`.
+
+        Whole 64-bit words are drawn and read as bytes: eight times fewer calls into the generator than drawing floats.
+        """
+        count = int(np.prod(shape))
+        words = torch.empty(stop - start, (count + 7) // 8, dtype=torch.int64, device=self.device)
+        for row, generator in zip(words, self.of(slot)[start:stop], strict=True):
+            row.random_(-(2**63), None, generator=generator)
+        return words.view(torch.uint8)[:, :count].reshape(stop - start, *shape)
+
+    def uniform(self, slot: str, shape: Sequence[int], start: int, stop: int) -> Tensor:
+        """Uniform floats in [0, 1), [stop - start, *shape]."""
+        drawn = torch.empty(stop - start, *shape, device=self.device)
+        for row, generator in zip(drawn, self.of(slot)[start:stop], strict=True):
+            row.uniform_(generator=generator)
+        return drawn
+
+    def normal(self, slot: str, shape: Sequence[int], start: int, stop: int) -> Tensor:
+        """Standard normal floats [stop - start, *shape]."""
+        drawn = torch.empty(stop - start, *shape, device=self.device)
+        for row, generator in zip(drawn, self.of(slot)[start:stop], strict=True):
+            row.normal_(generator=generator)
+        return drawn
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Goes on with the given members only."""
+        self.seeds = [self.seeds[k] for k in members]
+        self._generators = {slot: [found[k] for k in members] for slot, found in self._generators.items()}
+
+    def state(self) -> dict[str, list[Tensor]]:
+        """Everything needed to go on from here, for `load`."""
+        return {slot: [generator.get_state() for generator in found] for slot, found in self._generators.items()}
+
+    def load(self, state: dict[str, list[Tensor]]) -> None:
+        """Goes on from a state that `state` has returned."""
+        for slot, found in state.items():
+            for generator, saved in zip(self.of(slot), found, strict=True):
+                generator.set_state(saved)
+
+
+class Ledger:
+    """Counts what each trick did, member by member, without waiting for the device.
+
+    Counting costs passes over memory, so tricks that act on every unit are asked only in some steps: `probing` says when.
+    """
+
+    def __init__(self, members: int, device: torch.device) -> None:
+        self.members = members
+        self.device = device
+        self.probing = True
+        self._acted: dict[str, Tensor] = {}
+        self._seen: dict[str, Tensor] = {}
+
+    def add(self, path: str, start: int, stop: int, acted: Tensor | float, seen: Tensor | float) -> None:
+        """Books that the trick at `path` acted on `acted` of `seen` units of each member from `start` to `stop`."""
+        if path not in self._acted:
+            self._acted[path] = torch.zeros(self.members, dtype=torch.float64, device=self.device)
+            self._seen[path] = torch.zeros(self.members, dtype=torch.float64, device=self.device)
+        self._acted[path][start:stop] += acted
+        self._seen[path][start:stop] += seen
+
+    def read(self) -> dict[str, tuple[list[float], list[float]]]:
+        """For each path the units acted on and seen, by member."""
+        return {path: (self._acted[path].tolist(), self._seen[path].tolist()) for path in self._acted}
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Goes on with the given members only."""
+        self.members = len(members)
+        chosen = torch.as_tensor(list(members), device=self.device)
+        self._acted = {path: counts[chosen] for path, counts in self._acted.items()}
+        self._seen = {path: counts[chosen] for path, counts in self._seen.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on from here, for `load`."""
+        return {"acted": {p: t.clone() for p, t in self._acted.items()}, "seen": {p: t.clone() for p, t in self._seen.items()}}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Goes on from a state that `state` has returned."""
+        self._acted = {path: counts.clone() for path, counts in state["acted"].items()}
+        self._seen = {path: counts.clone() for path, counts in state["seen"].items()}

@@ -1,0 +1,108 @@
+"""Dropout: units are switched off at random while training, so that no unit can rely on a single other one."""
+
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from titrant.space import Range
+from titrant.tricks.base import Off, Options, Trick, Value
+
+_LEVELS = 256
+
+
+class DropoutTrick(Trick):
+    """A kind of dropout: acts on activations while training, does nothing in evaluation."""
+
+    unit: ClassVar[str] = "units"
+
+    apply: ClassVar[Callable[..., tuple[Tensor, Tensor]]]
+    """`apply(x, noise, **doses)`: the thinned activations, and the mask that is true where a unit was kept.
+
+    Args:
+        x: activations [..., b, f].
+        noise: uniform random bytes (uint8), shaped like `x`.
+    """
+
+
+class Bernoulli(DropoutTrick):
+    """Sets each unit to zero with probability `p` and scales the others up, so that the expected activation stays.
+
+    y = x · m / (1 - p), m ~ Bernoulli(1 - p) for each unit of each row.
+
+    Doses:
+        p: the share of units dropped, 0 to 0.9, off at 0. Raising it regularises more, slows training,
+            and ends in underfitting.
+
+    Shape: any; the output is shaped like the input.
+
+    Example:
+        >>> from titrant.tricks import dropout
+        >>> dropout.Bernoulli(p=0.3)
+        Bernoulli(kind='bernoulli', p=0.3)
+
+    Source: Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting". Departure: a unit is
+    dropped where a random byte lies below 256·p, so that the effective p is a multiple of 1/256 (0.2 acts as 0.1992); the scale
+    uses the effective p and the expectation is exact. Drawing bytes instead of floats is what makes dropout cheap on a CPU.
+
+    Interactions: with batch norm the variance seen in training and evaluation differs (place it after, as done here); lower it
+    when augmentation, weight decay or label smoothing is strong.
+    """
+
+    kind: Literal["bernoulli"] = "bernoulli"
+    p: Annotated[float, Range(0.0, 0.9, off=0.0, search=(0.0, 0.6), unit="share", raising="more units rest in each step")] = 0.2
+
+    @staticmethod
+    def apply(x: Tensor, noise: Tensor, *, p: Value) -> tuple[Tensor, Tensor]:
+        """Drops and rescales; see the class."""
+        threshold = _threshold(p)
+        kept = noise >= threshold
+        scale = _LEVELS / (_LEVELS - threshold)
+        return x * (kept * scale).to(x.dtype), kept
+
+
+class Alpha(DropoutTrick):
+    """Sets units to SELU's negative saturation value and corrects mean and variance, which keeps self-normalisation alive.
+
+    y = a · (x·m + α'·(1 - m)) + b with α' = -λα = -1.7581, a = ((1-p)(1 + p·α'²))^(-1/2), b = -a·p·α'.
+
+    Doses:
+        p: the share of units dropped, 0 to 0.9, off at 0. Raising it regularises more; above 0.2 SELU networks usually suffer.
+
+    Shape: any; the output is shaped like the input.
+
+    Example:
+        >>> from titrant.tricks import dropout
+        >>> dropout.Alpha(p=0.05).p
+        0.05
+
+    Source: Klambauer et al. 2017, "Self-normalizing neural networks". Departure: p is a multiple of 1/256, as in `Bernoulli`.
+
+    Interactions: made for `activation: selu` with `initialize: lecun_normal` and without batch norm; with other activations
+    prefer `bernoulli`.
+    """
+
+    searched: ClassVar[bool] = False
+    kind: Literal["alpha"] = "alpha"
+    p: Annotated[float, Range(0.0, 0.9, off=0.0, search=(0.0, 0.2), unit="share", raising="more units rest in each step")] = 0.1
+
+    @staticmethod
+    def apply(x: Tensor, noise: Tensor, *, p: Value) -> tuple[Tensor, Tensor]:
+        """Drops to the saturation value and corrects the moments; see the class."""
+        threshold = _threshold(p)
+        kept = noise >= threshold
+        q = threshold / _LEVELS
+        saturated = -1.7580993408473766
+        a = ((1 - q) * (1 + q * saturated**2)) ** -0.5
+        b = -a * q * saturated
+        return torch.where(kept, x, saturated) * a + b, kept
+
+
+Dropout = Annotated[Off | Bernoulli | Alpha, Options()]
+"""The dropout slot: after each hidden activation."""
+
+
+def _threshold(p: Value) -> Value:
+    """The byte below which a unit is dropped."""
+    return (p * _LEVELS).round() if isinstance(p, Tensor) else float(round(p * _LEVELS))

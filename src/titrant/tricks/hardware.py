@@ -1,0 +1,31 @@
+"""Hardware: where and how the numbers are computed. `auto` means what was measured or is known to be safe."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from titrant.space import Range
+
+
+class Hardware(BaseModel):
+    """The hardware slot: it changes speed, not the recipe's meaning.
+
+    Doses:
+        device: `auto` takes CUDA, else MPS, else the CPU; or a torch device such as `cuda:1`.
+        threads: CPU threads, 0 for torch's own choice.
+        precision: `auto` is float32 (TF32 matrix products on CUDA); `bf16` computes the forward pass in bfloat16.
+            On a CPU without AMX or AVX512-BF16 bfloat16 is 20 to 40 times slower, and is refused there.
+        compile: True compiles the step with `torch.compile`: 15 to 25 seconds that pay only in long runs.
+        layout: memory layout of convolutions; `auto` is channels_last on the CPU. Without effect on tables.
+
+    Example:
+        >>> Hardware(threads=2).precision
+        'auto'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    device: Annotated[str, "device"] = "auto"
+    threads: Annotated[int, Range(0, 1024, off=0, search=(0, 0), unit="threads", shared=True)] = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+    layout: Literal["auto", "contiguous", "channels_last"] = "auto"

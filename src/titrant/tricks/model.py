@@ -1,0 +1,109 @@
+"""The model slot: which network, how wide and how deep. The networks themselves stand in `titrant.models`."""
+
+from typing import Annotated, ClassVar, Literal
+
+from titrant.space import Range
+from titrant.tricks.base import Options, Trick
+
+_Width = Annotated[int, Range(1, 4096, log=True, search=(64, 384), unit="units", shared=True, raising="more capacity, slower")]
+_Depth = Annotated[int, Range(1, 32, search=(2, 4), unit="layers", shared=True, raising="more capacity, harder to train")]
+
+
+class ModelTrick(Trick):
+    """A network family."""
+
+    unit: ClassVar[str] = "parameters"
+
+
+class Mlp(ModelTrick):
+    """A multilayer perceptron: `depth` times (linear, normalise, activate, drop), then a linear output.
+
+    Doses:
+        width: units of each hidden layer, 1 to 4096, log. Raising it adds capacity and time.
+        depth: hidden layers, 1 to 32. Raising it adds capacity; beyond a few layers use `residual`.
+
+    Shape: features [..., b, d] to outputs [..., b, c].
+
+    Example:
+        >>> Mlp(width=64, depth=2)
+        Mlp(kind='mlp', width=64, depth=2)
+
+    Source: Rumelhart, Hinton and Williams 1986.
+    """
+
+    kind: Literal["mlp"] = "mlp"
+    width: _Width = 128
+    depth: _Depth = 2
+
+
+class Residual(ModelTrick):
+    """A residual MLP: each of `depth` blocks adds a two-layer correction to a stream of `width` numbers.
+
+    x ← x + drop(W₂ · drop(act(W₁ · norm(x)))), then norm, act and a linear output.
+
+    Doses:
+        width: numbers in the stream, 1 to 4096, log.
+        depth: blocks, 1 to 32.
+        expansion: hidden units of a block for each number of the stream, 0.25 to 8.
+
+    Shape: features [..., b, d] to outputs [..., b, c].
+
+    Example:
+        >>> Residual(depth=3).expansion
+        2.0
+
+    Source: the ResNet of Gorishniy et al. 2021, "Revisiting deep learning models for tabular data" (arXiv 2106.11959).
+    """
+
+    kind: Literal["residual"] = "residual"
+    width: _Width = 128
+    depth: _Depth = 2
+    expansion: Annotated[float, Range(0.25, 8.0, log=True, search=(2.0, 2.0), shared=True, raising="wider blocks")] = 2.0
+
+
+class Ensemble(ModelTrick):
+    """`views` networks that share nearly all weights: each sees the features through signs of its own and has its own output.
+
+    view v: MLP(r_v ⊙ x), then W_v; the prediction is the mean over the views, each view is trained on its own loss.
+
+    Doses:
+        width, depth: of the shared MLP, as in `mlp`.
+        views: how many, 2 to 64, log. Raising it steadies the prediction and costs time in proportion.
+
+    Shape: features [..., b, d] to outputs [..., views·b, c], view by view.
+
+    Example:
+        >>> Ensemble(views=8).views
+        8
+
+    Source: TabM-mini of Gorishniy, Kotelnikov and Babenko 2024 (arXiv 2410.24210): one adapter before the first layer,
+    drawn as random signs, and one output head for each view.
+    """
+
+    kind: Literal["ensemble"] = "ensemble"
+    width: _Width = 128
+    depth: _Depth = 2
+    views: Annotated[int, Range(2, 64, log=True, search=(8, 16), shared=True, raising="steadier, slower")] = 8
+
+
+class Custom(ModelTrick):
+    """A network of the person's own, made by a factory that is given in Python: `titrant.fit(data, ..., model=make_model)`.
+
+    The factory is called as `make_model(inputs, outputs)` and returns an `nn.Module` from [b, inputs] to [b, outputs].
+    Slots that build the network (normalize, activation, dropout, initialize) do not reach into it.
+
+    Doses:
+        factory: where the factory stands, `module:function`, for the record. It is never imported from a recipe file.
+
+    Example:
+        >>> Custom(factory="my_package.nets:make_model").factory
+        'my_package.nets:make_model'
+    """
+
+    searched: ClassVar[bool] = False
+    kind: Literal["custom"] = "custom"
+    factory: str = ""
+
+
+Model = Annotated[Mlp | Residual | Ensemble | Custom, Options()]
+"""The model slot."""
