@@ -7,16 +7,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from titrant.data.sources import open_frame
+from titrant.data.split import FEWEST
 from titrant.job import Run, fit
 from titrant.models.table import Factory
 from titrant.recipe import Recipe
 from titrant.texts import say
 
-_TARGET = "titrant target"
+_FRAMES = {"pandas", "polars", "pyarrow"}
 
 
 def load(folder: str | Path, model: Factory | None = None) -> Run:
@@ -26,8 +28,6 @@ def load(folder: str | Path, model: Factory | None = None) -> Run:
 
 class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     """What both estimators share."""
-
-    _task: str
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untype
         space: dict[str, Any] | str | None = None,
         kinds: dict[str, str] | None = None,
         device: str = "auto",
-        random_state: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.budget = budget
         self.members = members
@@ -59,13 +59,15 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untype
         return tags
 
     def _fit(self, frame: pl.DataFrame, y: NDArray[Any], task: str) -> None:
-        seed = self.random_state if isinstance(self.random_state, int | np.integer) else _seed(self.random_state)
+        target = "y"
+        while target in frame.columns:
+            target += "_"
         self.run_ = fit(
-            frame.with_columns(pl.Series(_TARGET, y)),
-            _TARGET,
+            frame.with_columns(pl.Series(target, y)),
+            target,
             budget=self.budget,
             metric=self.metric,
-            seed=int(seed),
+            seed=_seed(self.random_state),
             task=task,
             kinds={**{name: "number" for name in frame.columns if frame[name].dtype.is_numeric()}, **(self.kinds or {})},
             recipe=self.recipe,
@@ -78,14 +80,12 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untype
 
     def _frame(self, x: Any, *, reset: bool) -> pl.DataFrame:
         """Frames keep their columns and kinds; arrays are checked as scikit-learn does."""
-        if _is_frame(x):
+        if type(x).__module__.split(".")[0] in _FRAMES:
             validate_data(self, x, reset=reset, skip_check_array=True)
             return open_frame(x, [])
-        array = validate_data(self, x, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=1)
-        if np.issubdtype(array.dtype, np.number) and np.isinf(array.astype(float)).any():
-            raise ValueError(say("Input X contains infinity. Replace it with a number, or with NaN for missing."))
-        names = [f"x{column}" for column in range(array.shape[1])]
-        return open_frame(dict(zip(names, array.T, strict=True)), [])
+        fewest = FEWEST if reset else 1
+        array = validate_data(self, x, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=fewest)
+        return open_frame({f"x{place}": column for place, column in enumerate(array.T)}, [])
 
 
 class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]  # scikit-learn is untyped
@@ -134,7 +134,8 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]  # scikit-l
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """Labels [n]."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
+        probability = self.predict_proba(X)
+        return np.asarray(self.classes_[probability.argmax(1)])
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """Class probabilities [n, classes], in the order of `classes_`."""
@@ -163,10 +164,7 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]  # scikit-lea
             ValueError: the data cannot be learned from; the message says why.
         """
         frame = self._frame(X, reset=True)
-        values = _column(y, len(frame), type(self).__name__).astype(np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError(say("Input y contains NaN or infinity. Leave such rows out."))
-        self._fit(frame, values, "regression")
+        self._fit(frame, _column(y, len(frame), type(self).__name__).astype(np.float64), "regression")
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
@@ -175,21 +173,16 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]  # scikit-lea
         return np.asarray(self.run_.predict(self._frame(X, reset=False)))
 
 
-def _is_frame(x: Any) -> bool:
-    return type(x).__module__.split(".")[0] in {"pandas", "polars", "pyarrow"}
-
-
 def _column(y: Any, rows: int, name: str) -> NDArray[Any]:
-    from sklearn.utils.validation import check_consistent_length, column_or_1d
-
+    """The target as one column without missing or infinite values, as long as the data."""
     if y is None:
         raise ValueError(say("{name} requires y to be passed, but the target y is None.", name=name))
-    column = column_or_1d(y, warn=True)
+    column = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
     check_consistent_length(column, np.empty(rows))
     return np.asarray(column)
 
 
 def _seed(state: Any) -> int:
-    if state is None:
-        return int(np.random.default_rng().integers(2**31))
-    return int(state.randint(2**31))
+    if isinstance(state, int | np.integer):
+        return int(state)
+    return int(check_random_state(state).randint(2**31 - 1))

@@ -6,7 +6,7 @@ recipe that only had luck there. The networks of the winning recipe form the fin
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from titrant.clock import Clock
 from titrant.models.table import Factory
 from titrant.record import MemberRecord
-from titrant.search.halving import rank, record_of, stacks
+from titrant.search.halving import record_of, stacks
 from titrant.train.cohort import Cohort, Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
@@ -36,39 +36,25 @@ class Finalist:
     loss: float
 
 
-def finals(
-    problem: Problem,
-    contenders: Sequence[Sequence[Member]],
-    metric: Metric,
-    clock: Clock,
-    watch: Callable[[int], None],
-    factory: Factory | None = None,
-) -> tuple[list[Finalist], list[MemberRecord]]:
-    """Trains contenders, each a recipe's members over the folds, and scores them on the rows that they held out.
+def final(
+    problem: Problem, members: Sequence[Member], metric: Metric, clock: Clock, factory: Factory | None = None
+) -> tuple[Finalist | None, list[MemberRecord]]:
+    """Trains one recipe's members, each on the folds that it does not hold out, and scores them on those that they do.
 
-    A contender whose training the clock cut short is left out of the result, because its networks stand in the middle of their
-    schedules; what was trained of it is in the records.
+    Returns:
+        None in place of the finalist if the clock cut the training short, because its networks then stand in the middle of
+        their schedules, or if no network is usable; and the records of what was trained.
     """
-    finalists: list[Finalist] = []
+    cohorts: list[Cohort] = []
     records: list[MemberRecord] = []
-    for members in contenders:
-        watch(len(members))
-        if clock.left <= 0:
-            break
-        cohorts = []
-        in_time = True
-        for stack in stacks(members, problem):
-            cohort = Cohort(problem, stack, metric, clock, factory)
-            in_time = cohort.advance(cohort.steps, clock)
-            records += [record_of(cohort, k, "finished" if in_time else "interrupted") for k in range(len(stack))]
-            if not in_time:
-                break
-            cohorts.append(cohort)
-        if in_time:
-            finalist = _finalist(problem, cohorts, metric)
-            if finalist is not None:
-                finalists.append(finalist)
-    return sorted(finalists, key=lambda f: rank(metric, f.score, f.loss)), records
+    for stack in stacks(members, problem):
+        cohort = Cohort(problem, stack, metric, clock, factory)
+        in_time = cohort.advance(cohort.steps, clock)
+        records += [record_of(cohort, k, "finished" if in_time else "interrupted") for k in range(len(stack))]
+        if not in_time:
+            return None, records
+        cohorts.append(cohort)
+    return _finalist(problem, cohorts, metric), records
 
 
 def _finalist(problem: Problem, cohorts: Sequence[Cohort], metric: Metric) -> Finalist | None:

@@ -20,13 +20,15 @@ from titrant.train.problem import Problem
 RUNGS = (1 / 9, 1 / 3, 1.0)
 """Shares of a full training at which members are compared."""
 
+_PACE = (0.45, 0.75, 1.0)  # shares of a bracket's time after which a rung starts no further stack
+
 KEPT = 1 / 3
 """Share of the members that goes on after a rung."""
 
 COST = RUNGS[0] + KEPT * (RUNGS[1] - RUNGS[0]) + KEPT**2 * (RUNGS[2] - RUNGS[1])
 """Full trainings that a member of a bracket costs on average."""
 
-_WORKING_SET = 1 << 20  # activations of one layer, in numbers, that a stack may hold: more falls out of the caches
+_WORKING_SET = 1 << 19  # activations of one layer, in numbers, that a stack may hold: more falls out of the caches
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Bracket:
         clock: when to end at the latest.
         factory: the network of `model: custom`.
         rungs: shares of the full training; (1.0,) trains everybody to the end.
+        paced: True starts no further stack in a rung that has used up its share of the time, so that later rungs get theirs.
     """
 
     def __init__(
@@ -75,7 +78,9 @@ class Bracket:
         clock: Clock,
         factory: Factory | None = None,
         rungs: Sequence[float] = RUNGS,
+        paced: bool = False,
     ) -> None:
+        self.paced = paced
         self.metric = metric
         self.clock = clock
         self.rungs = list(rungs)
@@ -89,8 +94,11 @@ class Bracket:
     def run(self, watch: Callable[[int, int], None]) -> bool:
         """Trains rung by rung; `watch(rung, members alive)` is told before each cohort. False if the clock rang first."""
         alive = sum(len(stack) for stack in self._waiting)
+        begun, allowed = self.clock.elapsed, self.clock.left
         for rung, share in enumerate(self.rungs):
             for cohort in self._each_cohort(rung):
+                if self.paced and self.best is not None and self.clock.elapsed - begun > _PACE[rung] * allowed:
+                    break
                 watch(rung, alive)
                 in_time = cohort.advance(math.ceil(cohort.steps * share), self.clock)
                 self._remember_best(cohort)
@@ -226,7 +234,7 @@ def record_of(cohort: Cohort, k: int, state: str) -> MemberRecord:
     )
 
 
-def seconds_per_step(cohort: Cohort, clock: Clock, steps: int = 3) -> float:
+def seconds_per_step(cohort: Cohort, clock: Clock, steps: int = 5) -> float:
     """Measures a cohort's step, by training steps that count."""
     cohort.advance(1, clock)
     begun = time.monotonic()

@@ -26,8 +26,8 @@ from titrant.errors import BudgetError
 from titrant.models.table import Factory
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
-from titrant.search.finals import Finalist, finals
-from titrant.search.halving import COST, Bracket, Tried, rank, seconds_per_step
+from titrant.search.finals import Finalist, final
+from titrant.search.halving import COST, RUNGS, Bracket, Tried, rank, seconds_per_step
 from titrant.search.portfolio import baseline, portfolio
 from titrant.search.proposers import Bayesian, Mutation, QuasiRandom, distribution
 from titrant.search.region import Region
@@ -40,11 +40,12 @@ from titrant.tricks.acting import derived_seed
 FOLDS = 8
 """Folds of the development rows in the finals."""
 
-CONTENDERS = 4
+CONTENDERS = 6
 """Recipes that meet in the finals at most."""
 
 _FIRST, _LATER = 24, 16  # members of the first bracket and of later ones, where time allows
 _FEWEST = 6
+_FEWEST_FOLDS = 3  # trained in the finals; fewer are not worth it
 _FINALS = 0.38  # share of the time that is kept for the finals
 _BASELINE = 0.06  # and for the baseline's own final training
 
@@ -159,8 +160,9 @@ class Study:
 
     def _bracket(self, proposals: list[tuple[Recipe, str, Trial | None]], clock: Clock) -> None:
         members = [self._member(recipe, origin, trial) for recipe, origin, trial in proposals]
-        rungs = {"rungs": (1.0,)} if self.region is None else {}
-        bracket = Bracket(self._problem, members, self.metric, clock, self.factory, **rungs)
+        rungs = RUNGS if self.region is not None else (1.0,)
+        paced = self.members is None and self.region is not None
+        bracket = Bracket(self._problem, members, self.metric, clock, self.factory, rungs, paced)
         bracket.run(lambda rung, alive: self._tell("search", rung, alive, bracket.best))
         best_before = self._best_rank()
         for tried in bracket.tried:
@@ -238,8 +240,14 @@ class Study:
             self.factory,
         )
         full = seconds_per_step(cohort, clock) * cohort.steps
-        affordable = 0.6 * max(clock.left, 0.1) / (_FEWEST * COST)
-        self._length = min(1.0, affordable / full)
+        for_search = 0.6 * max(clock.left, 0.1) / (_FEWEST * COST)
+        for_finals = 0.8 * max(self.clock.left - clock.left, 0.1) / (_FEWEST_FOLDS * self._growth)
+        self._length = min(1.0, for_search / full, for_finals / full)
+
+    @property
+    def _growth(self) -> float:
+        """Rows of the finals for each row of the search."""
+        return len(self._development) * (1 - 1 / FOLDS) / len(self._train)
 
     def _at_length(self, recipe: Recipe) -> Recipe:
         """The recipe with its training shortened to what the time allows."""
@@ -296,8 +304,9 @@ class Study:
             )
         leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))
         winner = leaders[0]
-        plain = self._baseline() if finished else None
-        found = self._train_finalists(leaders) if finished else []
+        share = 0.0 if self.members is not None else _BASELINE * (self.clock.end - self.clock.start)
+        found = self._train_finalists(leaders, self.clock.before_end(share)) if finished else []
+        plain = self._baseline(share) if finished else None
         scores = {id(tried.member.recipe): tried.score for tried in leaders}
         if found:
             recipe = found[0].networks[0].member.recipe
@@ -308,70 +317,51 @@ class Study:
             [self.best], winner.member.recipe, "checkpoint", winner.score, None, plain, self.records, not finished
         )  # fmt: skip
 
-    def _train_finalists(self, leaders: list[Tried]) -> list[Finalist]:
-        """The best recipes over as many folds as the time allows."""
-        problem = self._problem_on(self._development)
+    def _train_finalists(self, leaders: list[Tried], clock: Clock) -> list[Finalist]:
+        """The best recipes in turn, over as many folds as the time allows, while there is time for another."""
+        problem = self.development_problem()
         strata = None if self.dataset.schema.task == "regression" else self.dataset.target
         count = min(FOLDS, len(self._development) // 2)
-        cut = folds(self._development.cpu(), strata, self.dataset.groups, count, derived_seed(self.seed, "folds") % 2**31)
-        cut = [(rows.to(self.device), held_out.to(self.device)) for rows, held_out in cut]
-        contenders, places = self._affordable(leaders, len(cut))
-        self._contending = max(1, len(contenders))
-        members = [
-            [
-                Member(
-                    self._number + place * len(cut) + fold,
-                    leader.member.recipe,
-                    derived_seed(self.seed, "final", leader.member.number, fold),
-                    "refit",
-                    rows,
-                    held_out,
-                )
-                for fold, (rows, held_out) in enumerate(cut[:places])
-            ]
-            for place, leader in enumerate(contenders)
-        ]
-        found, records = finals(
-            problem, members, self.metric, self.clock, lambda alive: self._tell("refit", 0, alive, self.best), self.factory
-        )
-        self.records += records
-        return found
+        seed = derived_seed(self.seed, "folds") % 2**31
+        cut = folds(self._development.cpu(), strata, self.dataset.groups, count, seed)
+        parts = [(rows.to(self.device), held_out.to(self.device)) for rows, held_out in cut]
+        contenders = [leader for leader in leaders if math.isfinite(leader.score)]
+        places = self._affordable_folds(contenders[0], len(parts), clock)
+        found: list[Finalist] = []
+        for leader in contenders[: CONTENDERS if self.members is None else 1]:
+            if places < _FEWEST_FOLDS or self._affordable_folds(leader, places, clock) < places:
+                continue
+            members = [self._finalist(leader, fold, *part) for fold, part in enumerate(parts[:places])]
+            self._tell("refit", 0, len(members), self.best)
+            finalist, records = final(problem, members, self.metric, clock, self.factory)
+            self.records += records
+            found += [] if finalist is None else [finalist]
+        return sorted(found, key=lambda f: rank(self.metric, f.score, f.loss))
 
-    def _affordable(self, leaders: list[Tried], count: int) -> tuple[list[Tried], int]:
-        """How many recipes the remaining time can train, and over how many folds each; fewer than three folds are not worth it.
+    def _finalist(self, leader: Tried, fold: int, rows: Tensor, held_out: Tensor) -> Member:
+        number = leader.member.number
+        seed = derived_seed(self.seed, "final", number, fold)
+        return Member(self._number + FOLDS * number + fold, leader.member.recipe, seed, "refit", rows, held_out)
+
+    def _affordable_folds(self, leader: Tried, most: int, clock: Clock) -> int:
+        """Over how many folds the remaining time can train a recipe.
 
         A member's cost is known from the search: its seconds for its share of a full training, in a stack of its shape.
         """
-        growth = len(self._development) / len(self._train)
-        usable = [leader for leader in leaders if math.isfinite(leader.score)]
         if self.members is not None:
-            return usable[:1], min(3, count)
-        left = 0.85 * self.clock.left
-        chosen: list[Tried] = []
-        places = count
-        for leader in usable[:CONTENDERS]:
-            share = leader.record.steps / max(1, _full_steps(leader))
-            cost = leader.record.seconds / max(share, 1e-6) * growth
-            fits = int(left / max(cost, 1e-6))
-            if not chosen:
-                places = min(count, fits)
-                if places < 3:
-                    return [], 0
-            if fits < places:
-                break
-            chosen.append(leader)
-            left -= cost * places
-        return chosen, places
+            return min(_FEWEST_FOLDS, most)
+        share = leader.record.steps / max(1, _full_steps(leader))
+        cost = leader.record.seconds / max(share, 1e-6) * self._growth
+        return min(most, int(0.85 * clock.left / max(cost, 1e-6)))
 
-    def _baseline(self) -> Trained | None:
-        """The plain baseline, trained on all development rows without looking at any held-out one."""
+    def _baseline(self, share: float) -> Trained | None:
+        """The plain baseline, trained on all development rows without looking at any held-out one, within `share` seconds."""
         recipe = baseline(len(self._development))
         problem = self._problem_on(self._development)
         member = Member(-2, recipe, derived_seed(self.seed, "baseline"), "baseline", self._development, self._validation[:1])
         self._tell("baseline", 0, 1, self.best)
         cohort = Cohort(problem, [member], self.metric, self.clock, self.factory)
         if self.members is None:
-            share = _BASELINE * (self.clock.end - self.clock.start)
             affordable = share / max(1e-9, seconds_per_step(cohort, self.clock) * cohort.steps)
             if affordable < 1:
                 shorter = recipe.replace("stop.epochs", max(0.01, float(f"{recipe.stop.epochs * affordable:.3g}")))

@@ -11,7 +11,8 @@ from titrant.texts import say
 from titrant.tricks.hardware import Hardware
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT = 1 << 30
+_LARGEST_MMAP_THRESHOLD = 1 << 25  # glibc refuses more, and would then map every temporary anew
+_NEVER_TRIM = 1 << 30
 
 
 def device_of(name: str) -> torch.device:
@@ -55,8 +56,8 @@ def prepare(hardware: Hardware, device: torch.device) -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             libc = ctypes.CDLL(None)
-            libc.mallopt(_M_MMAP_THRESHOLD, _KEPT)
-            libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+            libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+            libc.mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIM)
 
 
 def _has_bfloat16() -> bool:

@@ -1,0 +1,147 @@
+"""What both benchmarks share: the tables with their targets, and a description of the machine.
+
+The tables are not distributed with the project. They are Parquet files `NAME.parquet` in one folder; `split`, where a table has
+such a column, is its official division into train and test.
+"""
+
+import argparse
+import os
+import platform
+import shlex
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT.parent / "shared" / "data" / "tables"
+SPLIT = "split"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: the column to predict, what that column is, and what a reader of its score should know."""
+
+    target: str
+    classes: bool
+    note: str = ""
+
+
+def _classes(target: str, note: str = "") -> Table:
+    return Table(target, True, note)
+
+
+def _values(target: str, note: str = "") -> Table:
+    return Table(target, False, note)
+
+
+TABLES = {
+    "abalone": _values("rings"),
+    "adult": _classes("income"),
+    "air_quality_co": _values("CO(GT)"),
+    "auto_mpg": _values("class"),
+    "bank_churners": _classes("churn"),
+    "bank_marketing": _classes(
+        "deposit",
+        "`duration` is kept, although it is known only after the call: both sides see it, so the scores flatter both.",
+    ),
+    "banknote": _classes("target"),
+    "car": _classes("target"),
+    "churn_mlc": _classes("churn", "Simulated data."),
+    "cpu_act": _values("target"),
+    "credit_g": _classes("class"),
+    "diamonds": _values("price"),
+    "dna": _classes("Class"),
+    "energy_efficiency": _values("heating_load"),
+    "house_16H": _values("target"),
+    "hypothyroid": _classes("Class"),
+    "insurance": _values("charge"),
+    "ionosphere": _classes("Class"),
+    "islr_wage": _values("wage"),
+    "kddcup99_10pct": _classes("label", "70 % of the rows repeat another row."),
+    "letter": _classes("lettr"),
+    "magic_telescope": _classes("Class"),
+    "mammography": _classes("target"),
+    "metro_traffic": _values("traffic_volume"),
+    "mushroom": _classes("target"),
+    "naval": _values("y"),
+    "nursery": _classes("target"),
+    "nycflights13": _values("arr_delay"),
+    "obesity": _classes("NObeyesdad", "77 % of the rows were synthesised (SMOTE) by the table's authors."),
+    "pendigits": _classes("target"),
+    "penguins": _classes("species"),
+    "pima_diabetes": _classes("diabetes"),
+    "protein": _values("y"),
+    "satimage": _classes("classes"),
+    "seoul_bike": _values("bike_count", "Rows are divided at random, so hours of one day stand on both sides."),
+    "shuttle": _classes("Class"),
+    "soybean": _classes("Class"),
+    "tf_kin40k": _values("y"),
+    "titanic": _classes("Survived"),
+    "wine_quality": _values("quality", "Many rows repeat another row."),
+    "yacht": _values("resistance"),
+}
+
+
+def chosen(names: str) -> list[str]:
+    """Reads a comma-separated list of tables; `all` names every one.
+
+    Raises:
+        argparse.ArgumentTypeError: a table is unknown.
+    """
+    found = list(TABLES) if names == "all" else [name.strip() for name in names.split(",")]
+    for name in found:
+        if name not in TABLES:
+            raise argparse.ArgumentTypeError(f"there is no table {name!r}; choose of {', '.join(TABLES)}")
+    return found
+
+
+def numbers(text: str) -> list[int]:
+    """Reads a comma-separated list of whole numbers.
+
+    Raises:
+        argparse.ArgumentTypeError: something else stands in it.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no comma-separated list of whole numbers") from None
+
+
+def path_of(folder: Path, name: str) -> Path:
+    """The file of a table; ends the program with a message if it is not there."""
+    file = folder / f"{name}.parquet"
+    if not file.is_file():
+        sys.exit(f"There is no file {file}. Name the folder of the tables with --data.")
+    return file
+
+
+def titrant() -> str:
+    """The command as installed beside this Python, so that no other installation is measured."""
+    return str(Path(sys.executable).parent / "titrant")
+
+
+def circumstances() -> list[str]:
+    """Lines of Markdown that say what made a result: the command, the machine, the versions."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
+    packages = ", ".join(f"{name} {version(name)}" for name in ("titrant", "torch", "scikit-learn", "numpy", "polars"))
+    return [
+        f"- Command: `python benchmarks/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}`".replace(" `", "`"),
+        f"- Machine: {_processor()}, {cores} cores, {_memory()}, {platform.system()}; OMP_NUM_THREADS {threads}",
+        f"- Versions: Python {platform.python_version()}, {packages}",
+    ]
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    names = (
+        [line.partition(":")[2].strip() for line in file.read_text().splitlines() if line.startswith("model name")]
+        if (file.exists())
+        else []
+    )
+    return f"{names[0]} ({platform.machine()})" if names else platform.machine()
+
+
+def _memory() -> str:
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB memory"

@@ -1,0 +1,452 @@
+"""What is asked of every kind of trick in every slot without knowing it: a new trick joins by existing.
+
+Members are trained once in large mixed stacks, one for each key that allows stacking; the tests ask about each kind's rows.
+"""
+
+import inspect
+import json
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from titrant.clock import Clock
+from titrant.errors import RecipeError
+from titrant.recipe import Recipe, kinds, slots
+from titrant.record import Task
+from titrant.space import Dose, Range, doses
+from titrant.train.build import cohort_key
+from titrant.train.cohort import Cohort, Member
+from titrant.train.metrics import metric_for
+from titrant.train.problem import Problem
+from titrant.tricks.base import Off, Trick
+
+TASKS: list[Task] = ["multiclass", "regression"]
+BASE = Recipe.of(
+    {
+        "model": {"kind": "mlp", "width": 6},
+        "batch": {"kind": "fixed", "size": 16},
+        "stop": {"kind": "last", "epochs": 3},
+        "learning_rate": {"peak": 0.01},
+    }
+)
+# Everything that reaches into a step differs between a member and its companion, so that stacks are as mixed as they can be.
+COMPANION = {
+    "normalize": "batch",
+    "activation": "prelu",
+    "dropout": "bernoulli",
+    "optimizer": "nesterov",
+    "clip": "adaptive",
+    "average": "ema",
+    "mix": "cutmix",
+}
+HALF, STEPS = 5, 10
+
+
+@dataclass(frozen=True)
+class Place:
+    """A number or choice of a recipe: the slot or group that holds it, its kind if that is a slot, and its declaration."""
+
+    path: str
+    kind: type[Trick] | None
+    dose: Dose
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.kind.name()}.{self.dose.name}" if self.kind else f"{self.path}.{self.dose.name}"
+
+    def recipe(self, value: Any) -> Recipe:
+        if self.kind is None:
+            return BASE.replace(f"{self.path}.{self.dose.name}", value)
+        return with_kind(self.path, self.kind, {**small(self.kind, "low"), self.dose.name: value})
+
+    def ends(self) -> list[Any]:
+        mark = self.dose.mark
+        if not isinstance(mark, Range):
+            return list(mark)
+        found = [mark.low, mark.high] if mark.off is None else [mark.low, mark.high, mark.off]
+        return [int(value) for value in found] if self.dose.integer else found
+
+
+def small(kind: type[Trick], size: str = "small") -> dict[str, Any]:
+    """Doses that decide how much there is to compute: at most 8, or at their low ends."""
+    found = {}
+    for dose in doses(kind):
+        if isinstance(dose.mark, Range) and dose.mark.shared:
+            least = dose.mark.low if size == "low" else max(dose.mark.low, min(dose.default, 8))
+            found[dose.name] = int(least) if dose.integer else least
+    return found
+
+
+def with_kind(path: str, kind: type[Trick], values: Mapping[str, Any] | None = None) -> Recipe:
+    return BASE.replace(path, {"kind": kind.name(), **small(kind), **(values or {})})
+
+
+def groups(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Parts of a recipe that are no slots but hold some."""
+    for name, field in model.model_fields.items():
+        path, inner = f"{prefix}{name}", field.annotation
+        if path not in slots() and isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield path, inner
+            yield from groups(inner, f"{path}.")
+
+
+KINDS = [(path, kind) for path, found in kinds().items() for kind in found]
+PLACES = [Place(path, kind, dose) for path, kind in KINDS for dose in doses(kind)]
+PLACES += [Place(path, None, dose) for path, group in groups() for dose in doses(group)]
+each_kind = pytest.mark.parametrize(("path", "kind"), [pytest.param(p, k, id=f"{p}:{k.name()}") for p, k in KINDS])
+each_place = pytest.mark.parametrize("place", PLACES, ids=str)
+
+
+# ----------------------------------------------------------------------------------------------------------------- as a value
+
+
+@each_kind
+def test_survives_plain_data(path: str, kind: type[Trick], tmp_path: Path) -> None:
+    recipe = with_kind(path, kind)
+    assert type(recipe.at(path)) is kind
+    recipe.save(tmp_path / "recipe.yaml")
+    assert Recipe.load(tmp_path / "recipe.yaml") == recipe
+    assert Recipe.of(json.loads(json.dumps(recipe.plain()))) == recipe
+
+
+@each_kind
+def test_docstring_says_example_source_and_doses(path: str, kind: type[Trick]) -> None:
+    text = inspect.getdoc(kind) or ""
+    assert "Example:\n" in text
+    assert ">>> " in text
+    assert "Source:" in text
+    declared = [dose.name for dose in doses(kind)]
+    if declared:
+        assert "Doses:\n" in text
+        described = text[text.index("Doses:\n") :]
+        assert [name for name in declared if name not in described] == []
+
+
+@each_place
+def test_ends_survive_plain_data(place: Place, tmp_path: Path) -> None:
+    for value in place.ends():
+        recipe = place.recipe(value)
+        recipe.save(tmp_path / "recipe.yaml")
+        assert Recipe.load(tmp_path / "recipe.yaml") == recipe
+        assert Recipe.of(json.loads(json.dumps(recipe.plain()))) == recipe
+
+
+def outside(place: Place) -> list[Any]:
+    mark = place.dose.mark
+    if not isinstance(mark, Range):
+        return ["no such choice"]
+    beyond = [mark.low - 1 if place.dose.integer or mark.low <= 0 else mark.low / 2, mark.high + 1, math.nan, math.inf]
+    return [value for value in beyond if value != mark.off]
+
+
+@each_place
+def test_outside_is_refused_with_its_path(place: Place) -> None:
+    for value in [*outside(place), "a word", None, [1]]:
+        with pytest.raises(RecipeError) as caught:
+            place.recipe(value)
+        assert f"{place.path}.{place.dose.name}" in str(caught.value), value
+
+
+# ------------------------------------------------------------------------------------------------------------------- training
+
+
+def factory(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(inputs, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, outputs))
+
+
+def problem_of(task: Task) -> Problem:
+    """Numbers with gaps, a small and a large category; 64 rows to learn from and 32 held out."""
+    random = np.random.default_rng(0)
+    numbers = random.normal(size=(96, 3)).astype(np.float32)
+    codes = np.stack([random.integers(1, 5, 96), random.integers(1, 14, 96)], 1)
+    signal = numbers.sum(1) + codes[:, 0]
+    numbers[::9, 2] = np.nan
+    classes = signal.argsort().argsort() // 32
+    return Problem(
+        numbers=torch.tensor(numbers),
+        codes=torch.tensor(codes, dtype=torch.int32),
+        target=torch.tensor(signal if task == "regression" else classes),
+        cardinalities=(5, 14),
+        task=task,
+        classes=1 if task == "regression" else 3,
+        rows=torch.arange(64),
+        device=torch.device("cpu"),
+    )
+
+
+PROBLEMS = {task: problem_of(task) for task in TASKS}
+HELD_OUT = torch.arange(64, 96)
+
+
+def members_of(task: Task, recipes: Sequence[Recipe]) -> list[Member]:
+    rows = PROBLEMS[task].rows
+    return [Member(k, recipe, seed=k, origin="test", rows=rows, held_out=HELD_OUT) for k, recipe in enumerate(recipes)]
+
+
+def cohort_of(task: Task, members: Sequence[Member]) -> Cohort:
+    return Cohort(PROBLEMS[task], members, metric_for(task), Clock.of(3600), factory)
+
+
+def train(task: Task, recipe: Recipe, steps: int) -> Cohort:
+    cohort = cohort_of(task, members_of(task, [recipe]))
+    cohort.advance(steps, Clock.of(3600))
+    return cohort
+
+
+@pytest.mark.parametrize("task", TASKS)
+@each_place
+def test_ends_train_with_finite_loss(place: Place, task: Task) -> None:
+    for value in place.ends():
+        cohort = train(task, place.recipe(value), 2)
+        cohort.evaluate()
+        (history,) = cohort.histories
+        assert cohort.step == min(2, cohort.steps)
+        for point in history.curve:
+            assert math.isfinite(point.loss_train), (value, point)
+            assert math.isfinite(point.loss_validation), (value, point)
+
+
+def bits(x: Tensor) -> Tensor:
+    return x.detach().view(torch.int32)
+
+
+OFF_DOSES = [
+    place
+    for place in PLACES
+    if place.kind and Off in slots()[place.path] and isinstance(place.dose.mark, Range) and place.dose.mark.off is not None
+]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("place", OFF_DOSES, ids=str)
+def test_off_dose_equals_absence_bit_for_bit(place: Place, task: Task) -> None:
+    assert isinstance(place.dose.mark, Range)
+    assert place.kind is not None
+    switched_off = with_kind(place.path, place.kind, {place.dose.name: place.dose.mark.off})
+    absent, acting = BASE.without(place.path), with_kind(place.path, place.kind)
+    assert switched_off.at(place.path).is_off
+    for neighbours in ([], [acting]):
+        one = cohort_of(task, members_of(task, [switched_off, *neighbours]))
+        other = cohort_of(task, members_of(task, [absent, *neighbours]))
+        for cohort in (one, other):
+            cohort.advance(HALF, Clock.of(3600))
+        assert torch.equal(bits(one.flat[0]), bits(other.flat[0]))
+
+
+@pytest.mark.parametrize(
+    ("path", "switched_off", "absent"),
+    [
+        ("batch", {"kind": "growing", "size": 16, "factor": 1}, {"kind": "fixed", "size": 16}),
+        ("optimizer", {"kind": "adamw", "decay": 0}, {"kind": "adam"}),
+        ("stop", {"kind": "early", "epochs": 3, "patience": 1}, {"kind": "last", "epochs": 3}),
+        ("learning_rate.warmup", 0, 0.0),
+    ],
+)
+def test_off_dose_in_a_slot_that_must_hold_something(path: str, switched_off: Any, absent: Any) -> None:
+    one, other = (train("multiclass", BASE.replace(path, value), STEPS) for value in (switched_off, absent))
+    assert torch.equal(bits(one.flat), bits(other.flat))
+
+
+# --------------------------------------------------------------------------------------------------------------------- stacks
+
+
+@dataclass
+class Run:
+    """How one member of a stack ended, in several ways that shall be equal."""
+
+    member: Member
+    straight: dict[str, Tensor]
+    curve: list[Any]
+    flat: Tensor
+    again: Tensor
+    resumed: Tensor
+    resumed_curve: list[Any]
+    kept: Tensor | None
+    kept_resumed: Tensor | None
+    evaluations: tuple[Tensor, Tensor]
+
+
+def population() -> list[Recipe]:
+    """Of each kind a member that differs from the base in nothing else, and one that differs in much; kinds interleaved."""
+    recipes = []
+    for path, kind in KINDS:
+        recipe = with_kind(path, kind)
+        recipes.append(recipe)
+        for slot, word in COMPANION.items():
+            recipe = recipe if slot == path else recipe.replace(slot, word)
+        recipes.append(recipe)
+    return recipes
+
+
+def curve_of(cohort: Cohort, k: int) -> list[Any]:
+    return [point.model_dump(exclude={"seconds"}) for point in cohort.histories[k].curve]
+
+
+def runs_of(task: Task, members: list[Member]) -> list[Run]:
+    forever = Clock.of(3600)
+
+    def fresh() -> Cohort:
+        return cohort_of(task, members)
+
+    straight, again, resumed, kept, kept_resumed = fresh(), fresh(), fresh(), fresh(), fresh()
+    straight.advance(HALF, forever)
+    half = straight.state()
+    straight.advance(STEPS, forever)
+    again.advance(STEPS, forever)
+    resumed.load(half)
+    resumed.advance(STEPS, forever)
+    kept.advance(HALF, forever)
+    chosen = [k for k in range(len(members)) if k % 3 != 1]
+    kept.keep(chosen)
+    half = kept.state()
+    kept.advance(STEPS, forever)
+    kept_resumed.keep(chosen)
+    kept_resumed.load(half)
+    kept_resumed.advance(STEPS, forever)
+    place = {k: i for i, k in enumerate(chosen)}
+    rows = HELD_OUT.expand(len(members), -1)
+    one, two = straight.predictions(rows), straight.predictions(rows)
+    return [
+        Run(
+            member,
+            straight.trained(k).network.state_dict(),
+            curve_of(straight, k),
+            straight.flat[k].detach(),
+            again.flat[k].detach(),
+            resumed.flat[k].detach(),
+            curve_of(resumed, k),
+            kept.flat[place[k]].detach() if k in place else None,
+            kept_resumed.flat[place[k]].detach() if k in place else None,
+            (one[k], two[k]),
+        )
+        for k, member in enumerate(members)
+    ]
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def task(request: pytest.FixtureRequest) -> Task:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def runs(task: Task) -> dict[Recipe, Run]:
+    stacks: dict[Hashable, list[Member]] = {}
+    for member in members_of(task, population()):
+        stacks.setdefault(cohort_key(member.recipe), []).append(member)
+    assert all(len(members) > 1 for members in stacks.values())
+    return {run.member.recipe: run for members in stacks.values() for run in runs_of(task, members)}
+
+
+def mine(runs: dict[Recipe, Run], path: str, kind: type[Trick]) -> list[Run]:
+    found = [run for recipe, run in runs.items() if recipe.at(path) == with_kind(path, kind).at(path)]
+    assert found
+    return found
+
+
+def assert_close(one: Tensor, other: Tensor) -> None:
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+@each_kind
+def test_a_stack_equals_separate_runs(path: str, kind: type[Trick], task: Task, runs: dict[Recipe, Run]) -> None:
+    for run in [run for run in mine(runs, path, kind) if run.member.recipe in own_recipes(path, kind)]:
+        alone = cohort_of(task, [run.member])
+        alone.advance(STEPS, Clock.of(3600))
+        state = alone.trained(0).network.state_dict()
+        assert state.keys() == run.straight.keys()
+        for name, tensor in state.items():
+            assert_close(tensor, run.straight[name])
+        curve = curve_of(alone, 0)
+        assert len(curve) == len(run.curve)
+        for point, stacked in zip(curve, run.curve, strict=True):
+            assert point == pytest.approx(stacked, rel=1e-4, abs=1e-5)
+
+
+def own_recipes(path: str, kind: type[Trick]) -> list[Recipe]:
+    at = KINDS.index((path, kind))
+    return population()[2 * at : 2 * at + 2]
+
+
+@each_kind
+def test_same_seed_same_numbers(path: str, kind: type[Trick], runs: dict[Recipe, Run]) -> None:
+    for run in mine(runs, path, kind):
+        assert torch.equal(bits(run.flat), bits(run.again))
+
+
+@each_kind
+def test_resuming_equals_going_on(path: str, kind: type[Trick], runs: dict[Recipe, Run]) -> None:
+    for run in mine(runs, path, kind):
+        assert torch.equal(bits(run.flat), bits(run.resumed))
+        assert run.curve == run.resumed_curve
+
+
+@each_kind
+def test_leaving_neighbours_change_nothing(path: str, kind: type[Trick], runs: dict[Recipe, Run]) -> None:
+    staying = [run for run in mine(runs, path, kind) if run.kept is not None]
+    assert staying
+    for run in staying:
+        assert run.kept is not None
+        assert run.kept_resumed is not None
+        assert_close(run.kept, run.flat)
+        assert torch.equal(bits(run.kept), bits(run.kept_resumed))
+
+
+@each_kind
+def test_evaluation_is_deterministic(path: str, kind: type[Trick], runs: dict[Recipe, Run]) -> None:
+    for run in mine(runs, path, kind):
+        one, two = run.evaluations
+        assert torch.equal(bits(one), bits(two))
+
+
+# ------------------------------------------------------------------------------------------------------------------- receipts
+
+
+def variants(path: str, kind: type[Trick]) -> list[Recipe]:
+    """The kind at its default, and with each free dose at each end."""
+    found = [with_kind(path, kind)]
+    for place in PLACES:
+        if (place.path, place.kind) == (path, kind) and not getattr(place.dose.mark, "shared", False):
+            found += [with_kind(path, kind, {place.dose.name: value}) for value in place.ends()]
+    return found
+
+
+@each_kind
+def test_leaves_a_receipt_of_what_it_did(path: str, kind: type[Trick]) -> None:
+    stacks: dict[Hashable, list[Recipe]] = {}
+    for recipe in variants(path, kind):
+        stacks.setdefault(cohort_key(recipe), []).append(recipe)
+    acted = False
+    for recipes in stacks.values():
+        cohort = cohort_of("multiclass", members_of("multiclass", recipes))
+        cohort.advance(200, Clock.of(3600))
+        for k, recipe in enumerate(recipes):
+            found = {receipt.trick: receipt for receipt in cohort.receipts(k)}
+            assert found.keys() == {p for p, trick in recipe.tricks() if trick.kind != "off"}
+            receipt = found[path]
+            assert (receipt.kind, receipt.unit) == (kind.name(), kind.unit)
+            assert 0 <= receipt.acted <= receipt.seen
+            acted = acted or (receipt.acted > 0 and not receipt.never_acted)
+    assert acted
+
+
+@pytest.mark.parametrize("name", ["label_smoothing", "focal", "class_weights"])
+def test_a_trick_that_cannot_act_says_so(name: str) -> None:
+    cohort = train("regression", BASE.replace(f"regularize.{name}", name), 2)
+    (receipt,) = [receipt for receipt in cohort.receipts(0) if receipt.trick == f"regularize.{name}"]
+    assert receipt.never_acted
+
+
+@pytest.mark.parametrize("name", [kind.name() for kind in kinds()["optimizer"]])
+def test_an_optimizer_without_decay_still_acts(name: str) -> None:
+    kind = next(kind for kind in kinds()["optimizer"] if kind.name() == name)
+    without = {dose.name: dose.mark.off for dose in doses(kind) if isinstance(dose.mark, Range) and dose.mark.off is not None}
+    cohort = train("multiclass", with_kind("optimizer", kind, without), 3)
+    (receipt,) = [receipt for receipt in cohort.receipts(0) if receipt.trick == "optimizer"]
+    assert receipt.acted == receipt.seen == 3
