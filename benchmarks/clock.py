@@ -2,9 +2,9 @@
 
     python benchmarks/clock.py --budgets 20,60,180 --tables yacht,adult,kddcup99_10pct
 
-Each row is one run of the command as a person types it, measured from outside: from before the process starts until it has ended,
-so reading, searching, writing the model and the report are in it. Memory is the largest resident set of that process. A table's
-official split is given with `--split-column`.
+Each row is one run of the command as a person types it, measured from outside: from before the process starts until it has
+ended, so reading, searching, writing the model and the report are in it. Memory is the largest resident set of that process. A
+table's official split is given with `--split-column`.
 """
 
 import argparse
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from tables import FOLDER, ROOT, SPLIT, TABLES, chosen, circumstances, numbers, path_of, titrant
+
+from tables import FOLDER, ROOT, SPLIT, TABLES, chosen, circumstances, complaint, numbers, path_of, titrant
 
 DEFAULT = "yacht,cpu_act,adult,nycflights13,kddcup99_10pct"
 ALLOWED = 5.0  # seconds over the budget
@@ -59,7 +60,7 @@ def measure(name: str, folder: Path, budget: int) -> Measured:
 def _result(said: str, complained: str, code: int) -> str:
     """What came of it, in a few words."""
     if code != 0:
-        return f"exit code {code}: {' '.join(complained.split())[-200:]}"
+        return f"exit code {code}: {complaint(complained)}"
     summary = json.loads(said)
     score = summary["score_test"]
     shown = "no score" if score is None else f"{summary['metric']} {score:.4g}"
@@ -69,28 +70,27 @@ def _result(said: str, complained: str, code: int) -> str:
 def page(results: list[Measured]) -> str:
     """The Markdown page."""
     late = [result for result in results if result.seconds > result.budget + ALLOWED]
-    names = ["table", "rows", "budget, s", "wall time, s", "over budget by, s", "peak memory, MiB", "result"]
-    return (
-        "\n".join(
-            [
-                "# Wall time of `titrant fit`",
-                "",
-                "Measured from outside the process, start-up and report included; a negative excess means that it ended early.",
-                "",
-                *circumstances(),
-                f"- Later than the budget + {ALLOWED:.0f} s: {len(late)} of {len(results)} runs.",
-                "",
-                "| " + " | ".join(names) + " |",
-                "|---|---:|---:|---:|---:|---:|---|",
-                *(
-                    f"| {found.table} | {found.rows:,} | {found.budget} | {found.seconds:.1f} | {found.seconds - found.budget:+.1f} |"
-                    f" {found.mebibytes:,.0f} | {found.result} |"
-                    for found in results
-                ),
-            ]
-        )
-        + "\n"
-    )
+    lines = [
+        "# Wall time of `titrant fit`",
+        "",
+        "Measured from outside the process, start-up and report included; a negative excess means that it ended early.",
+        "",
+        *circumstances(),
+        f"- Later than the budget + {ALLOWED:.0f} s: {len(late)} of {len(results)} runs.",
+        "",
+        "| table | rows | budget, s | wall time, s | over budget by, s | peak memory, MiB | result |",
+        "|---|---:|---:|---:|---:|---:|---|",
+        *(_row(result) for result in results),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(found: Measured) -> str:
+    cells = [
+        found.table, f"{found.rows:,}", f"{found.budget}", f"{found.seconds:.1f}", f"{found.seconds - found.budget:+.1f}",
+        f"{found.mebibytes:,.0f}", found.result,
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,15 +3,15 @@
     python benchmarks/mlp.py --tables adult,abalone --budget 60 --seeds 0,1
 
 For every table and seed the rows are divided once: by the table's official `split` column where it has one (which is then
-dropped), else at random, three quarters for training, stratified by class. Three commands get the same training file and the same
-wall clock, one after another, each in a process of its own:
+dropped), else at random, three quarters for training, stratified by class. Three commands get the same training file and the
+same wall clock, one after another, each in a process of its own:
 
 1. `titrant fit train.parquet --target ... --budget ...`, which in turn sets a fifth of these rows aside for its own report;
 2. `python benchmarks/peer.py`, scikit-learn's MLP, tuned and refitted; its search space stands in that file;
 3. `titrant fit` with the plain baseline's recipe (`titrant recipe show`): a two-layer ReLU network, Adam, nothing else.
 
-None of them sees a held-out row before it predicts. Accuracy and log loss, or RMSE and R², are then computed here, alike for all.
-The result is a Markdown page, written anew after every table, so that a long run may be interrupted.
+None of them sees a held-out row before it predicts. Accuracy and log loss, or RMSE and R², are then computed here, alike for
+all. The result is a Markdown page, written anew after every table, so that a long run may be interrupted.
 """
 
 import argparse
@@ -28,7 +28,8 @@ import numpy as np
 import polars as pl
 from sklearn.metrics import accuracy_score, log_loss, r2_score, root_mean_squared_error
 from sklearn.model_selection import train_test_split
-from tables import FOLDER, ROOT, SPLIT, TABLES, Table, chosen, circumstances, numbers, path_of, titrant
+
+from tables import FOLDER, ROOT, SPLIT, TABLES, Table, chosen, circumstances, complaint, numbers, path_of, titrant
 
 DEFAULT = "adult,bank_marketing,credit_g,abalone,cpu_act,seoul_bike,letter,obesity,churn_mlc,wine_quality,satimage,house_16H"
 SIDES = ("Titrant", "peer", "baseline")
@@ -43,6 +44,10 @@ class Scores:
     other: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     failure: str = ""
+
+
+Results = dict[str, tuple[dict[str, Scores], int, int]]
+"""By table: the scores of each side, the numbers of training and of held-out rows."""
 
 
 def divide(frame: pl.DataFrame, table: Table, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -123,7 +128,7 @@ def compare(name: str, folder: Path, budget: int, seeds: list[int]) -> tuple[dic
                 try:
                     main, other, seconds = measure(place, table, side, budget, seed)
                 except subprocess.CalledProcessError as error:
-                    scores.failure = " ".join(error.stderr.split())[-200:]
+                    scores.failure = complaint(error.stderr)
                     print(f"{name}, seed {seed}, {side}: failed: {scores.failure}", flush=True)
                     continue
                 scores.main.append(main)
@@ -150,7 +155,7 @@ def _shown(values: list[float], form: str = ".4g") -> str:
     return middle if len(values) == 1 else f"{middle} ({format(min(values), form)}–{format(max(values), form)})"
 
 
-def page(results: dict[str, tuple[dict[str, Scores], int, int]], budget: int, seeds: list[int]) -> str:
+def page(results: Results, budget: int, seeds: list[int]) -> str:
     """The Markdown page."""
     wins = {
         rival: [verdict(found, rival, TABLES[name].classes) for name, (found, _, _) in results.items()] for rival in SIDES[1:]
@@ -165,13 +170,21 @@ def page(results: dict[str, tuple[dict[str, Scores], int, int]], budget: int, se
         *circumstances(),
         *(f"- Titrant beats the {rival} on {found.count('Titrant')} of {len(found)} tables." for rival, found in wins.items()),
     ]
-    for classes, title, main, other in (
-        (True, "Classes: accuracy, higher is better", "accuracy", "log loss"),
-        (False, "Values: root mean squared error, lower is better", "RMSE", "R²"),
+    for classes, title, other in (
+        (True, "Classes: accuracy, higher is better", "log loss"),
+        (False, "Values: root mean squared error, lower is better", "R²"),
     ):
-        rows = [_row(name, *result) for name, result in results.items() if TABLES[name].classes == classes]
-        if rows:
-            lines += ["", f"## {title}", "", *_head(main, other), *rows]
+        found = {name: result for name, result in results.items() if TABLES[name].classes == classes}
+        if found:
+            gain = "difference to peer" if classes else "ratio to peer"
+            lines += ["", f"## {title}", ""]
+            lines += _grid(
+                ["table", "rows", "held out", *SIDES, gain, "better: peer or Titrant", "baseline or Titrant"], _main(found)
+            )
+            lines += ["", f"The same models' {other}, and the seconds that they took:", ""]
+            lines += _grid(
+                ["table", *(f"{other}, {side}" for side in SIDES), *(f"seconds, {side}" for side in SIDES)], _other(found)
+            )
     notes = [f"- {name}: {TABLES[name].note}" for name in results if TABLES[name].note]
     failures = [
         f"- {name}: {side} failed: {scores.failure}"
@@ -184,28 +197,28 @@ def page(results: dict[str, tuple[dict[str, Scores], int, int]], budget: int, se
     return "\n".join(lines) + "\n"
 
 
-def _head(main: str, other: str) -> list[str]:
-    gain = "difference" if main == "accuracy" else "ratio"
-    names = [
-        "table", "rows", "held out", f"{main}, Titrant", "peer", "baseline", f"{gain} to peer", "better than peer",
-        "better than baseline", f"{other}, Titrant", "peer", "baseline", "seconds, Titrant", "peer", "baseline",
-    ]  # fmt: skip
-    return ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+def _main(results: Results) -> list[list[str]]:
+    rows = []
+    for name, (found, train, test) in results.items():
+        ours, theirs, classes = found["Titrant"].main, found["peer"].main, TABLES[name].classes
+        gain = "-"
+        if ours and theirs:
+            gain = f"{median(ours) - median(theirs):+.4f}" if classes else f"{median(ours) / median(theirs):.3f}"
+        verdicts = [verdict(found, rival, classes) for rival in SIDES[1:]]
+        rows.append([name, f"{train:,}", f"{test:,}", *(_shown(found[side].main) for side in SIDES), gain, *verdicts])
+    return rows
 
 
-def _row(name: str, found: dict[str, Scores], rows: int, held_out: int) -> str:
-    classes = TABLES[name].classes
-    sides = [found[side] for side in SIDES]
-    ours, theirs = found["Titrant"].main, found["peer"].main
-    gain = "-"
-    if ours and theirs:
-        gain = f"{median(ours) - median(theirs):+.4f}" if classes else f"{median(ours) / median(theirs):.3f}"
-    cells = [
-        name, f"{rows:,}", f"{held_out:,}", *(_shown(side.main) for side in sides), gain,
-        verdict(found, "peer", classes), verdict(found, "baseline", classes),
-        *(_shown(side.other) for side in sides), *(_shown(side.seconds, ".1f") for side in sides),
-    ]  # fmt: skip
-    return "| " + " | ".join(cells) + " |"
+def _other(results: Results) -> list[list[str]]:
+    return [
+        [name, *(_shown(found[side].other) for side in SIDES), *(_shown(found[side].seconds, ".1f") for side in SIDES)]
+        for name, (found, _, _) in results.items()
+    ]
+
+
+def _grid(names: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table."""
+    return ["| " + " | ".join(names) + " |", "|---" * len(names) + "|", *("| " + " | ".join(row) + " |" for row in rows)]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -121,13 +121,19 @@ def titrant() -> str:
     return str(Path(sys.executable).parent / "titrant")
 
 
+def complaint(stderr: str) -> str:
+    """The last line of what a failed command said: its message, or the end of its traceback."""
+    return (stderr.strip().splitlines() or ["it said nothing"])[-1]
+
+
 def circumstances() -> list[str]:
     """Lines of Markdown that say what made a result: the command, the machine, the versions."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     packages = ", ".join(f"{name} {version(name)}" for name in ("titrant", "torch", "scikit-learn", "numpy", "polars"))
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     return [
-        f"- Command: `python benchmarks/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}`".replace(" `", "`"),
+        f"- Command: `{command}`",
         f"- Machine: {_processor()}, {cores} cores, {_memory()}, {platform.system()}; OMP_NUM_THREADS {threads}",
         f"- Versions: Python {platform.python_version()}, {packages}",
     ]
@@ -135,11 +141,8 @@ def circumstances() -> list[str]:
 
 def _processor() -> str:
     file = Path("/proc/cpuinfo")
-    names = (
-        [line.partition(":")[2].strip() for line in file.read_text().splitlines() if line.startswith("model name")]
-        if (file.exists())
-        else []
-    )
+    lines = file.read_text().splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0]} ({platform.machine()})" if names else platform.machine()
 
 

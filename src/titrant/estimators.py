@@ -76,6 +76,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untype
             device=self.device,
             hold_out=False,
         )
+        # In double precision a row's prediction is the same, to many digits, whatever rows are predicted with it.
+        self.run_.predictor.double()
         self.recipe_ = self.run_.recipe
 
     def _frame(self, x: Any, *, reset: bool) -> pl.DataFrame:

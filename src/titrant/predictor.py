@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from titrant.models.table import Factory, TableNet, TableShape
 from titrant.recipe import Recipe
 from titrant.record import Record, write_bytes, write_text
 from titrant.texts import say
-from titrant.train.cohort import Trained
+from titrant.train.member import Trained
 from titrant.train.problem import Problem, probabilities, values
 
 _ROWS = 8192  # rows predicted at a time
@@ -94,8 +95,8 @@ class Predictor(nn.Module):
     @classmethod
     def of(cls, schema: Schema, trained: Sequence[Trained], problem: Problem) -> "Predictor":
         """The model that averages trained members."""
-        networks = [Network(found.encoder.cpu(), found.network, classifies=not problem.is_regression) for found in trained]
-        return cls(schema, networks, [found.member.recipe for found in trained], problem.centre, problem.width)
+        networks = [Network(deepcopy(one.encoder).cpu(), one.network, classifies=not problem.is_regression) for one in trained]
+        return cls(schema, networks, [one.member.recipe for one in trained], problem.centre, problem.width)
 
     @property
     def classifies(self) -> bool:
@@ -109,7 +110,8 @@ class Predictor(nn.Module):
 
     @torch.no_grad()
     def raw(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """Predictions for any number of encoded rows, some thousands at a time."""
+        """Predictions for any number of encoded rows, some thousands at a time, in the precision of the weights."""
+        numbers = numbers.to(next(self.networks.parameters()).dtype)
         pieces = [self(n, c) for n, c in zip(numbers.split(_ROWS), codes.split(_ROWS), strict=True)]  # type: ignore[no-untyped-call]  # torch
         return torch.cat(pieces)
 

@@ -16,7 +16,8 @@ from titrant.clock import Clock
 from titrant.models.table import Factory
 from titrant.record import MemberRecord
 from titrant.search.halving import record_of, stacks
-from titrant.train.cohort import Cohort, Member, Trained
+from titrant.train.cohort import Cohort
+from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
 

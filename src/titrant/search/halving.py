@@ -13,7 +13,8 @@ from titrant.clock import Clock
 from titrant.models.table import Factory
 from titrant.record import MemberRecord
 from titrant.train.build import cohort_key
-from titrant.train.cohort import Cohort, Member, Trained
+from titrant.train.cohort import Cohort
+from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
 

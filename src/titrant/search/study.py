@@ -32,7 +32,8 @@ from titrant.search.portfolio import baseline, portfolio
 from titrant.search.proposers import Bayesian, Mutation, QuasiRandom, distribution
 from titrant.search.region import Region
 from titrant.texts import say
-from titrant.train.cohort import Cohort, Member, Trained
+from titrant.train.cohort import Cohort
+from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
 from titrant.tricks.acting import derived_seed

@@ -160,6 +160,11 @@ def segments(tricks: Sequence[T], *, axes: int = 0, device: torch.device | str =
     ]
 
 
+def active_segments(tricks: Sequence[T], *, axes: int = 0, device: torch.device | str = "cpu") -> list[Segment[T]]:
+    """The segments of `segments` without those in which the trick is absent."""
+    return [part for part in segments(tricks, axes=axes, device=device) if part.kind is not Off]
+
+
 def _stackable(kind: type[Trick]) -> list[str]:
     return [dose.name for dose in doses(kind) if isinstance(dose.mark, Range) and not dose.mark.shared]
 

@@ -1,0 +1,178 @@
+"""The forward half of a training step: what members see of their rows, and the loss they get for it.
+
+Everything here follows from the members' recipes and seeds alone; nothing is carried from step to step except random streams.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from titrant.train.member import Member
+from titrant.train.problem import Problem
+from titrant.tricks.acting import Ledger, Streams, derived_seed
+from titrant.tricks.augment import Augment, RowTrick
+from titrant.tricks.base import Segment, active_segments
+from titrant.tricks.mix import CutMix, MixTrick, Mixup
+from titrant.tricks.regularize import ClassWeights, cross_entropy
+
+Forward = Callable[[Tensor, Tensor, Callable[[Tensor], Tensor] | None], Tensor]
+"""The members' networks: numbers [k, b, f], codes [k, b, c] and a mixer of features to outputs [k, v·b, o]."""
+
+
+class Objective:
+    """Augmentation, mixing and the loss of k members.
+
+    Args:
+        problem: the data.
+        members: whose tricks act.
+        steps: of a full training.
+        streams: the members' random streams.
+        ledger: where receipts are booked.
+    """
+
+    def __init__(self, problem: Problem, members: list[Member], steps: int, streams: Streams, ledger: Ledger) -> None:
+        self.problem = problem
+        self.members = members
+        self.streams = streams
+        self.ledger = ledger
+        self.device = problem.device
+
+        def parts(path: str, axes: int = 1) -> list[Segment[Any]]:
+            return active_segments([member.recipe.at(path) for member in members], axes=axes, device=problem.device)
+
+        self._augment = {name: parts(f"augment.{name}", axes=2) for name in Augment.model_fields}
+        self._mix = parts("mix", axes=0)
+        self._focal = parts("regularize.focal")
+        self._shares = self._mixing_shares(steps) if self._mix else None
+        self._epsilon = self._smoothing(parts("regularize.label_smoothing"))
+        self._class_weights = self._weights(parts("regularize.class_weights"))
+
+    def losses(self, forward: Forward, numbers: Tensor, codes: Tensor, target: Tensor, views: int, step: int) -> Tensor:
+        """Mean training loss of each member [k].
+
+        Args:
+            forward: the networks.
+            numbers, codes: fresh rows [k, b, f] and [k, b, c], which may be changed in place.
+            target: [k, b] classes or scaled values.
+            views: predictions that a network makes of each row.
+            step: the number of this step, from 0.
+        """
+        numbers, codes = self._augmented(numbers, codes)
+        numbers, codes, own = self._cut(numbers, codes, step)
+        mixer = self._mixer(step) if any(part.kind is Mixup for part in self._mix) else None
+        outputs = forward(numbers, codes, mixer)
+        losses = self._row_losses(outputs, target, views)
+        if own is not None:
+            losses = own * losses + (1 - own) * self._row_losses(outputs, target.roll(1, dims=-1), views)
+        return losses.mean(-1)
+
+    # ---------------------------------------------------------------- making
+
+    def _mixing_shares(self, steps: int) -> Tensor:
+        """How much of a row stays its own, by step and member [steps, k, 1]; drawn ahead: torch's Beta takes no stream."""
+        shares = np.ones((steps, len(self.members), 1), dtype=np.float32)
+        for k, member in enumerate(self.members):
+            mix = member.recipe.mix
+            if isinstance(mix, MixTrick) and not mix.is_off:
+                drawn = np.random.default_rng(derived_seed(member.seed, "mix")).beta(mix.alpha, mix.alpha, steps)
+                shares[:, k, 0] = np.maximum(drawn, 1 - drawn)
+        return torch.as_tensor(shares, device=self.device)
+
+    def _smoothing(self, parts: list[Segment[Any]]) -> Tensor | None:
+        """Label smoothing of each member [k, 1]; None where nobody smooths."""
+        if self.problem.is_regression or not parts:
+            return None
+        epsilon = torch.zeros(len(self.members), 1, device=self.device)
+        for part in parts:
+            epsilon[part.start : part.stop] = part.values["epsilon"]
+        return epsilon
+
+    def _weights(self, parts: list[Segment[Any]]) -> Tensor | None:
+        """Weight of each class for each member [k, c]; None where nobody weighs."""
+        if self.problem.is_regression or not parts:
+            return None
+        counts = self.problem.class_counts()
+        weights = torch.ones(len(self.members), self.problem.classes, device=self.device)
+        for part in parts:
+            weights[part.start : part.stop] = ClassWeights.weights(counts, **part.values)
+        return weights
+
+    # ---------------------------------------------------------------- acting
+
+    def _augmented(self, numbers: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Each member's row augmentation; fresh tensors from the gather may be changed in place."""
+        for name, found in self._augment.items():
+            for part in found:
+                kind: type[RowTrick] = part.kind
+                mine = slice(part.start, part.stop)
+                draw = self.streams.normal if kind.draws == "normal" else self.streams.uniform
+                cells = (numbers.shape[1], numbers.shape[2] + codes.shape[2])
+                noise = draw(f"augment.{name}", cells, part.start, part.stop)
+                numbers[mine], codes[mine], changed = kind.apply(numbers[mine], codes[mine], noise, **part.values)
+                if self.ledger.probing:
+                    count = float(changed[0].numel())
+                    self.ledger.add(f"augment.{name}", part.start, part.stop, changed.flatten(1).sum(1), count)
+        return numbers, codes
+
+    def _cut(self, numbers: Tensor, codes: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """CutMix, and the share of each row's target that stays its own [k, b]; None where nobody mixes."""
+        if self._shares is None:
+            return numbers, codes, None
+        step_shares = self._shares[step]
+        own = step_shares.expand(-1, numbers.shape[1])
+        for part in self._mix:
+            mine = slice(part.start, part.stop)
+            if part.kind is CutMix:
+                cells = (numbers.shape[1], numbers.shape[2] + codes.shape[2])
+                noise = self.streams.uniform("mix.cells", cells, part.start, part.stop)
+                numbers[mine], codes[mine], kept = CutMix.apply(numbers[mine], codes[mine], noise, step_shares[mine])
+                own = torch.cat([own[: part.start], kept, own[part.stop :]])
+            count = float(numbers.shape[1])
+            self.ledger.add("mix", part.start, part.stop, (own[mine] < 1).sum(1), count)
+        return numbers, codes, own
+
+    def _mixer(self, step: int) -> Callable[[Tensor], Tensor]:
+        """Mixup of features [k, b, d]."""
+
+        def mixed(z: Tensor) -> Tensor:
+            assert self._shares is not None
+            pieces, at = [], 0
+            for part in self._mix:
+                if part.kind is Mixup:
+                    own = Mixup.apply(z[part.start : part.stop], self._shares[step, part.start : part.stop])
+                    pieces += [z[at : part.start], own]
+                    at = part.stop
+            return torch.cat([*pieces, z[at:]])
+
+        return mixed
+
+    def _row_losses(self, outputs: Tensor, target: Tensor, views: int) -> Tensor:
+        """Loss of each row [k, b], the mean over the views of a member."""
+        rows = target.shape[-1]
+        repeated = target.repeat(1, views) if views > 1 else target
+        if self.problem.is_regression:
+            losses = (outputs.squeeze(-1) - repeated).square()
+        else:
+            losses = self._class_losses(outputs.log_softmax(-1), repeated)
+        return losses.view(len(losses), views, rows).mean(1) if views > 1 else losses
+
+    def _class_losses(self, log_p: Tensor, target: Tensor) -> Tensor:
+        """Cross entropy with each member's label smoothing, class weights and focal factor [k, b]."""
+        members = len(self.members)
+        pieces, at = [], 0
+        for part in [*self._focal, None]:
+            for begin, end, gamma in [(at, part.start if part else members, None), *_focal_piece(part)]:
+                if begin < end:
+                    mine = slice(begin, end)
+                    epsilon = 0.0 if self._epsilon is None else self._epsilon[mine]
+                    weights = None if self._class_weights is None else self._class_weights[mine]
+                    pieces.append(cross_entropy(log_p[mine], target[mine], epsilon=epsilon, gamma=gamma, weights=weights))
+                    at = end
+        return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def _focal_piece(part: Segment[Any] | None) -> list[tuple[int, int, Any]]:
+    return [] if part is None else [(part.start, part.stop, part.values["gamma"])]

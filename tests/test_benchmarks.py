@@ -1,0 +1,173 @@
+"""The benchmark scripts: their arguments, who sees which rows, how scores are computed, and the peer on a tiny frame."""
+
+import argparse
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import log_loss
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def tiny(rows: int = 240) -> pl.DataFrame:
+    """Numbers with gaps, text with gaps, a date as text, and a target that the first number and the text decide."""
+    random = np.random.default_rng(0)
+    number, text = random.normal(size=rows), random.choice(["a", "b"], rows)
+    return pl.DataFrame(
+        {
+            "number": [None if place % 20 == 0 else value for place, value in enumerate(number)],
+            "text": [None if place % 30 == 0 else value for place, value in enumerate(text)],
+            "day": [f"{1 + place % 28:02}/03/2024" for place in range(rows)],
+            "value": 100 + 10 * number + 5 * (text == "a"),
+            "label": np.where(number > 0, "high", "low"),
+        }
+    )
+
+
+@pytest.mark.parametrize("name", ["mlp", "clock", "peer"])
+def test_help_says_how_to_call_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        import_module(name).parser().parse_args(["--help"])
+    assert ended.value.code == 0
+    assert f"python benchmarks/{name}.py" in capsys.readouterr().out
+
+
+def test_mlp_arguments() -> None:
+    given = import_module("mlp").parser().parse_args(["--tables", "adult, letter", "--budget", "5", "--seeds", "3,4"])
+    assert (given.tables, given.budget, given.seeds) == (["adult", "letter"], 5, [3, 4])
+    assert len(import_module("mlp").parser().parse_args([]).tables) >= 10
+
+
+def test_clock_arguments() -> None:
+    given = import_module("clock").parser().parse_args(["--budgets", "20", "--tables", "all"])
+    assert given.budgets == [20]
+    assert given.tables == list(import_module("tables").TABLES)
+
+
+@pytest.mark.parametrize(("option", "value", "named"), [("--tables", "adlut", "adlut"), ("--seeds", "1,x", "1,x")])
+def test_wrong_arguments_are_named(option: str, value: str, named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        import_module("mlp").parser().parse_args([option, value])
+    assert ended.value.code == 2
+    assert named in capsys.readouterr().err
+
+
+def test_missing_tables_are_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="adult.parquet.*--data"):
+        import_module("tables").path_of(tmp_path, "adult")
+
+
+def test_every_table_that_is_here_has_its_target(shared_data: Path) -> None:
+    for name, table in import_module("tables").TABLES.items():
+        schema = pl.read_parquet_schema(shared_data / "tables" / f"{name}.parquet")
+        assert table.target in schema, name
+        assert table.classes or schema[table.target].is_numeric(), name
+
+
+def test_official_split_is_kept_and_is_no_feature() -> None:
+    table = argparse.Namespace(target="label", classes=True)
+    frame = tiny().with_columns(pl.Series("split", ["train", "test", "train"] * 80))
+    train, test = import_module("mlp").divide(frame, table, seed=0)
+    assert (len(train), len(test)) == (160, 80)
+    assert "split" not in train.columns + test.columns
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_rows_are_divided_once_and_do_not_overlap(classes: bool) -> None:
+    table = argparse.Namespace(target="label" if classes else "value", classes=classes)
+    frame = tiny().with_row_index()
+    train, test = import_module("mlp").divide(frame, table, seed=0)
+    assert sorted([*train["index"], *test["index"]]) == list(range(240))
+    assert len(test) == 60
+    again, _ = import_module("mlp").divide(frame, table, seed=0)
+    other, _ = import_module("mlp").divide(frame, table, seed=1)
+    assert again.equals(train)
+    assert not other.equals(train)
+
+
+def test_scores_of_classes_agree_with_a_hand_count() -> None:
+    truth = pl.Series(["a", "b", "b", "c"])
+    shares = np.array([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1], [0.5, 0.5]])
+    found = pl.DataFrame({"prediction": ["a", "b", "a", "a"], "probability_b": shares[:, 1], "probability_a": shares[:, 0]})
+    accuracy, loss = import_module("mlp").score(truth, found, classes=True)
+    assert accuracy == 0.5
+    # A class that a side never saw has the probability 0, clipped as log losses usually are.
+    expected = log_loss([0, 1, 1, 2], np.column_stack([shares, np.full(4, 1e-15)]), labels=[0, 1, 2])
+    assert loss == pytest.approx(expected, rel=1e-6)
+
+
+def test_scores_of_values_agree_with_a_hand_count() -> None:
+    found = pl.DataFrame({"prediction": [1.0, 2.0, 5.0]})
+    rmse, r2 = import_module("mlp").score(pl.Series([1, 2, 3]), found, classes=False)
+    assert rmse == pytest.approx((4 / 3) ** 0.5)
+    assert r2 == pytest.approx(1 - 4 / 2)
+
+
+def test_verdict_follows_the_direction_of_the_metric() -> None:
+    mlp = import_module("mlp")
+    found = {"Titrant": mlp.Scores([0.9, 0.8, 0.7]), "peer": mlp.Scores([0.6, 0.75, 0.99]), "baseline": mlp.Scores()}
+    assert mlp.verdict(found, "peer", classes=True) == "Titrant"
+    assert mlp.verdict(found, "peer", classes=False) == "peer"
+    assert mlp.verdict(found, "baseline", classes=True) == "Titrant (the other failed)"
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_peer_pipeline_learns_a_tiny_frame(classes: bool) -> None:
+    peer = import_module("peer")
+    frame = tiny()
+    target = frame["label" if classes else "value"].to_numpy()
+    columns = peer.Columns.of(frame.select("number", "text", "day"))
+    assert columns.dates == ["day"]
+    parameters: dict[str, Any] = {"learning_rate_init": 0.01}
+    model = peer.trained(peer.pipeline(columns, classes, parameters, seed=0), columns.cells(frame), target, limit=60)
+    # Rows with an unknown text and a missing number are predicted, too.
+    new = pl.DataFrame({"number": [2.0, -2.0, None], "text": ["a", "zzz", None], "day": ["01/03/2024", "02/03/2024", None]})
+    guess = model.predict(columns.cells(new))
+    assert len(guess) == 3
+    assert list(guess[:2]) == ["high", "low"] if classes else guess[0] > guess[1] + 20
+
+
+def test_peer_stops_when_told() -> None:
+    peer = import_module("peer")
+    frame = tiny()
+    columns = peer.Columns.of(frame.select("number", "text"))
+    model = peer.pipeline(columns, False, {"tol": 0, "n_iter_no_change": 10**6}, seed=0)
+    stopped = peer.trained(model, columns.cells(frame), frame["value"].to_numpy(), limit=0.5)
+    assert stopped is not None
+    assert peer.trained(model, columns.cells(frame), frame["value"].to_numpy(), limit=0) is None
+
+
+def test_peer_space_stays_in_its_bounds() -> None:
+    peer = import_module("peer")
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        drawn = peer.space(random)
+        assert 1 <= len(drawn["hidden_layer_sizes"]) <= 3
+        assert all(32 <= width <= 256 for width in drawn["hidden_layer_sizes"])
+        assert drawn["activation"] in {"relu", "tanh"}
+        assert 1e-6 <= drawn["alpha"] <= 10**-0.5
+        assert 10**-3.5 <= drawn["learning_rate_init"] <= 1e-2
+
+
+def test_peer_searches_and_refits(tmp_path: Path) -> None:
+    peer = import_module("peer")
+    frame = tiny()
+    columns = peer.Columns.of(frame.select("number", "text", "day"))
+    job = peer.Job(columns, columns.cells(frame), frame["label"].to_numpy(), True, 0)
+    model, best, scored = peer.run(job, time.monotonic(), budget=6)
+    assert scored >= 1
+    assert 0.5 < best.goodness <= 1
+    peer.write(model, columns.cells(frame), True, tmp_path / "out.csv")
+    written = pl.read_csv(tmp_path / "out.csv")
+    assert written.columns == ["prediction", "probability_high", "probability_low"]
+    assert (written["prediction"] == frame["label"]).mean() > 0.8
