@@ -15,7 +15,7 @@ from torch import Tensor
 from titrant.clock import Clock
 from titrant.models.table import Factory
 from titrant.record import MemberRecord
-from titrant.search.halving import record_of, stacks
+from titrant.search.halving import record_of, seconds_per_step, stacks
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
@@ -37,25 +37,46 @@ class Finalist:
     loss: float
 
 
-def final(
-    problem: Problem, members: Sequence[Member], metric: Metric, clock: Clock, factory: Factory | None = None
-) -> tuple[Finalist | None, list[MemberRecord]]:
-    """Trains one recipe's members, each on the folds that it does not hold out, and scores them on those that they do.
+class Final:
+    """One recipe's networks over folds, about to be trained.
 
-    Returns:
-        None in place of the finalist if the clock cut the training short, because its networks then stand in the middle of
-        their schedules, or if no network is usable; and the records of what was trained.
+    Args:
+        problem: the data.
+        members: one for each fold, with the fold's rows held out.
+        metric: what is measured on held-out rows.
+        clock: when to end at the latest.
+        factory: the network of `model: custom`.
     """
-    cohorts: list[Cohort] = []
-    records: list[MemberRecord] = []
-    for stack in stacks(members, problem):
-        cohort = Cohort(problem, stack, metric, clock, factory)
-        in_time = cohort.advance(cohort.steps, clock)
-        records += [record_of(cohort, k, "finished" if in_time else "interrupted") for k in range(len(stack))]
-        if not in_time:
-            return None, records
-        cohorts.append(cohort)
-    return _finalist(problem, cohorts, metric), records
+
+    def __init__(
+        self, problem: Problem, members: Sequence[Member], metric: Metric, clock: Clock, factory: Factory | None = None
+    ) -> None:
+        self.problem = problem
+        self.metric = metric
+        self.clock = clock
+        self.cohorts = [Cohort(problem, stack, metric, clock, factory) for stack in stacks(members, problem)]
+
+    def seconds(self) -> float:
+        """What the whole training will take at most, from some first steps, which count."""
+        first = self.cohorts[0]
+        members = sum(len(cohort.members) for cohort in self.cohorts)
+        return seconds_per_step(first, self.clock) * first.steps * members / len(first.members)
+
+    def run(self) -> tuple[Finalist | None, list[MemberRecord]]:
+        """Trains to the end and scores the held-out rows.
+
+        Returns:
+            None in place of the finalist if the clock cut the training short, because its networks then stand in the middle of
+            their schedules, or if no network is usable; and the records of what was trained.
+        """
+        records: list[MemberRecord] = []
+        for cohort in self.cohorts:
+            in_time = cohort.advance(cohort.steps, self.clock)
+            state = "finished" if in_time else "interrupted"
+            records += [record_of(cohort, k, state) for k in range(len(cohort.members))]
+            if not in_time:
+                return None, records
+        return _finalist(self.problem, self.cohorts, self.metric), records
 
 
 def _finalist(problem: Problem, cohorts: Sequence[Cohort], metric: Metric) -> Finalist | None:

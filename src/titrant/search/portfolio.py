@@ -9,14 +9,14 @@ from titrant.recipe import Recipe
 
 
 def suited_batch(rows: int) -> int:
-    """A batch size for so many training rows: a power of two near twice their square root, 32 to 1024.
+    """A batch size for so many training rows: a power of two up to four times their square root, 32 to 1024.
 
     Example:
         >>> suited_batch(300), suited_batch(30_000)
-        (32, 256)
+        (64, 512)
     """
     size = 32
-    while size < 1024 and size * 2 <= 2 * rows**0.5:
+    while size < 1024 and size * 2 <= 4 * rows**0.5:
         size *= 2
     return size
 
@@ -59,7 +59,7 @@ def _recipe(rows: int, **slots: Any) -> Recipe:
 _STRONG: list[dict[str, Any]] = [
     {  # a plain modern network
         "data": {"scale": "quantile", "categories": "embed"},
-        "model": {"kind": "mlp", "width": 256, "depth": 3},
+        "model": {"kind": "mlp", "width": 128, "depth": 3},
         "activation": "silu",
         "initialize": "he_normal",
         "dropout": {"kind": "bernoulli", "p": 0.15},
@@ -69,7 +69,7 @@ _STRONG: list[dict[str, Any]] = [
     },
     {  # waves for the numbers, after RealMLP (arXiv 2407.04491)
         "data": {"scale": "robust", "categories": "embed", "numbers": {"kind": "periodic", "sigma": 0.1}},
-        "model": {"kind": "mlp", "width": 256, "depth": 3},
+        "model": {"kind": "mlp", "width": 128, "depth": 3},
         "activation": "mish",
         "initialize": "he_normal",
         "dropout": {"kind": "bernoulli", "p": 0.1},
@@ -80,7 +80,7 @@ _STRONG: list[dict[str, Any]] = [
     },
     {  # batch norm and momentum in orthogonal directions
         "data": {"scale": "quantile", "categories": "embed"},
-        "model": {"kind": "mlp", "width": 256, "depth": 3},
+        "model": {"kind": "mlp", "width": 128, "depth": 3},
         "normalize": "batch",
         "dropout": {"kind": "bernoulli", "p": 0.2},
         "initialize": "he_normal",
@@ -91,7 +91,7 @@ _STRONG: list[dict[str, Any]] = [
     },
     {  # a residual network with layer norm
         "data": {"scale": "robust", "categories": "embed"},
-        "model": {"kind": "residual", "width": 128, "depth": 3, "expansion": 2.0},
+        "model": {"kind": "residual", "width": 96, "depth": 3, "expansion": 2.0},
         "normalize": "layer",
         "activation": "gelu",
         "dropout": {"kind": "bernoulli", "p": 0.1},

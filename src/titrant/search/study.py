@@ -26,7 +26,7 @@ from titrant.errors import BudgetError
 from titrant.models.table import Factory
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
-from titrant.search.finals import Finalist, final
+from titrant.search.finals import Final, Finalist
 from titrant.search.halving import COST, RUNGS, Bracket, Tried, rank, seconds_per_step
 from titrant.search.portfolio import baseline, portfolio
 from titrant.search.proposers import Bayesian, Mutation, QuasiRandom, distribution
@@ -47,7 +47,10 @@ CONTENDERS = 6
 _FIRST, _LATER = 24, 16  # members of the first bracket and of later ones, where time allows
 _FEWEST = 6
 _FEWEST_FOLDS = 3  # trained in the finals; fewer are not worth it
-_FINALS = 0.38  # share of the time that is kept for the finals
+_SHORTEST = 0.4  # share of its searched length to which a finalist's training may be cut
+_CAUTION = 0.85  # share of the remaining time that a finalist may plan with
+_FIRST_FINAL = 0.6  # share of that for the first finalist, so that a second one can be compared with it
+_FINALS = 0.48  # share of the time that is kept for the finals
 _BASELINE = 0.06  # and for the baseline's own final training
 
 
@@ -110,6 +113,7 @@ class Study:
     best: Trained | None = None
     _number: int = 0
     _length: float = 1.0
+    _searched_scores: dict[int, float] = field(default_factory=dict)
     _trials: dict[int, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -252,9 +256,7 @@ class Study:
 
     def _at_length(self, recipe: Recipe) -> Recipe:
         """The recipe with its training shortened to what the time allows."""
-        if self._length >= 1.0:
-            return recipe
-        return recipe.replace("stop.epochs", max(0.01, float(f"{recipe.stop.epochs * self._length:.3g}")))
+        return _shortened(recipe, self._length)
 
     # ---------------------------------------------------------------- learning
 
@@ -308,12 +310,10 @@ class Study:
         share = 0.0 if self.members is not None else _BASELINE * (self.clock.end - self.clock.start)
         found = self._train_finalists(leaders, self.clock.before_end(share)) if finished else []
         plain = self._baseline(share) if finished else None
-        scores = {id(tried.member.recipe): tried.score for tried in leaders}
         if found:
             recipe = found[0].networks[0].member.recipe
-            return Outcome(
-                found[0].networks, recipe, "refit", scores.get(id(recipe)), found[0].score, plain, self.records, not finished
-            )
+            searched = self._searched_scores[id(recipe)]
+            return Outcome(found[0].networks, recipe, "refit", searched, found[0].score, plain, self.records, not finished)
         return Outcome(
             [self.best], winner.member.recipe, "checkpoint", winner.score, None, plain, self.records, not finished
         )  # fmt: skip
@@ -326,34 +326,52 @@ class Study:
         seed = derived_seed(self.seed, "folds") % 2**31
         cut = folds(self._development.cpu(), strata, self.dataset.groups, count, seed)
         parts = [(rows.to(self.device), held_out.to(self.device)) for rows, held_out in cut]
-        contenders = [leader for leader in leaders if math.isfinite(leader.score)]
-        places = self._affordable_folds(contenders[0], len(parts), clock)
         found: list[Finalist] = []
-        for leader in contenders[: CONTENDERS if self.members is None else 1]:
-            if places < _FEWEST_FOLDS or self._affordable_folds(leader, places, clock) < places:
+        places = len(parts) if self.members is None else _FEWEST_FOLDS
+        for leader in [one for one in leaders if math.isfinite(one.score)][: CONTENDERS if self.members is None else 1]:
+            self._tell("refit", 0, places, self.best)
+            ready = self._affordable(leader, problem, parts[:places], clock, first=not found)
+            if ready is None:
                 continue
-            members = [self._finalist(leader, fold, *part) for fold, part in enumerate(parts[:places])]
-            self._tell("refit", 0, len(members), self.best)
-            finalist, records = final(problem, members, self.metric, clock, self.factory)
+            finalist, records = ready.run()
             self.records += records
-            found += [] if finalist is None else [finalist]
+            if finalist is not None:
+                found.append(finalist)
+                places = len(finalist.networks)
+                self._searched_scores[id(finalist.networks[0].member.recipe)] = leader.score
         return sorted(found, key=lambda f: rank(self.metric, f.score, f.loss))
 
-    def _finalist(self, leader: Tried, fold: int, rows: Tensor, held_out: Tensor) -> Member:
+    def _affordable(
+        self, leader: Tried, problem: Problem, parts: list[tuple[Tensor, Tensor]], clock: Clock, *, first: bool
+    ) -> Final | None:
+        """A recipe ready for training over folds, within the time that is left; None if it would take too long.
+
+        The first one may have fewer folds or a shorter training to fit; later ones are compared with it and train as it did.
+        """
+
+        def ready(places: int, length: float) -> Final:
+            recipe = _shortened(leader.member.recipe, length)
+            members = [self._finalist(leader, recipe, fold, *part) for fold, part in enumerate(parts[:places])]
+            return Final(problem, members, self.metric, clock, self.factory)
+
+        made = ready(len(parts), 1.0)
+        if self.members is not None:
+            return made
+        left = _CAUTION * clock.left
+        seconds = made.seconds()
+        if seconds <= (_FIRST_FINAL if first else 1.0) * left:
+            return made
+        if not first:
+            return None
+        per_fold = seconds / len(parts)
+        places = max(_FEWEST_FOLDS, min(len(parts), int(_FIRST_FINAL * left / per_fold)))
+        length = min(1.0, left / (per_fold * places))
+        return ready(places, length) if length >= _SHORTEST else None
+
+    def _finalist(self, leader: Tried, recipe: Recipe, fold: int, rows: Tensor, held_out: Tensor) -> Member:
         number = leader.member.number
         seed = derived_seed(self.seed, "final", number, fold)
-        return Member(self._number + FOLDS * number + fold, leader.member.recipe, seed, "refit", rows, held_out)
-
-    def _affordable_folds(self, leader: Tried, most: int, clock: Clock) -> int:
-        """Over how many folds the remaining time can train a recipe.
-
-        A member's cost is known from the search: its seconds for its share of a full training, in a stack of its shape.
-        """
-        if self.members is not None:
-            return min(_FEWEST_FOLDS, most)
-        share = leader.record.steps / max(1, _full_steps(leader))
-        cost = leader.record.seconds / max(share, 1e-6) * self._growth
-        return min(most, int(0.85 * clock.left / max(cost, 1e-6)))
+        return Member(self._number + FOLDS * number + fold, recipe, seed, "refit", rows, held_out)
 
     def _baseline(self, share: float) -> Trained | None:
         """The plain baseline, trained on all development rows without looking at any held-out one, within `share` seconds."""
@@ -365,7 +383,7 @@ class Study:
         if self.members is None:
             affordable = share / max(1e-9, seconds_per_step(cohort, self.clock) * cohort.steps)
             if affordable < 1:
-                shorter = recipe.replace("stop.epochs", max(0.01, float(f"{recipe.stop.epochs * affordable:.3g}")))
+                shorter = _shortened(recipe, affordable)
                 cohort = Cohort(
                     problem,
                     [Member(-2, shorter, member.seed, "baseline", member.rows, member.held_out)],
@@ -410,6 +428,13 @@ def _rank_of(trained: Trained, metric: Metric) -> tuple[float, float]:
     at_best = [p.loss_validation for p in trained.history.curve if p.step == trained.history.best_step]
     loss = at_best[0] if at_best and at_best[0] is not None else math.inf
     return rank(metric, trained.history.best, loss)
+
+
+def _shortened(recipe: Recipe, length: float) -> Recipe:
+    """The recipe with its training cut to a share `length` of its epochs; the schedule shrinks with it."""
+    if length >= 1.0:
+        return recipe
+    return recipe.replace("stop.epochs", max(0.01, float(f"{recipe.stop.epochs * length:.3g}")))
 
 
 def _full_steps(tried: Tried) -> float:

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from titrant.space import Range
 from titrant.tricks.base import Options, Trick
 
-_Width = Annotated[int, Range(1, 4096, log=True, search=(64, 384), unit="units", shared=True, raising="more capacity, slower")]
+_Width = Annotated[int, Range(1, 4096, log=True, search=(64, 256), unit="units", shared=True, raising="more capacity, slower")]
 _Depth = Annotated[int, Range(1, 32, search=(2, 4), unit="layers", shared=True, raising="more capacity, harder to train")]
 
 
