@@ -12,8 +12,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Threads that wait for one another sleep instead of spinning. Spinning saves microseconds on an idle machine, and costs a factor
-# of 5 to 20 where other programs want the same cores. The OpenMP runtime reads this when torch is loaded.
+# Threads that wait for one another sleep instead of spinning. Spinning saves microseconds on an idle machine, and costs a
+# factor of 5 to 20 where other programs want the same cores. The OpenMP runtime reads this when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"

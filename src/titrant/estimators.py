@@ -35,7 +35,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untype
         *,
         members: int | None = None,
         metric: str | None = None,
-        recipe: Recipe | str | None = None,
+        recipe: Recipe | dict[str, Any] | str | None = None,
         space: dict[str, Any] | str | None = None,
         kinds: dict[str, str] | None = None,
         device: str = "auto",
@@ -97,7 +97,7 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]  # scikit-l
         budget: wall clock of `fit`, such as "60s".
         members: the most recipes to try. With it (and a `random_state`) the same data give the same model.
         metric: accuracy (default), balanced_accuracy, f1, log_loss, roc_auc.
-        recipe: a recipe or its file; alone it is trained as it stands.
+        recipe: a recipe, a mapping of its slots, or its file; alone it is trained as it stands.
         space: what to search, a mapping or its file.
         kinds: by column, number, category, boolean, date or ignore.
         device: auto, cpu, cuda, mps.

@@ -1,7 +1,8 @@
 """One job from data to run folder: read, search, judge, write, report; all within the budget.
 
 The clock runs from the start of the command. What comes after the search (judging on test rows, writing, the report) has a
-reserve of its own, so that the command ends in time.
+reserve of its own, so that the command ends in time. The best network so far is saved now and then in the same form as the
+result, so that a killed process leaves a usable run.
 """
 
 import math
@@ -9,9 +10,12 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -21,11 +25,11 @@ from torch import Tensor
 
 from titrant.clock import Clock, Interrupt, seconds
 from titrant.data.dataset import Dataset, read
-from titrant.errors import OutputError
+from titrant.errors import BudgetError, OutputError
 from titrant.models.table import Factory
 from titrant.predictor import Predictor
 from titrant.recipe import Recipe, read_yaml
-from titrant.record import DataSummary, Evaluation, MemberRecord, Receipt, Summary, versions, write_members
+from titrant.record import Evaluation, MemberRecord, Receipt, Summary, versions, write_members
 from titrant.report.html import write_report
 from titrant.report.terminal import QuietView
 from titrant.search.portfolio import start, suited_batch
@@ -33,9 +37,13 @@ from titrant.search.region import Region
 from titrant.search.study import Outcome, Study
 from titrant.texts import say
 from titrant.train.hardware import device_of, prepare
+from titrant.train.member import Trained
 from titrant.train.metrics import Metric, fitting_metrics, metric_for
 from titrant.tricks.model import Custom
 from titrant.view import View
+
+_EVERY = 5.0  # seconds between two saves of the best so far, at least
+_SHARE = 0.02  # and the most of the time that saving may take
 
 _PACKAGES = ("titrant", "torch", "numpy", "polars", "optuna", "scikit-learn")
 _RESAMPLES = 500
@@ -56,7 +64,6 @@ class Run:
     folder: Path
     predictor: Predictor
     summary: Summary
-    _kept: "tempfile.TemporaryDirectory[str] | None" = None
 
     @property
     def recipe(self) -> Recipe:
@@ -77,13 +84,16 @@ class Run:
         return path if path.exists() else write_report(self.folder)
 
     def save(self, folder: str | Path) -> Path:
-        """Copies the run folder; without a folder of its own, a run vanishes with its last reference.
+        """Copies the run folder; without a folder of its own, a run's files vanish with its last reference.
 
         Raises:
-            OutputError: the place is in use.
+            OutputError: the place is in use or cannot be written, or the run's own folder is gone.
         """
         target = _free(Path(folder))
-        shutil.copytree(self.folder, target, dirs_exist_ok=True)
+        if not self.folder.is_dir():
+            raise OutputError(say("The run's own folder {folder} is gone; nothing can be copied.", folder=self.folder))
+        with _writing(target):
+            shutil.copytree(self.folder, target, dirs_exist_ok=True)
         return target
 
     @classmethod
@@ -102,8 +112,9 @@ class Run:
         try:
             summary = Summary.read(place / "summary.json")
         except (OSError, ValueError) as error:
+            problem = " ".join(str(error).split())[:300]
             raise OutputError(
-                say("{folder} holds a model but no readable summary.json: {error}", folder=place, error=error)
+                say("{folder} holds a model but no readable summary.json: {problem}", folder=place, problem=problem)
             ) from None
         return cls(place, predictor, summary)
 
@@ -118,7 +129,7 @@ def fit(
     seed: int = 0,
     task: str | None = None,
     kinds: dict[str, str] | None = None,
-    recipe: Recipe | str | Path | None = None,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     space: Mapping[str, Any] | str | Path | None = None,
     test: object = None,
     split_column: str | None = None,
@@ -143,7 +154,8 @@ def fit(
         seed: of all random choices.
         task: binary, multiclass or regression; inferred if None.
         kinds: by column, number, category, boolean, date or ignore, instead of what would be inferred.
-        recipe: a recipe or its YAML file. Alone it is trained as it stands; with `space` the search varies it.
+        recipe: a recipe, a mapping of its slots, or its YAML file. Alone it is trained as it stands; with `space` the search
+            varies it.
         space: what to search, a mapping or its YAML file; see `titrant.search.region.Region`.
         test: rows to judge the final model on; by default a fifth of the data is set aside.
         split_column: a column that says train, validation or test for each row.
@@ -161,6 +173,8 @@ def fit(
 
     Raises:
         TitrantError: the data, a recipe, the budget or the folder cannot be used; the message says what to do.
+        KeyboardInterrupt: Ctrl-C before any network was scored, or a second time. The first one later on ends the search, and
+            the run holds the best so far.
 
     Example:
         >>> import titrant
@@ -173,7 +187,7 @@ def fit(
     place = None if out is None else _free(Path(out))
     watcher = view or QuietView()
     notes: list[str] = []
-    with Interrupt() as interrupt, watcher:
+    with Interrupt() as interrupt, watcher, _folder(place) as folder:
         clock = Clock.of(limit, started, interrupt)
         given, limits = _given(recipe, space)
         used = device_of(device if device != "auto" or given is None else given.hardware.device)
@@ -189,34 +203,36 @@ def fit(
         watcher.start(say("fit {source}", source=dataset.summary.source), limit, dataset.summary)
         for note in notes:
             watcher.note(note)
-        keeper = tempfile.TemporaryDirectory(prefix="titrant-") if place is None else None
-        folder = Path(keeper.name) if keeper is not None else _made(place)
-        try:
-            study = Study(
-                dataset, region, goal, clock.before_end(_reserve(limit, dataset)), seed, used, folder,
-                lambda phase, rung, alive, tried, best: watcher.update(
-                    phase, rung, alive, tried, best, goal.name, max(0.0, clock.end - _now())
-                ),
-                given=given, members=members, factory=model,
-            )  # fmt: skip
-            outcome = study.run()
-            watcher.update("evaluation", 0, 0, len(outcome.records), outcome.score_validation, goal.name, max(0.0, clock.left))
-            predictor, summary = _written(folder, dataset, goal, outcome, study, notes, limit, clock, seed)
-        except BaseException:
+
+        def progress(phase: str, rung: int, alive: int, tried: int, best: float | None) -> None:
+            watcher.update(phase, rung, alive, tried, best, goal.name, max(0.0, clock.end - monotonic()))
             if place is not None:
-                shutil.rmtree(place, ignore_errors=True)
-            raise
+                results.keep()
+
+        study = Study(
+            dataset, region, goal, clock.before_end(_reserve(limit, dataset)), seed, used, folder, progress,
+            given=given, members=members, factory=model,
+        )  # fmt: skip
+        results = _Results(folder, dataset, study, notes, limit, clock)
+        outcome = _searched(study, budget, clock, interrupt)
+        progress("evaluation", 0, 0, _tried(outcome.records), outcome.score_validation)
+        predictor, summary = results.finish(outcome, report=place is not None)
         watcher.finish(summary, place)
-    return Run(folder, predictor, summary, keeper)
+    run = Run(folder, predictor, summary)
+    if place is None:
+        weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
+    return run
 
 
 # ------------------------------------------------------------------ before
 
 
 def _given(
-    recipe: Recipe | str | Path | None, space: Mapping[str, Any] | str | Path | None
+    recipe: Recipe | Mapping[str, Any] | str | Path | None, space: Mapping[str, Any] | str | Path | None
 ) -> tuple[Recipe | None, dict[str, Any] | None]:
-    given = recipe if isinstance(recipe, Recipe) or recipe is None else Recipe.load(recipe)
+    if isinstance(recipe, str | Path):
+        recipe = Recipe.load(recipe)
+    given = Recipe.of(recipe) if isinstance(recipe, Mapping) else recipe
     limits = read_yaml(Path(space)) if isinstance(space, str | Path) else dict(space) if space is not None else None
     return given, limits
 
@@ -248,20 +264,49 @@ def _name(factory: Factory) -> str:
 
 def _free(place: Path) -> Path:
     """The folder for a run, refused if anything is in it."""
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+    with _writing(place):
+        in_use = place.exists() and (not place.is_dir() or any(place.iterdir()))
+    if in_use:
         raise OutputError(say("The output folder {folder} is in use. Name a new one, or empty it.", folder=place))
     return place
 
 
-def _made(place: Path | None) -> Path:
-    assert place is not None
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Says where the system refuses to write."""
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise OutputError(
-            say("The output folder {folder} cannot be made: {error}", folder=place, error=error.strerror)
-        ) from None
-    return place
+            say("{folder} cannot be written: {reason}. Name another place, or make room there.",
+                folder=folder, reason=error.strerror or error)
+        ) from None  # fmt: skip
+
+
+@contextmanager
+def _folder(place: Path | None) -> Iterator[Path]:
+    """The run's folder, a temporary one without a place.
+
+    If the run fails before it has saved a usable model, everything that was made for it is removed again.
+    """
+    if place is None:
+        place = Path(tempfile.mkdtemp(prefix="titrant-"))
+        made = [place]
+    else:
+        made = [folder for folder in (place, *place.parents) if not folder.exists()]
+    try:
+        with _writing(place):
+            place.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=place).close()
+        yield place
+    except BaseException:
+        if not (place / "summary.json").exists():
+            for part in place.iterdir() if place.is_dir() else ():
+                shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink()
+            for folder in made:
+                with suppress(OSError):  # somebody else has put something there meanwhile
+                    folder.rmdir()
+        raise
 
 
 def _reserve(limit: float, dataset: Dataset) -> float:
@@ -270,65 +315,106 @@ def _reserve(limit: float, dataset: Dataset) -> float:
     return min(0.25 * limit, 2.0 + 0.01 * limit + cells / 1e6)
 
 
-def _now() -> float:
-    import time
-
-    return time.monotonic()
+def _searched(study: Study, budget: str | float, clock: Clock, interrupt: Interrupt) -> Outcome:
+    """Runs the search, and says in the person's terms why nothing came of it."""
+    begun = clock.elapsed
+    try:
+        outcome = study.run()
+    except BudgetError:
+        if interrupt.asked:
+            raise KeyboardInterrupt(say("Interrupted before any network was trained and scored; nothing is kept.")) from None
+        raise BudgetError(
+            say(
+                "The budget of {budget} ended before any network was trained and scored; starting and reading the data took "
+                "{begun:.1f} s of it. Give at least {needed}s.",
+                budget=budget,
+                begun=begun,
+                needed=10 * math.ceil((2 * clock.elapsed + 5) / 10),
+            )
+        ) from None
+    outcome.interrupted = outcome.interrupted or interrupt.asked
+    return outcome
 
 
 # ------------------------------------------------------------------- after
 
 
-def _written(
-    folder: Path,
-    dataset: Dataset,
-    metric: Metric,
-    outcome: Outcome,
-    study: Study,
-    notes: list[str],
-    limit: float,
-    clock: Clock,
-    seed: int,
-) -> tuple[Predictor, Summary]:
-    """Judges the final model on test rows and writes the run folder."""
-    problem = study.final_problem(outcome)
-    predictor = Predictor.of(dataset.schema, outcome.final, problem)
-    baseline = Predictor.of(dataset.schema, [outcome.baseline], study.development_problem()) if outcome.baseline else None
-    evaluation, interval = _evaluated(dataset, metric, predictor, baseline)
-    outcome.recipe.save(folder / "recipe.yaml")
-    predictor.save(folder / "model")
-    write_members(folder / "members.jsonl", outcome.records)
-    data_summary: DataSummary = dataset.summary
-    data_summary.write(folder / "data.json")
-    evaluation.write(folder / "evaluation.json")
-    receipts = outcome.final[0].receipts
-    warnings = [*notes, *_warnings(outcome, receipts)]
-    summary = Summary(
-        task=dataset.schema.task,
-        metric=metric.name,
-        direction=metric.direction,
-        score_validation=_finite(outcome.score_validation),
-        score_refit=_finite(outcome.score_refit),
-        score_test=evaluation.metrics.get(metric.name),
-        baseline_score_test=evaluation.metrics_baseline.get(metric.name),
-        score_test_interval=interval,
-        final="refit" if outcome.kind == "refit" else "checkpoint",
-        n_members=_tried(outcome.records),
-        n_networks=len(outcome.final),
-        seconds_total=clock.elapsed,
-        budget_seconds=limit,
-        interrupted=outcome.interrupted,
-        receipts=receipts,
-        warnings=warnings,
-        versions=versions(*_PACKAGES),
-        machine=machine(study.device),
-        seed=seed,
-    )
-    summary.write(folder / "summary.json")
-    write_report(folder)
-    summary = summary.model_copy(update={"seconds_total": clock.elapsed})
-    summary.write(folder / "summary.json")
-    return predictor, summary
+@dataclass
+class _Results:
+    """Writes what the search has found: the best so far while it goes on, everything at its end, in the same form."""
+
+    folder: Path
+    dataset: Dataset
+    study: Study
+    notes: list[str]
+    limit: float
+    clock: Clock
+    _kept: Trained | None = None
+    _next: float = 0.0
+
+    def keep(self) -> None:
+        """Saves the best network so far, if there is a new one and the last save is some time ago."""
+        best, begun = self.study.best, monotonic()
+        if best is None or best is self._kept or begun < self._next:
+            return
+        records = list(self.study.records)
+        so_far = Outcome([best], best.member.recipe, "checkpoint", best.history.best, None, None, records, interrupted=True)
+        self._write(so_far, self._predictor(so_far), Evaluation(metrics={}), None)
+        self._kept, self._next = best, monotonic() + max(_EVERY, (monotonic() - begun) / _SHARE)
+
+    def finish(self, outcome: Outcome, *, report: bool) -> tuple[Predictor, Summary]:
+        """Judges the final model on test rows and writes everything, the report last; `Run.report` can write it later."""
+        predictor = self._predictor(outcome)
+        plain = outcome.baseline
+        baseline = None if plain is None else Predictor.of(self.dataset.schema, [plain], self.study.development_problem())
+        evaluation, interval = _evaluated(self.dataset, self.study.metric, predictor, baseline)
+        summary = self._write(outcome, predictor, evaluation, interval)
+        if not report:
+            return predictor, summary
+        with _writing(self.folder):
+            write_report(self.folder)
+            summary = summary.model_copy(update={"seconds_total": self.clock.elapsed})
+            summary.write(self.folder / "summary.json")
+        return predictor, summary
+
+    def _predictor(self, outcome: Outcome) -> Predictor:
+        return Predictor.of(self.dataset.schema, outcome.final, self.study.final_problem(outcome))
+
+    def _write(
+        self, outcome: Outcome, predictor: Predictor, evaluation: Evaluation, interval: tuple[float, float] | None
+    ) -> Summary:
+        """Writes everything but the report; the summary comes last and says that the rest is there."""
+        metric = self.study.metric
+        receipts = outcome.final[0].receipts
+        summary = Summary(
+            task=self.dataset.schema.task,
+            metric=metric.name,
+            direction=metric.direction,
+            score_validation=_finite(outcome.score_validation),
+            score_refit=_finite(outcome.score_refit),
+            score_test=evaluation.metrics.get(metric.name),
+            baseline_score_test=evaluation.metrics_baseline.get(metric.name),
+            score_test_interval=interval,
+            final="refit" if outcome.kind == "refit" else "checkpoint",
+            n_members=_tried(outcome.records),
+            n_networks=len(outcome.final),
+            seconds_total=self.clock.elapsed,
+            budget_seconds=self.limit,
+            interrupted=outcome.interrupted,
+            receipts=receipts,
+            warnings=[*self.notes, *_warnings(outcome, receipts)],
+            versions=versions(*_PACKAGES),
+            machine=machine(self.study.device),
+            seed=self.study.seed,
+        )
+        with _writing(self.folder):
+            outcome.recipe.save(self.folder / "recipe.yaml")
+            predictor.save(self.folder / "model")
+            write_members(self.folder / "members.jsonl", outcome.records)
+            self.dataset.summary.write(self.folder / "data.json")
+            evaluation.write(self.folder / "evaluation.json")
+            summary.write(self.folder / "summary.json")
+        return summary
 
 
 def _tried(records: list[MemberRecord]) -> int:

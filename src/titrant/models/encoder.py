@@ -63,6 +63,13 @@ class Encoder(nn.Module):
         tensors |= {"gaps": gaps.nonzero().flatten(), "known": _lookup(codes, cardinalities, _kept(data, cardinalities))}
         return cls(data, numbers.shape[1], cardinalities, tensors)
 
+    def with_categories(self, data: Data, codes: Tensor, cardinalities: Sequence[int]) -> "Encoder":
+        """An encoder that scales numbers as this one does and codes categories as `data` says; arguments as for `fit`."""
+        tensors = dict(self.named_buffers())
+        del tensors["offsets"]
+        tensors["known"] = _lookup(codes, cardinalities, _kept(data, cardinalities))
+        return Encoder(data, self.features, cardinalities, tensors)
+
     @property
     def width(self) -> int:
         """Number columns after encoding: f + m."""
@@ -70,11 +77,18 @@ class Encoder(nn.Module):
 
     def forward(self, numbers: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Encodes any rows."""
+        return self.numbers(numbers), self.codes(codes)
+
+    def numbers(self, numbers: Tensor) -> Tensor:
+        """Scaled numbers, 0 where missing, and indicators of what was missing."""
         constants = {name: getattr(self, f"{_SCALE}{name}") for name in self.constants}
         scaled = self.scale.apply(numbers, **constants) if isinstance(self.scale, ScaleTrick) else numbers
         missing = numbers[:, self.gaps].isnan().to(scaled.dtype)
-        filled = torch.cat([scaled.nan_to_num(0.0, 0.0, 0.0), missing], dim=1)
-        return filled, self.known[codes + self.offsets] if codes.shape[1] else codes
+        return torch.cat([scaled.nan_to_num(0.0, 0.0, 0.0), missing], dim=1)
+
+    def codes(self, codes: Tensor) -> Tensor:
+        """Codes that the network knows."""
+        return self.known[codes + self.offsets] if codes.shape[1] else codes
 
 
 def _kept(data: Data, cardinalities: Sequence[int]) -> list[int]:

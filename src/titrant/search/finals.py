@@ -15,7 +15,7 @@ from torch import Tensor
 from titrant.clock import Clock
 from titrant.models.table import Factory
 from titrant.record import MemberRecord
-from titrant.search.halving import record_of, seconds_per_step, stacks
+from titrant.search.halving import record_of, stacks
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
@@ -55,12 +55,6 @@ class Final:
         self.metric = metric
         self.clock = clock
         self.cohorts = [Cohort(problem, stack, metric, clock, factory) for stack in stacks(members, problem)]
-
-    def seconds(self) -> float:
-        """What the whole training will take at most, from some first steps, which count."""
-        first = self.cohorts[0]
-        members = sum(len(cohort.members) for cohort in self.cohorts)
-        return seconds_per_step(first, self.clock) * first.steps * members / len(first.members)
 
     def run(self) -> tuple[Finalist | None, list[MemberRecord]]:
         """Trains to the end and scores the held-out rows.

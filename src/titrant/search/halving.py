@@ -237,8 +237,8 @@ def record_of(cohort: Cohort, k: int, state: str) -> MemberRecord:
 
 def seconds_per_step(cohort: Cohort, clock: Clock, steps: int = 5) -> float:
     """Measures a cohort's step, by training steps that count."""
-    cohort.advance(1, clock)
+    cohort.train(1, clock)
     begun = time.monotonic()
     before = cohort.step
-    cohort.advance(before + steps, clock)
+    cohort.train(before + steps, clock)
     return (time.monotonic() - begun) / max(1, cohort.step - before)

@@ -137,6 +137,8 @@ class Study:
         search_clock = self.clock if self.members is not None else self.clock.before_end(_FINALS * self.clock.left)
         self._measure(search_clock)
         finished = self._brackets(search_clock)
+        if self.best is None:  # the search's share was too short; a model comes before everything else
+            self._bracket(self._first_proposals()[:1], self.clock)
         outcome = self._finals(finished)
         self._write_study()
         return outcome
@@ -349,24 +351,27 @@ class Study:
         The first one may have fewer folds or a shorter training to fit; later ones are compared with it and train as it did.
         """
 
-        def ready(places: int, length: float) -> Final:
-            recipe = _shortened(leader.member.recipe, length)
-            members = [self._finalist(leader, recipe, fold, *part) for fold, part in enumerate(parts[:places])]
-            return Final(problem, members, self.metric, clock, self.factory)
-
-        made = ready(len(parts), 1.0)
-        if self.members is not None:
-            return made
-        left = _CAUTION * clock.left
-        seconds = made.seconds()
-        if seconds <= (_FIRST_FINAL if first else 1.0) * left:
-            return made
-        if not first:
+        places, length = len(parts), 1.0
+        if self.members is None:
+            left = _CAUTION * clock.left
+            fold = self._seconds_of_a_fold(leader, problem, parts[0], clock)
+            if fold * places > (_FIRST_FINAL if first else 1.0) * left:
+                if not first:
+                    return None
+                places = max(_FEWEST_FOLDS, min(places, int(_FIRST_FINAL * left / fold)))
+                length = min(1.0, left / (fold * places))
+        if length < _SHORTEST or len(parts) < _FEWEST_FOLDS:
             return None
-        per_fold = seconds / len(parts)
-        places = max(_FEWEST_FOLDS, min(len(parts), int(_FIRST_FINAL * left / per_fold)))
-        length = min(1.0, left / (per_fold * places))
-        return ready(places, length) if length >= _SHORTEST else None
+        recipe = _shortened(leader.member.recipe, length)
+        members = [self._finalist(leader, recipe, fold_, *part) for fold_, part in enumerate(parts[:places])]
+        return Final(problem, members, self.metric, clock, self.factory)
+
+    def _seconds_of_a_fold(self, leader: Tried, problem: Problem, part: tuple[Tensor, Tensor], clock: Clock) -> float:
+        """What one fold's encoding and training cost by themselves; side by side they cost no more."""
+        begun = time.monotonic()
+        alone = Cohort(problem, [self._finalist(leader, leader.member.recipe, 0, *part)], self.metric, clock, self.factory)
+        made = time.monotonic() - begun
+        return made + seconds_per_step(alone, clock) * alone.steps
 
     def _finalist(self, leader: Tried, recipe: Recipe, fold: int, rows: Tensor, held_out: Tensor) -> Member:
         number = leader.member.number

@@ -143,9 +143,8 @@ class Cohort:
                 return False
             begun = time.monotonic()
             target = min(next(at for at in self.evaluated_at if at > self.step), until)
-            rang = self._train(target, clock)
-            if not rang or self.step in self.evaluated_at:
-                self.evaluate()
+            rang = not self.train(target, clock)
+            self.evaluate()
             share = (time.monotonic() - begun) / len(self.members)
             for history in self.histories:
                 history.seconds += share
@@ -153,14 +152,14 @@ class Cohort:
                 return False
         return True
 
-    def _train(self, until: int, clock: Clock) -> bool:
-        """Steps without looking at any number; True if the clock rang."""
+    def train(self, until: int, clock: Clock) -> bool:
+        """Trains to step `until` without evaluating; False if the clock rang first."""
         self.network.train()
-        while self.step < until:
+        while self.step < min(until, self.steps):
             if clock.left <= 0:
-                return True
+                return False
             self._one_step()
-        return False
+        return True
 
     def _one_step(self) -> None:
         recipe = self.members[0].recipe
@@ -198,8 +197,8 @@ class Cohort:
         codes = torch.empty(members, count, first.codes.shape[1], dtype=first.codes.dtype, device=self.device)
         for encoded, begin, end in self._sources:
             chosen = rows[begin:end].flatten()
-            torch.index_select(encoded.numbers, 0, chosen, out=numbers[begin:end].view(-1, numbers.shape[2]))
-            torch.index_select(encoded.codes, 0, chosen, out=codes[begin:end].view(-1, codes.shape[2]))
+            torch.index_select(encoded.numbers, 0, chosen, out=numbers[begin:end].flatten(0, 1))
+            torch.index_select(encoded.codes, 0, chosen, out=codes[begin:end].flatten(0, 1))
         return numbers, codes
 
     def _losses(self, rows: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from titrant.models.encoder import Encoder
 from titrant.models.table import TableShape
 from titrant.record import Task
+from titrant.tricks.base import Trick
 from titrant.tricks.data import Data
 
 
@@ -43,7 +44,7 @@ class Problem:
     classes: int
     rows: Tensor
     device: torch.device
-    _encoded: dict[tuple[Data, int], Encoded] = field(default_factory=dict, repr=False, compare=False)
+    _encoded: dict[tuple[Trick, Trick, int], Encoded] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_regression(self) -> bool:
@@ -78,14 +79,22 @@ class Problem:
 
         The cache is keyed by the tensor's identity: members share their row tensors.
         """
-        key = (Data(scale=data.scale, categories=data.categories), id(rows))
+        key = (data.scale, data.categories, id(rows))
         if key not in self._encoded:
-            may_miss = self.numbers[self.rows].isnan().any(0)
-            encoder = Encoder.fit(data, self.numbers[rows], self.codes[rows], self.cardinalities, may_miss).to(self.device)
+            alike = [found for (scale, _, place), found in self._encoded.items() if (scale, place) == (data.scale, id(rows))]
             with torch.no_grad():
-                numbers, codes = encoder(self.numbers, self.codes)
-            self._encoded[key] = Encoded(encoder, numbers, codes)
+                self._encoded[key] = self._with_categories(alike[0], data, rows) if alike else self._encode(data, rows)
         return self._encoded[key]
+
+    def _encode(self, data: Data, rows: Tensor) -> Encoded:
+        may_miss = self.numbers[self.rows].isnan().any(0)
+        encoder = Encoder.fit(data, self.numbers[rows], self.codes[rows], self.cardinalities, may_miss).to(self.device)
+        return Encoded(encoder, *encoder(self.numbers, self.codes))
+
+    def _with_categories(self, alike: Encoded, data: Data, rows: Tensor) -> Encoded:
+        """Scaling is the dear part of encoding, and is shared by all codings of categories."""
+        encoder = alike.encoder.with_categories(data, self.codes[rows], self.cardinalities).to(self.device)
+        return Encoded(encoder, alike.numbers, encoder.codes(self.codes))
 
     def shape(self, encoder: Encoder) -> TableShape:
         """What a network must know of the encoded data."""
