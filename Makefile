@@ -5,10 +5,10 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo format clean
+.PHONY: help install check test demo bench-mlp bench-clock format clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 install: $(INSTALLED)  ## make .venv with titrant and all it needs, in pinned versions (PYTHON=python3.12 picks another Python)
 
@@ -36,6 +36,12 @@ demo: install  ## fit the sample table for a minute into ./demo-run (BUDGET=3m f
 	@sample=$$($(BIN)/python -c 'from titrant import samples; print(samples.path("adult"))') && \
 	  set -x && $(BIN)/titrant fit "$$sample" --target income --budget $(BUDGET) --out demo-run
 	@echo "The report is in $(CURDIR)/demo-run/report.html: open it in a browser."
+
+bench-mlp: install  ## compare with scikit-learn's tuned MLP, over an hour (ARGS="--tables adult --budget 20" for less)
+	$(BIN)/python benchmarks/mlp.py $(ARGS)
+
+bench-clock: install  ## measure how well budgets are kept, about half an hour (ARGS="--budgets 20 --tables all" for others)
+	$(BIN)/python benchmarks/clock.py $(ARGS)
 
 format: install  ## rewrite the code in the project's style
 	$(BIN)/python -m ruff check --fix

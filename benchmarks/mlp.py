@@ -38,11 +38,22 @@ SHARE = 0.25  # of the rows held out where there is no official split
 
 @dataclass
 class Scores:
-    """What one side reached on one table, a value for each seed: the two metrics and the seconds."""
+    """What one side reached on one table, a value for each seed.
+
+    Attributes:
+        main: accuracy or RMSE on the held-out rows.
+        other: log loss or R² on the held-out rows.
+        seconds: wall clock, without predicting.
+        reported: what Titrant's own report says of the model, on the rows that it set aside itself.
+        reported_baseline: what that report says of the plain baseline on the same rows.
+        failure: the message of a side that failed.
+    """
 
     main: list[float] = field(default_factory=list)
     other: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    reported: list[float] = field(default_factory=list)
+    reported_baseline: list[float] = field(default_factory=list)
     failure: str = ""
 
 
@@ -79,8 +90,8 @@ def score(truth: pl.Series, predictions: pl.DataFrame, classes: bool) -> tuple[f
     return float(accuracy), float(log_loss(labels, shares, labels=names))
 
 
-def measure(folder: Path, table: Table, side: str, budget: int, seed: int) -> tuple[float, float, float]:
-    """Trains one side on `train.parquet` of the folder and scores it on `test.parquet`: (main, other, seconds).
+def measure(folder: Path, table: Table, side: str, budget: int, seed: int, scores: Scores) -> None:
+    """Trains one side on `train.parquet` of the folder, scores it on `test.parquet`, and adds what it reached to `scores`.
 
     Raises:
         subprocess.CalledProcessError: a command failed.
@@ -104,8 +115,16 @@ def measure(folder: Path, table: Table, side: str, budget: int, seed: int) -> tu
         seconds = json.loads(said)["seconds"]  # without predicting
     else:
         _call([titrant(), "predict", run, blind, "--out", out])
+        summary = json.loads((run / "summary.json").read_text())
+        metric = "accuracy" if table.classes else "rmse"
+        assert summary["metric"] == metric, f"Titrant optimised {summary['metric']} and is compared by {metric}"
+        scores.reported += [] if summary["score_test"] is None else [summary["score_test"]]
+        scores.reported_baseline += [] if summary["baseline_score_test"] is None else [summary["baseline_score_test"]]
     text = {"prediction": pl.String} if table.classes else None
-    return *score(held_out[table.target], pl.read_csv(out, schema_overrides=text), table.classes), seconds
+    main, other = score(held_out[table.target], pl.read_csv(out, schema_overrides=text), table.classes)
+    scores.main.append(main)
+    scores.other.append(other)
+    scores.seconds.append(seconds)
 
 
 def _call(command: list[object]) -> str:
@@ -126,15 +145,11 @@ def compare(name: str, folder: Path, budget: int, seeds: list[int]) -> tuple[dic
             (place / "baseline.yaml").write_text(_call([titrant(), "recipe", "show"]))
             for side, scores in found.items():
                 try:
-                    main, other, seconds = measure(place, table, side, budget, seed)
+                    measure(place, table, side, budget, seed, scores)
+                    said = f"{scores.main[-1]:.5g}, {scores.other[-1]:.5g}, {scores.seconds[-1]:.1f} s"
                 except subprocess.CalledProcessError as error:
-                    scores.failure = complaint(error.stderr)
-                    print(f"{name}, seed {seed}, {side}: failed: {scores.failure}", flush=True)
-                    continue
-                scores.main.append(main)
-                scores.other.append(other)
-                scores.seconds.append(seconds)
-                print(f"{name}, seed {seed}, {side}: {main:.5g}, {other:.5g}, {seconds:.1f} s", flush=True)
+                    said = scores.failure = complaint(error.stderr)
+                print(f"{name}, seed {seed}, {side}: {said}", flush=True)
     return found, len(train), len(test)
 
 
@@ -150,7 +165,7 @@ def verdict(found: dict[str, Scores], rival: str, classes: bool) -> str:
 def _shown(values: list[float], form: str = ".4g") -> str:
     """The median, and the ends where there is more than one value."""
     if not values:
-        return "failed"
+        return "none"
     middle = format(median(values), form)
     return middle if len(values) == 1 else f"{middle} ({format(min(values), form)}–{format(max(values), form)})"
 
@@ -179,12 +194,15 @@ def page(results: Results, budget: int, seeds: list[int]) -> str:
             gain = "difference to peer" if classes else "ratio to peer"
             lines += ["", f"## {title}", ""]
             lines += _grid(
-                ["table", "rows", "held out", *SIDES, gain, "better: peer or Titrant", "baseline or Titrant"], _main(found)
+                ["table", "rows", "held out", *SIDES, gain, "better of Titrant and peer", "of Titrant and baseline"],
+                _main(found),
             )
             lines += ["", f"The same models' {other}, and the seconds that they took:", ""]
             lines += _grid(
                 ["table", *(f"{other}, {side}" for side in SIDES), *(f"seconds, {side}" for side in SIDES)], _other(found)
             )
+            lines += ["", "What Titrant's own report said, on rows of the training file that it set aside:", ""]
+            lines += _grid(["table", "Titrant", "plain baseline, one network"], _reported(found))
     notes = [f"- {name}: {TABLES[name].note}" for name in results if TABLES[name].note]
     failures = [
         f"- {name}: {side} failed: {scores.failure}"
@@ -214,6 +232,11 @@ def _other(results: Results) -> list[list[str]]:
         [name, *(_shown(found[side].other) for side in SIDES), *(_shown(found[side].seconds, ".1f") for side in SIDES)]
         for name, (found, _, _) in results.items()
     ]
+
+
+def _reported(results: Results) -> list[list[str]]:
+    sides = {name: found["Titrant"] for name, (found, _, _) in results.items()}
+    return [[name, _shown(ours.reported), _shown(ours.reported_baseline)] for name, ours in sides.items()]
 
 
 def _grid(names: list[str], rows: list[list[str]]) -> list[str]:

@@ -230,9 +230,7 @@ def show(
 @recipes.command("diff", help=say("Print the paths at which two recipes differ."))
 def diff(
     one: Annotated[Path, typer.Argument(metavar="ONE", help=say("A run folder or a recipe file."))],
-    other: Annotated[
-        Path | None, typer.Argument(metavar="OTHER", help=say("Likewise; left out, the plain baseline."))
-    ] = None,
+    other: Annotated[Path | None, typer.Argument(metavar="OTHER", help=say("Likewise; left out, the plain baseline."))] = None,
 ) -> None:
     """Prints `path: value of ONE -> value of OTHER`."""
     from titrant.recipe import Recipe

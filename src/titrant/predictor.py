@@ -128,7 +128,9 @@ class Predictor(nn.Module):
         """
         if not self.classifies:
             raise TitrantError(say("This model predicts values, which have no class probabilities. Use predict."))
-        return self.raw(*self.encode(data, [] if notes is None else notes)).double().numpy()
+        found = self.raw(*self.encode(data, [] if notes is None else notes)).double()
+        # In single precision a row's sum is near one; scikit-learn's metrics want it nearer.
+        return (found / found.sum(1, keepdim=True)).numpy()
 
     def predict(self, data: object, notes: list[str] | None = None) -> NDArray[Any]:
         """Labels as they stood in the data, or values [n]."""

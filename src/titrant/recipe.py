@@ -200,7 +200,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
             say("{path} cannot be read as YAML: {error}", path=path, error=" ".join(str(error).split()))
         ) from None
     values = {} if values is None else values
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+    strange = [key for key in values if not isinstance(key, str)] if isinstance(values, dict) else []
+    if strange:
+        raise RecipeError(say("{path} has the key {key!r}, where the name of a slot is expected.", path=path, key=strange[0]))
+    if not isinstance(values, dict):
         raise RecipeError(
             say("{path} holds {kind} where a mapping of slots is expected, such as `dropout: {{kind: bernoulli, p: 0.2}}`.",
                 path=path, kind=type(values).__name__)

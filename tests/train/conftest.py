@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from titrant.clock import Clock
-from titrant.record import Task
 from titrant.recipe import Recipe
+from titrant.record import Task
 from titrant.train.cohort import Cohort, Member
 from titrant.train.metrics import metric_for
 from titrant.train.problem import Problem

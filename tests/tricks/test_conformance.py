@@ -9,7 +9,7 @@ import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -31,15 +31,17 @@ from titrant.tricks.base import Off, Trick
 TASKS: list[Task] = ["multiclass", "regression"]
 BASE = Recipe.of(
     {
-        "model": {"kind": "mlp", "width": 6},
+        "model": {"kind": "mlp", "width": 16},
         "batch": {"kind": "fixed", "size": 16},
         "stop": {"kind": "last", "epochs": 3},
         "learning_rate": {"peak": 0.01},
+        # Before a batch norm the gradient of a bias is rounding noise, which a tiny epsilon would blow up to whole steps.
+        "optimizer": {"kind": "adam", "epsilon": 1e-2},
     }
 )
 # Everything that reaches into a step differs between a member and its companion, so that stacks are as mixed as they can be.
 COMPANION = {
-    "normalize": "batch",
+    "normalize": "layer",
     "activation": "prelu",
     "dropout": "bernoulli",
     "optimizer": "nesterov",
@@ -75,11 +77,11 @@ class Place:
 
 
 def small(kind: type[Trick], size: str = "small") -> dict[str, Any]:
-    """Doses that decide how much there is to compute: at most 8, or at their low ends."""
+    """Doses that decide how much there is to compute: at most 4, or at their low ends."""
     found = {}
     for dose in doses(kind):
         if isinstance(dose.mark, Range) and dose.mark.shared:
-            least = dose.mark.low if size == "low" else max(dose.mark.low, min(dose.default, 8))
+            least = dose.mark.low if size == "low" else max(dose.mark.low, min(dose.default, 4))
             found[dose.name] = int(least) if dose.integer else least
     return found
 
@@ -259,75 +261,78 @@ def test_off_dose_in_a_slot_that_must_hold_something(path: str, switched_off: An
 
 @dataclass
 class Run:
-    """How one member of a stack ended, in several ways that shall be equal."""
+    """One member of a stack after some steps: trained straight on, resumed, and with neighbours that left half way."""
 
     member: Member
-    straight: dict[str, Tensor]
-    curve: list[Any]
-    flat: Tensor
-    again: Tensor
+    half: Tensor
+    half_again: Tensor
+    straight: Tensor
+    network: dict[str, Tensor]
+    curve: list[dict[str, Any]]
     resumed: Tensor
-    resumed_curve: list[Any]
-    kept: Tensor | None
-    kept_resumed: Tensor | None
+    resumed_curve: list[dict[str, Any]]
     evaluations: tuple[Tensor, Tensor]
+    stayed: Tensor | None = None
+    stayed_resumed: Tensor | None = None
 
 
-def population() -> list[Recipe]:
+def population() -> Iterator[tuple[tuple[str, type[Trick]], Recipe]]:
     """Of each kind a member that differs from the base in nothing else, and one that differs in much; kinds interleaved."""
-    recipes = []
     for path, kind in KINDS:
         recipe = with_kind(path, kind)
-        recipes.append(recipe)
+        yield (path, kind), recipe
         for slot, word in COMPANION.items():
             recipe = recipe if slot == path else recipe.replace(slot, word)
-        recipes.append(recipe)
-    return recipes
+        yield (path, kind), recipe
 
 
-def curve_of(cohort: Cohort, k: int) -> list[Any]:
+def curve_of(cohort: Cohort, k: int) -> list[dict[str, Any]]:
     return [point.model_dump(exclude={"seconds"}) for point in cohort.histories[k].curve]
+
+
+def rows_of(cohort: Cohort) -> list[Tensor]:
+    return list(cohort.flat.detach().clone())
 
 
 def runs_of(task: Task, members: list[Member]) -> list[Run]:
     forever = Clock.of(3600)
-
-    def fresh() -> Cohort:
-        return cohort_of(task, members)
-
-    straight, again, resumed, kept, kept_resumed = fresh(), fresh(), fresh(), fresh(), fresh()
+    straight, resumed, left, left_resumed = (cohort_of(task, members) for _ in range(4))
     straight.advance(HALF, forever)
-    half = straight.state()
+    half, saved = rows_of(straight), straight.state()
     straight.advance(STEPS, forever)
-    again.advance(STEPS, forever)
-    resumed.load(half)
+    resumed.load(saved)
     resumed.advance(STEPS, forever)
-    kept.advance(HALF, forever)
-    chosen = [k for k in range(len(members)) if k % 3 != 1]
-    kept.keep(chosen)
-    half = kept.state()
-    kept.advance(STEPS, forever)
-    kept_resumed.keep(chosen)
-    kept_resumed.load(half)
-    kept_resumed.advance(STEPS, forever)
-    place = {k: i for i, k in enumerate(chosen)}
+    left.advance(HALF, forever)
+    half_again = rows_of(left)
+    staying = [k for k in range(len(members)) if k % 3 != 1]
+    left.keep(staying)
+    saved = left.state()
+    left.advance(STEPS, forever)
+    left_resumed.keep(staying)
+    left_resumed.load(saved)
+    left_resumed.advance(STEPS, forever)
     rows = HELD_OUT.expand(len(members), -1)
     one, two = straight.predictions(rows), straight.predictions(rows)
-    return [
+    runs = [
         Run(
-            member,
-            straight.trained(k).network.state_dict(),
-            curve_of(straight, k),
-            straight.flat[k].detach(),
-            again.flat[k].detach(),
-            resumed.flat[k].detach(),
-            curve_of(resumed, k),
-            kept.flat[place[k]].detach() if k in place else None,
-            kept_resumed.flat[place[k]].detach() if k in place else None,
-            (one[k], two[k]),
+            member=member,
+            half=half[k],
+            half_again=half_again[k],
+            straight=straight.flat[k],
+            network=straight.trained(k).network.state_dict(),
+            curve=curve_of(straight, k),
+            resumed=resumed.flat[k],
+            resumed_curve=curve_of(resumed, k),
+            evaluations=(one[k], two[k]),
         )
         for k, member in enumerate(members)
     ]
+    for row, k in enumerate(staying):
+        runs[k].stayed, runs[k].stayed_resumed = left.flat[row], left_resumed.flat[row]
+    return runs
+
+
+Runs: TypeAlias = dict[tuple[str, type[Trick]], list[Run]]
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -336,71 +341,63 @@ def task(request: pytest.FixtureRequest) -> Task:
 
 
 @pytest.fixture(scope="module")
-def runs(task: Task) -> dict[Recipe, Run]:
+def runs(task: Task) -> Runs:
+    asked = list(population())
     stacks: dict[Hashable, list[Member]] = {}
-    for member in members_of(task, population()):
+    for member in members_of(task, [recipe for _, recipe in asked]):
         stacks.setdefault(cohort_key(member.recipe), []).append(member)
     assert all(len(members) > 1 for members in stacks.values())
-    return {run.member.recipe: run for members in stacks.values() for run in runs_of(task, members)}
-
-
-def mine(runs: dict[Recipe, Run], path: str, kind: type[Trick]) -> list[Run]:
-    found = [run for recipe, run in runs.items() if recipe.at(path) == with_kind(path, kind).at(path)]
-    assert found
+    found: Runs = {}
+    for run in [run for members in stacks.values() for run in runs_of(task, members)]:
+        found.setdefault(asked[run.member.number][0], []).append(run)
     return found
 
 
 def assert_close(one: Tensor, other: Tensor) -> None:
-    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5, equal_nan=True)
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 @each_kind
-def test_a_stack_equals_separate_runs(path: str, kind: type[Trick], task: Task, runs: dict[Recipe, Run]) -> None:
-    for run in [run for run in mine(runs, path, kind) if run.member.recipe in own_recipes(path, kind)]:
+def test_a_stack_equals_separate_runs(path: str, kind: type[Trick], task: Task, runs: Runs) -> None:
+    for run in runs[path, kind]:
         alone = cohort_of(task, [run.member])
         alone.advance(STEPS, Clock.of(3600))
-        state = alone.trained(0).network.state_dict()
-        assert state.keys() == run.straight.keys()
-        for name, tensor in state.items():
-            assert_close(tensor, run.straight[name])
-        curve = curve_of(alone, 0)
-        assert len(curve) == len(run.curve)
-        for point, stacked in zip(curve, run.curve, strict=True):
+        network = alone.trained(0).network.state_dict()
+        assert network.keys() == run.network.keys()
+        for name, tensor in network.items():
+            assert_close(tensor, run.network[name])
+        for point, stacked in zip(curve_of(alone, 0), run.curve, strict=True):
             assert point == pytest.approx(stacked, rel=1e-4, abs=1e-5)
 
 
-def own_recipes(path: str, kind: type[Trick]) -> list[Recipe]:
-    at = KINDS.index((path, kind))
-    return population()[2 * at : 2 * at + 2]
+@each_kind
+def test_same_seed_same_numbers(path: str, kind: type[Trick], runs: Runs) -> None:
+    for run in runs[path, kind]:
+        assert torch.equal(bits(run.half), bits(run.half_again))
 
 
 @each_kind
-def test_same_seed_same_numbers(path: str, kind: type[Trick], runs: dict[Recipe, Run]) -> None:
-    for run in mine(runs, path, kind):
-        assert torch.equal(bits(run.flat), bits(run.again))
-
-
-@each_kind
-def test_resuming_equals_going_on(path: str, kind: type[Trick], runs: dict[Recipe, Run]) -> None:
-    for run in mine(runs, path, kind):
-        assert torch.equal(bits(run.flat), bits(run.resumed))
+def test_resuming_equals_going_on(path: str, kind: type[Trick], runs: Runs) -> None:
+    for run in runs[path, kind]:
+        assert not torch.equal(run.half, run.straight)
+        assert torch.equal(bits(run.straight), bits(run.resumed))
         assert run.curve == run.resumed_curve
 
 
 @each_kind
-def test_leaving_neighbours_change_nothing(path: str, kind: type[Trick], runs: dict[Recipe, Run]) -> None:
-    staying = [run for run in mine(runs, path, kind) if run.kept is not None]
+def test_leaving_neighbours_change_nothing(path: str, kind: type[Trick], runs: Runs) -> None:
+    staying = [run for run in runs[path, kind] if run.stayed is not None]
     assert staying
     for run in staying:
-        assert run.kept is not None
-        assert run.kept_resumed is not None
-        assert_close(run.kept, run.flat)
-        assert torch.equal(bits(run.kept), bits(run.kept_resumed))
+        assert run.stayed is not None
+        assert run.stayed_resumed is not None
+        assert_close(run.stayed, run.straight)
+        assert torch.equal(bits(run.stayed), bits(run.stayed_resumed))
 
 
 @each_kind
-def test_evaluation_is_deterministic(path: str, kind: type[Trick], runs: dict[Recipe, Run]) -> None:
-    for run in mine(runs, path, kind):
+def test_evaluation_is_deterministic(path: str, kind: type[Trick], runs: Runs) -> None:
+    for run in runs[path, kind]:
         one, two = run.evaluations
         assert torch.equal(bits(one), bits(two))
 

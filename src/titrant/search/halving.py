@@ -29,6 +29,7 @@ KEPT = 1 / 3
 COST = RUNGS[0] + KEPT * (RUNGS[1] - RUNGS[0]) + KEPT**2 * (RUNGS[2] - RUNGS[1])
 """Full trainings that a member of a bracket costs on average."""
 
+_SORTED_BY = ("normalize", "activation", "optimizer", "dropout", "average", "mix")
 _WORKING_SET = 1 << 19  # activations of one layer, in numbers, that a stack may hold: more falls out of the caches
 
 
@@ -186,7 +187,7 @@ def stacks(members: Sequence[Member], problem: Problem) -> list[list[Member]]:
     cut: list[list[Member]] = []
     for group in groups.values():
         size = stack_size(group[0], problem)
-        cut += [sorted(group[begin : begin + size], key=_likeness) for begin in range(0, len(group), size)]
+        cut += [_alike_together(group[begin : begin + size]) for begin in range(0, len(group), size)]
     return cut
 
 
@@ -198,10 +199,17 @@ def stack_size(member: Member, problem: Problem) -> int:
     return max(1, min(64, _WORKING_SET // (width * rows)))
 
 
-def _likeness(member: Member) -> tuple[str, ...]:
-    recipe = member.recipe
-    slots = ("data.scale", "normalize", "activation", "optimizer", "dropout", "average", "mix")
-    return (str(id(member.rows)), *(repr(recipe.at(slot)) if slot == "data.scale" else recipe.at(slot).kind for slot in slots))
+def _alike_together(members: Sequence[Member]) -> list[Member]:
+    """Members of equal rows and scaling beside each other, then those of equal kinds; the same order in every process."""
+    seen: dict[int, int] = {}
+    for member in members:
+        seen.setdefault(id(member.rows), len(seen))
+
+    def likeness(member: Member) -> tuple[int, str, *tuple[str, ...]]:
+        kinds = (member.recipe.at(slot).kind for slot in _SORTED_BY)
+        return (seen[id(member.rows)], repr(member.recipe.data.scale), *kinds)
+
+    return sorted(members, key=likeness)
 
 
 def _standing(cohort: Cohort, k: int) -> tuple[float, float]:

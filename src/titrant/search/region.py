@@ -194,6 +194,8 @@ class Region:
 
     def _check_kinds(self, path: str, kinds: tuple[type[Trick], ...], limit: Any) -> None:
         names = [kind.name() for kind in kinds]
+        if limit == []:
+            raise RecipeError(_nothing(path))
         for name in limit if isinstance(limit, list) else [limit]:
             if name not in (False, None) and name not in names:
                 raise RecipeError(
@@ -209,6 +211,8 @@ class _Fixed:
 
 def _limited(name: str, dose: Dose, limit: Any) -> Axis | _Fixed:
     """A person's limit on a dose, checked against what the dose allows."""
+    if limit == []:
+        raise RecipeError(_nothing(name))
     if isinstance(limit, list):
         for value in limit:
             _allowed(name, dose, value)
@@ -233,6 +237,10 @@ def _limited(name: str, dose: Dose, limit: Any) -> Axis | _Fixed:
     if low == high:
         return _Fixed(low)
     return Axis(name, Range(dose.mark.low, dose.mark.high, off=dose.mark.off, log=log, search=(low, high)), dose.integer)
+
+
+def _nothing(name: str) -> str:
+    return say("The search space gives {name} no value to choose from; write at least one.", name=name)
 
 
 def _allowed(name: str, dose: Dose, value: Any) -> None:

@@ -171,16 +171,11 @@ class Study:
         paced = self.members is None and self.region is not None
         bracket = Bracket(self._problem, members, self.metric, clock, self.factory, rungs, paced)
         bracket.run(lambda rung, alive: self._tell("search", rung, alive, bracket.best))
-        best_before = self._best_rank()
         for tried in bracket.tried:
             self.tried.append(tried)
             self.records.append(tried.record)
             self._learn(tried)
-        if bracket.best is not None and _rank_of(bracket.best, self.metric) < best_before:
-            self.best = bracket.best
-
-    def _best_rank(self) -> tuple[float, float]:
-        return _rank_of(self.best, self.metric) if self.best is not None else (math.inf, math.inf)
+        self._tell("search", len(rungs) - 1, 0, bracket.best)
 
     def _first_proposals(self) -> list[tuple[Recipe, str, Trial | None]]:
         """Known good recipes and the baseline first, then an even cover of the region."""
@@ -425,8 +420,8 @@ class Study:
 
     def _tell(self, phase: str, rung: int, alive: int, best: Trained | None) -> None:
         candidates = [trained for trained in (self.best, best) if trained is not None]
-        candidates.sort(key=lambda trained: _rank_of(trained, self.metric))
-        self.watch(phase, rung, alive, self._number, candidates[0].history.best if candidates else None)
+        self.best = min(candidates, key=lambda trained: _rank_of(trained, self.metric), default=None)
+        self.watch(phase, rung, alive, self._number, self.best.history.best if self.best else None)
 
 
 def _rank_of(trained: Trained, metric: Metric) -> tuple[float, float]:

@@ -407,13 +407,15 @@ class Cohort:
                 first = curve[0].learning_rate if curve else None
                 return float(sum(p.learning_rate != first for p in curve)), float(len(curve))
             return float(self._update.below_peak(k, self.step)), steps
+        # Of early stopping: evaluations whose state is not the one that is kept. Without it, none is kept for its score.
+        passed_over = sum(isinstance(trick, Last) or p.step != self.histories[k].best_step for p in curve)
         plain = {
             "data.scale": (columns, columns),
             "data.numbers": (columns, columns),
             "data.categories": (coded, coded),
             "model": (float(self.parameters), float(self.parameters)),
             "initialize": (weights, weights),
-            "stop": (float(sum(p.step > self.histories[k].best_step for p in curve)), float(len(curve))),
+            "stop": (float(passed_over), float(len(curve))),
         }
         return plain.get(path, (0.0, steps) if trick.is_off else (steps, steps))
 

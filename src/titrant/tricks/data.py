@@ -122,7 +122,7 @@ class MinMax(ScaleTrick):
         ends = _quantiles(x, torch.tensor([0.0, 1.0], dtype=torch.float64))
         return {"centre": ends.mean(1).float(), "width": _safe((ends[:, 1] - ends[:, 0]) / 2).float()}
 
-    apply = Standardize.apply
+    apply: ClassVar[Callable[..., Tensor]] = staticmethod(Standardize.apply)
 
 
 class Quantile(ScaleTrick):

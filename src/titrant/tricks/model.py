@@ -98,6 +98,8 @@ class Custom(ModelTrick):
     Example:
         >>> Custom(factory="my_package.nets:make_model").factory
         'my_package.nets:make_model'
+
+    Source: `torch.nn.Module`; lifted over the members by `torch.vmap`, so it must not branch on the values of its inputs.
     """
 
     searched: ClassVar[bool] = False

@@ -27,6 +27,8 @@ class Last(StopTrick):
     Example:
         >>> Last(epochs=30).epochs
         30.0
+
+    Source: the textbook loop; what early stopping is measured against.
     """
 
     kind: Literal["last"] = "last"

@@ -1,0 +1,151 @@
+"""The finals: every development row is predicted by a network that never saw it, and that alone is the score."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, mean_squared_error
+
+from titrant.clock import Clock
+from titrant.data.split import folds
+from titrant.recipe import Recipe
+from titrant.record import MemberRecord
+from titrant.search.finals import Final, Finalist
+from titrant.train.member import Member, Trained
+from titrant.train.metrics import metric_for
+from titrant.train.problem import Problem, probabilities, values
+
+ROWS, FOLDS = 240, 4
+
+MakeProblem = Callable[..., Problem]
+
+
+def over_folds(recipe: Recipe, problem: Problem, k: int = FOLDS) -> list[Member]:
+    strata = None if problem.is_regression else problem.target
+    cut = folds(problem.rows, strata, None, k, seed=0)
+    return [Member(100 + fold, recipe, fold, "refit", rows, held_out) for fold, (rows, held_out) in enumerate(cut)]
+
+
+def final(problem: Problem, members: list[Member], clock: Clock) -> tuple[Finalist | None, list[MemberRecord]]:
+    return Final(problem, members, metric_for(problem.task), clock).run()
+
+
+def alone(trained: Trained, problem: Problem, rows: torch.Tensor) -> np.ndarray[Any, Any]:
+    """Classes or values that the network, by itself, gives to rows."""
+    with torch.no_grad():
+        outputs = trained.network(*trained.encoder(problem.numbers[rows], problem.codes[rows]))
+    if problem.is_regression:
+        return (values(outputs, trained.network.views).flatten() * problem.width + problem.centre).numpy()
+    return probabilities(outputs, trained.network.views).squeeze(0).argmax(-1).numpy()
+
+
+def trained_to_the_end(problem: Problem, members: list[Member], clock: Clock) -> Finalist:
+    finalist, _ = final(problem, members, clock)
+    assert finalist is not None
+    return finalist
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_the_score_is_that_of_predictions_for_rows_that_each_network_held_out(
+    task: str, make_problem: MakeProblem, small: Recipe, endless: Clock
+) -> None:
+    problem = make_problem(task)
+    members = over_folds(small.replace("learning_rate.peak", 0.02), problem)
+    finalist = trained_to_the_end(problem, members, endless)
+    predictions, truth, judged = [], [], []
+    for network in finalist.networks:
+        assert network.network.training is False
+        rows = network.member.held_out
+        assert set(rows.tolist()).isdisjoint(network.member.rows.tolist())
+        predictions.append(alone(network, problem, rows))
+        truth.append(problem.target[rows].numpy())
+        judged += rows.tolist()
+    assert sorted(judged) == problem.rows.tolist()
+    if task == "regression":
+        expected = math.sqrt(mean_squared_error(np.concatenate(truth), np.concatenate(predictions)))
+    else:
+        expected = accuracy_score(np.concatenate(truth), np.concatenate(predictions))
+    assert finalist.score == pytest.approx(expected, rel=1e-4)
+    assert [network.member.number for network in finalist.networks] == [member.number for member in members]
+
+
+def test_learning_by_heart_earns_nothing(make_problem: MakeProblem, small: Recipe, endless: Clock) -> None:
+    """Labels from a coin: a network knows the rows that it saw, and guesses those that it held out."""
+    problem = make_problem()
+    problem.target[:] = torch.randint(0, 2, (ROWS,), generator=torch.Generator().manual_seed(2))
+    by_heart = small.replace("model.width", 256).replace("learning_rate.peak", 0.01).replace("stop.epochs", 60)
+    finalist = trained_to_the_end(problem, over_folds(by_heart, problem), endless)
+    seen = [
+        accuracy_score(problem.target[network.member.rows], alone(network, problem, network.member.rows))
+        for network in finalist.networks
+    ]
+    assert min(seen) > 0.9
+    assert abs(finalist.score - 0.5) < 4 * math.sqrt(0.25 / ROWS)
+    assert finalist.loss > math.log(2)
+
+
+def test_the_encoder_looks_at_no_row_that_is_held_out(make_problem: MakeProblem, small: Recipe, endless: Clock) -> None:
+    problem = make_problem()
+    members = over_folds(small, problem, k=2)
+    finalist = trained_to_the_end(problem, members, endless)
+    for network in finalist.networks:
+        rows = network.member.rows
+        scaled, _ = network.encoder(problem.numbers[rows], problem.codes[rows])
+        numbers = scaled[:, :4].double().numpy()
+        np.testing.assert_allclose(numbers.mean(0), 0, atol=1e-5)
+        np.testing.assert_allclose(numbers.std(0), 1, atol=1e-4)
+
+
+def test_every_member_leaves_one_record(make_problem: MakeProblem, small: Recipe, endless: Clock) -> None:
+    problem = make_problem()
+    members = over_folds(small, problem)
+    finalist, records = final(problem, members, endless)
+    assert finalist is not None
+    assert [record.number for record in records] == [member.number for member in members]
+    assert {(record.state, record.origin) for record in records} == {("finished", "refit")}
+    assert all(Recipe.of(record.recipe) == small for record in records)
+
+
+@pytest.mark.parametrize("looks", [1, 10, 50])
+def test_a_clock_cut_leaves_the_contender_out_and_keeps_its_records(
+    looks: int, make_problem: MakeProblem, small: Recipe, ticking: Callable[[int], Clock]
+) -> None:
+    problem = make_problem()
+    finalist, records = final(problem, over_folds(small, problem), ticking(looks))
+    assert finalist is None
+    assert {record.state for record in records} == {"interrupted"}
+    assert all(record.steps < 60 for record in records)
+
+
+def test_networks_that_diverged_are_left_out(make_problem: MakeProblem, small: Recipe, endless: Clock) -> None:
+    problem = make_problem("regression")
+    tame = over_folds(small.replace("optimizer", "sgd").replace("learning_rate.peak", 1e-3), problem, k=2)
+    wild = over_folds(small.replace("optimizer", "sgd").replace("learning_rate.peak", 10.0), problem, k=2)
+    mixed, records = final(problem, [tame[0], wild[1]], endless)
+    assert mixed is not None
+    assert len(records) == 2
+    lost, _ = final(problem, wild, endless)
+    for finalist in (mixed, lost):
+        for network in finalist.networks if finalist is not None else []:
+            assert np.isfinite(alone(network, problem, network.member.held_out)).all()
+            assert math.isfinite(finalist.score)
+
+
+def test_the_records_of_diverged_networks_say_so(make_problem: MakeProblem, small: Recipe, endless: Clock) -> None:
+    problem = make_problem("regression")
+    wild = over_folds(small.replace("optimizer", "sgd").replace("learning_rate.peak", 10.0), problem, k=2)
+    _, records = final(problem, wild, endless)
+    assert [record.state for record in records] == ["diverged", "diverged"]
+
+
+def test_folds_of_unequal_size_train_together(make_problem: MakeProblem, small: Recipe, endless: Clock) -> None:
+    problem = make_problem(rows=ROWS + 3)
+    members = over_folds(small, problem)
+    assert len({len(member.rows) for member in members}) == 2
+    finalist, records = final(problem, members, endless)
+    assert finalist is not None
+    assert len(finalist.networks) == len(records) == FOLDS
+    assert len({record.steps for record in records}) == 1

@@ -1,0 +1,327 @@
+"""Successive halving: the best survive, everybody leaves once with a record that is true, and a clock never costs the best."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+
+from titrant.clock import Clock
+from titrant.recipe import Recipe
+from titrant.search.halving import COST, KEPT, RUNGS, Bracket, rank, record_of, seconds_per_step, stack_size, stacks
+from titrant.train.build import cohort_key
+from titrant.train.cohort import Cohort
+from titrant.train.member import Member, Trained
+from titrant.train.metrics import METRICS, metric_for
+from titrant.train.problem import Problem, probabilities, values
+
+ACCURACY, LOG_LOSS, RMSE = METRICS["accuracy"], METRICS["log_loss"], METRICS["rmse"]
+SENSIBLE, ABSURD = [0.003, 0.01, 0.03], [1e-6, 2e-6, 3e-6, 4e-6, 5e-6, 6e-6]
+
+MakeProblem = Callable[..., Problem]
+MakeMembers = Callable[..., list[Member]]
+
+
+def quiet(rung: int, alive: int) -> None:
+    pass
+
+
+def at_rates(recipe: Recipe, rates: list[float]) -> list[Recipe]:
+    return [recipe.replace("learning_rate.peak", rate) for rate in rates]
+
+
+def predicted(trained: Trained, problem: Problem, rows: torch.Tensor) -> torch.Tensor:
+    """What the network says of rows, by the network alone."""
+    with torch.no_grad():
+        outputs = trained.network(*trained.encoder(problem.numbers[rows], problem.codes[rows]))
+    if problem.is_regression:
+        return values(outputs, trained.network.views).squeeze() * problem.width + problem.centre
+    return probabilities(outputs, trained.network.views).squeeze(0)
+
+
+def full_steps(member: Member) -> int:
+    return math.ceil(member.recipe.stop.epochs * len(member.rows) / member.recipe.batch.model_dump()["size"])
+
+
+# ------------------------------------------------------------------- ranking
+
+
+def test_rank_puts_better_scores_first_then_lower_losses_and_nan_last() -> None:
+    nan = math.nan
+    highest_first = [rank(ACCURACY, *entry) for entry in [(0.9, 0.1), (0.9, 0.2), (0.8, 0.05), (nan, 0.0)]]
+    lowest_first = [rank(RMSE, *entry) for entry in [(0.1, 9.0), (0.2, 1.0), (0.2, 2.0), (nan, nan)]]
+    for ranks in (highest_first, lowest_first):
+        assert ranks == sorted(set(ranks))
+
+
+def test_the_cost_of_a_member_is_what_the_rungs_say() -> None:
+    """27 members: all go to the first rung, 9 on to the second, 3 to the end."""
+    expected = (27 * RUNGS[0] + 9 * (RUNGS[1] - RUNGS[0]) + 3 * (RUNGS[2] - RUNGS[1])) / 27
+    assert (KEPT, RUNGS[-1]) == (1 / 3, 1.0)
+    assert pytest.approx(expected) == COST
+
+
+# ------------------------------------------------------------------- bracket
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, LOG_LOSS], ids=lambda metric: metric.name)
+def test_the_best_survive(
+    metric: Any, make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock
+) -> None:
+    problem, members = make_problem(), make_members(at_rates(small, ABSURD + SENSIBLE))
+    bracket = Bracket(problem, members, metric, endless)
+    told: list[tuple[int, int]] = []
+    assert bracket.run(lambda rung, alive: told.append((rung, alive)))
+    assert told == [(0, 9), (1, 3), (2, 1)]
+    left = {tried.member.number: tried for tried in bracket.tried}
+    assert sorted(left) == list(range(9))
+    assert len(bracket.tried) == 9
+    reached = {number: tried.record.rung for number, tried in left.items()}
+    assert all(reached[number] == 0 for number in range(6))
+    assert sorted(reached[number] for number in (6, 7, 8)) == [1, 1, 2]
+    assert Counter(tried.record.state for tried in bracket.tried) == {"stopped": 8, "finished": 1}
+    assert bracket.best is not None
+    assert bracket.best.member.number in (6, 7, 8)
+    assert bracket.cohorts == []
+
+
+def test_records_say_what_was_done(make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock) -> None:
+    problem, members = make_problem(), make_members(at_rates(small, ABSURD + SENSIBLE))
+    bracket = Bracket(problem, members, ACCURACY, endless)
+    bracket.run(quiet)
+    for tried in bracket.tried:
+        record, member = tried.record, tried.member
+        assert (record.number, record.origin, record.seed) == (member.number, member.origin, member.seed)
+        assert Recipe.of(record.recipe) == member.recipe
+        assert record.steps == math.ceil(full_steps(member) * RUNGS[record.rung])
+        assert record.epochs == pytest.approx(record.steps * 30 / 180)
+        assert bracket.best is not None
+        assert record.parameters == sum(parameter.numel() for parameter in bracket.best.network.parameters())
+        assert record.seconds > 0
+        assert record.score_validation == tried.score == record.curve[-1].score_validation
+        assert tried.loss == record.curve[-1].loss_validation
+        assert [point.step for point in record.curve] == sorted({point.step for point in record.curve})
+        assert record.curve[-1].step == record.steps
+        assert {"model", "optimizer", "initialize"} <= {receipt.trick for receipt in record.receipts}
+
+
+def test_the_best_network_is_worth_its_score(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock
+) -> None:
+    for task in ("binary", "regression"):
+        problem, metric = make_problem(task), metric_for(task, None)
+        bracket = Bracket(problem, make_members(at_rates(small, [0.003, 0.03])), metric, endless, rungs=(1.0,))
+        bracket.run(quiet)
+        best = bracket.best
+        assert best is not None
+        score = float(metric.score(predicted(best, problem, best.member.held_out), problem.target[best.member.held_out]))
+        assert score == pytest.approx(best.history.best, rel=1e-4)
+        assert metric.as_loss(score) == pytest.approx(min(metric.as_loss(tried.score) for tried in bracket.tried), rel=1e-4)
+
+
+def test_the_best_stays_what_it_was_when_its_member_grows_worse(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock
+) -> None:
+    """Who keeps the last weights may be best at a rung and worse at the end; the copy of the best knows its own score."""
+    problem = make_problem()
+    worse = small.replace("learning_rate.peak", 0.01).replace("stop.epochs", 90).replace("model.width", 128)
+    noisy = torch.randint(0, 2, (240,), generator=torch.Generator().manual_seed(5))
+    problem = Problem(problem.numbers, problem.codes, noisy, (5,), "binary", 2, problem.rows, problem.device)
+    bracket = Bracket(problem, make_members([worse]), LOG_LOSS, endless)
+    bracket.run(quiet)
+    best, (tried,) = bracket.best, bracket.tried
+    assert best is not None
+    assert len(best.history.curve) < len(tried.record.curve)
+    score = float(LOG_LOSS.score(predicted(best, problem, best.member.held_out), problem.target[best.member.held_out]))
+    assert score < tried.score
+    assert best.history.best == pytest.approx(score, rel=1e-4)
+
+
+def test_rungs_can_be_left_out(make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock) -> None:
+    bracket = Bracket(make_problem(), make_members(at_rates(small, ABSURD + SENSIBLE)), ACCURACY, endless, rungs=(1.0,))
+    told: list[tuple[int, int]] = []
+    assert bracket.run(lambda rung, alive: told.append((rung, alive)))
+    assert told == [(0, 9)]
+    assert {tried.record.state for tried in bracket.tried} == {"finished"}
+    assert {tried.record.steps for tried in bracket.tried} == {60}
+
+
+def test_members_of_unequal_shapes_and_lengths_meet_at_equal_shares(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock
+) -> None:
+    recipes = [
+        *at_rates(small, [1e-6, 0.05, 2e-6]),
+        *at_rates(small.replace("model.width", 24), [3e-6, 4e-6]),
+        small.replace("learning_rate.peak", 0.05).replace("batch.size", 60),
+    ]
+    bracket = Bracket(make_problem(), make_members(recipes), LOG_LOSS, endless)
+    assert bracket.run(quiet)
+    left = {tried.member.number: tried.record for tried in bracket.tried}
+    assert len(left) == len(bracket.tried) == 6
+    for number, record in left.items():
+        member = bracket.tried[[tried.member.number for tried in bracket.tried].index(number)].member
+        assert record.steps == math.ceil(full_steps(member) * RUNGS[record.rung])
+    assert {number for number, record in left.items() if record.rung > 0} == {1, 5}
+
+
+def test_a_diverged_member_leaves_as_diverged_and_harms_nobody(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock
+) -> None:
+    problem, sane = make_problem("regression"), small.replace("learning_rate.peak", 0.01)
+
+    def trained_beside(rate: float) -> Bracket:
+        neighbour = small.replace("optimizer", "sgd").replace("learning_rate.peak", rate)
+        bracket = Bracket(problem, make_members([sane, neighbour]), RMSE, endless, rungs=(1.0,))
+        assert bracket.run(quiet)
+        bracket.tried.sort(key=lambda tried: tried.member.number)
+        return bracket
+
+    tame, wild = trained_beside(1e-6), trained_beside(10.0)
+    assert [tried.record.state for tried in tame.tried] == ["finished", "finished"]
+    assert [tried.record.state for tried in wild.tried] == ["finished", "diverged"]
+    assert wild.tried[0].score == tame.tried[0].score
+    assert wild.tried[0].rank(RMSE) < wild.tried[1].rank(RMSE)
+    assert wild.best is not None
+    assert wild.best.member.number == 0
+    lost = wild.tried[1].record
+    assert lost.score_validation is None or math.isfinite(lost.score_validation)
+    assert type(lost).model_validate_json(lost.model_dump_json()).state == "diverged"
+
+
+def test_where_all_diverge_there_is_no_best_and_the_bracket_ends(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock
+) -> None:
+    problem = make_problem("regression")
+    problem.target[0] = math.inf
+    bracket = Bracket(problem, make_members(at_rates(small, [0.1, 0.2, 0.3])), RMSE, endless)
+    assert bracket.run(quiet)
+    assert [tried.record.state for tried in bracket.tried] == ["diverged"] * 3
+    assert bracket.best is None
+    assert all(math.isnan(tried.score) and tried.record.score_validation is None for tried in bracket.tried)
+
+
+# --------------------------------------------------------------- the clock
+
+
+@pytest.mark.parametrize("looks", [2, 5, 13, 40, 90])
+def test_when_the_clock_rings_there_is_a_usable_best(
+    looks: int, make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, ticking: Callable[[int], Clock]
+) -> None:
+    problem = make_problem()
+    members = make_members(at_rates(small, [0.01, 0.02, 0.001]) + at_rates(small.replace("model.width", 24), [0.01, 0.02]))
+    bracket = Bracket(problem, members, LOG_LOSS, ticking(looks))
+    assert not bracket.run(quiet)
+    numbers = [tried.member.number for tried in bracket.tried]
+    assert len(set(numbers)) == len(numbers)
+    for tried in bracket.tried:
+        assert tried.record.state in {"interrupted", "stopped"}
+        assert tried.record.steps < full_steps(tried.member)
+    best = bracket.best
+    if looks > 2:
+        assert best is not None
+        score = float(LOG_LOSS.score(predicted(best, problem, best.member.held_out), problem.target[best.member.held_out]))
+        assert score == pytest.approx(min(tried.score for tried in bracket.tried if tried.score == tried.score), rel=1e-4)
+
+
+def test_a_clock_that_has_rung_leaves_nothing(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, ticking: Callable[[int], Clock]
+) -> None:
+    bracket = Bracket(make_problem(), make_members([small, small]), ACCURACY, ticking(0))
+    assert not bracket.run(quiet)
+    assert bracket.best is None
+    assert all(tried.record.state == "interrupted" and tried.record.steps == 0 for tried in bracket.tried)
+
+
+class Jumping(Clock):
+    """An hour; each look at the time that has passed costs as many seconds as `end` says."""
+
+    now = 0.0
+
+    @property
+    def left(self) -> float:
+        return 3600.0 - self.now
+
+    @property
+    def elapsed(self) -> float:
+        object.__setattr__(self, "now", self.now + self.end)
+        return self.now
+
+
+@pytest.mark.parametrize("pace", [1.0, 150.0, 280.0, 500.0, 3000.0])
+def test_a_paced_bracket_says_of_nobody_what_is_not_true(
+    pace: float, make_problem: MakeProblem, make_members: MakeMembers, small: Recipe
+) -> None:
+    members = make_members([small.replace("model.width", width) for width in range(8, 17)])
+    bracket = Bracket(make_problem(), members, LOG_LOSS, Jumping(0.0, pace), paced=True)
+    bracket.run(quiet)
+    assert bracket.best is not None
+    numbers = [tried.member.number for tried in bracket.tried]
+    assert len(set(numbers)) == len(numbers)
+    for tried in bracket.tried:
+        assert (tried.record.state == "finished") == (tried.record.steps == full_steps(tried.member))
+        reached = [
+            rung for rung, share in enumerate(RUNGS) if tried.record.steps >= math.ceil(full_steps(tried.member) * share)
+        ]
+        assert tried.record.rung == max(reached, default=0)
+
+
+# -------------------------------------------------------------------- stacks
+
+
+def test_stacks_hold_members_of_one_shape_and_lose_nobody(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe
+) -> None:
+    recipes = [
+        small.replace(path, value)
+        for path, value in [
+            ("model.width", 16), ("model.width", 24), ("activation", "tanh"), ("dropout", "bernoulli"), ("batch.size", 60),
+            ("optimizer", "adamw"), ("stop.epochs", 5), ("data.scale", "quantile"), ("data.categories", "embed"),
+            ("normalize", "batch"), ("stop", {"kind": "early", "epochs": 10, "patience": 0.5}),
+        ]
+    ]  # fmt: skip
+    members = make_members(recipes * 3)
+    problem = make_problem()
+    cut = stacks(members, problem)
+    assert sorted(member.number for stack in cut for member in stack) == list(range(len(members)))
+    keys = [{cohort_key(member.recipe) for member in stack} for stack in cut]
+    assert all(len(key) == 1 for key in keys)
+    assert len(cut) == len({cohort_key(recipe) for recipe in recipes})
+    firsts = [min(member.number for member in stack) for stack in cut]
+    assert firsts == sorted(firsts)
+
+
+def test_kinds_stand_together_inside_a_stack(make_problem: MakeProblem, make_members: MakeMembers, small: Recipe) -> None:
+    recipes = [small, small.replace("activation", "tanh"), small.replace("optimizer", "adamw").replace("activation", "tanh")]
+    (stack,) = stacks(make_members(recipes * 4), make_problem())
+    kinds = [(member.recipe.activation.kind, member.recipe.optimizer.kind) for member in stack]
+    runs = 1 + sum(one != other for one, other in pairwise(kinds))
+    assert runs == len(set(kinds)) == 3
+
+
+def test_large_members_stand_in_small_stacks(make_problem: MakeProblem, make_members: MakeMembers, small: Recipe) -> None:
+    problem = make_problem()
+    sizes = []
+    for width in (16, 256, 4096):
+        member = make_members([small.replace("model.width", width)])[0]
+        sizes.append(stack_size(member, problem))
+        count = len(stacks(make_members([member.recipe] * 70), problem))
+        assert count == math.ceil(70 / sizes[-1])
+    assert sizes == sorted(sizes, reverse=True)
+    assert 1 <= sizes[-1] < sizes[0] <= 64
+    views = make_members([small.replace("model", {"kind": "ensemble", "width": 256, "views": 64})])[0]
+    assert stack_size(views, problem) <= sizes[1]
+
+
+# ------------------------------------------------------------------ measuring
+
+
+def test_measuring_takes_steps_that_count(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock
+) -> None:
+    cohort = Cohort(make_problem(), make_members([small]), ACCURACY, endless)
+    assert 0 < seconds_per_step(cohort, endless, steps=3) < 60
+    assert cohort.step == 4
+    assert record_of(cohort, 0, "interrupted").steps == 4
