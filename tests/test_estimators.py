@@ -44,10 +44,13 @@ def values() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def test_a_search_with_a_number_of_members_repeats_itself_bit_for_bit(classes: Any) -> None:
     x, y = classes
-    settings = FAST | {"recipe": None, "space": {"stop.epochs": 5.0, "model": "mlp", "model.width": 32, "model.depth": 1}}
+    settings = FAST | {
+        "members": 4,
+        "space": {"dropout": ["off", "bernoulli"], "learning_rate.peak": {"low": 0.001, "high": 0.1}},
+    }
     first, second = (Classifier(**settings).fit(x, y) for _ in range(2))
     assert first.recipe_ == second.recipe_
-    assert first.run_.summary.n_members == 2
+    assert first.run_.summary.n_members == 4
     np.testing.assert_array_equal(first.predict_proba(x), second.predict_proba(x))
 
 

@@ -17,9 +17,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from titrant.data.schema import Schema
+from titrant.data.schema import MISSING, Schema
 from titrant.data.sources import open_frame
-from titrant.errors import OutputError, RecipeError, TitrantError
+from titrant.errors import OutputError, TitrantError
 from titrant.models.encoder import Encoder
 from titrant.models.table import Factory, TableNet, TableShape
 from titrant.recipe import Recipe
@@ -28,14 +28,10 @@ from titrant.texts import say
 from titrant.train.member import Trained
 from titrant.train.problem import Problem, probabilities, values
 
+FORMAT = 1
+"""Of `model.json`."""
+
 _ROWS = 8192  # rows predicted at a time
-
-
-class NetworkFile(Record):
-    """One network of a saved model: what its weights cannot say of themselves."""
-
-    recipe: dict[str, Any]
-    shape: dict[str, Any]
 
 
 class ModelFile(Record):
@@ -44,11 +40,13 @@ class ModelFile(Record):
     The weights' file carries a digest of its content in its name, so that no description meets the weights of another save.
     """
 
-    format: int = Field(default=1, description="raised when older readers would misread the file")
+    format: int = Field(default=FORMAT, description="raised when older readers would misread the file")
     weights: str
     digest: str
     columns: Schema
-    networks: list[NetworkFile]
+    networks: list[dict[str, Any]] = Field(
+        min_length=1, description="the recipe of each; their shapes follow from recipe and columns"
+    )
     centre: float = Field(description="of the target, regression")
     width: float = Field(description="of the target, regression")
 
@@ -158,10 +156,7 @@ class Predictor(nn.Module):
             weights=name,
             digest=digest,
             columns=self.schema,
-            networks=[
-                NetworkFile(recipe=recipe.plain(), shape=_shape(network))
-                for recipe, network in zip(self.recipes, self.networks, strict=True)
-            ],
+            networks=[recipe.plain() for recipe in self.recipes],
             centre=self.centre,
             width=self.width,
         )
@@ -182,37 +177,40 @@ class Predictor(nn.Module):
             OutputError: there is no model, it is damaged, or it needs the factory.
         """
         try:
-            described = ModelFile.model_validate_json((folder / "model.json").read_text(encoding="utf-8"))
-            name = Path(described.weights).name
-            content = (folder / name).read_bytes()
+            described = _described(folder / "model.json")
+            weights = folder / Path(described.weights).name
+            content = weights.read_bytes()
             if hashlib.sha256(content).hexdigest() != described.digest:
-                raise OutputError(say("The weights in {path} are not those that model.json describes.", path=folder / name))
-            tensors = load_tensors(content)
-            return cls._restored(described, tensors, factory)
+                raise OutputError(say("The weights in {path} are not those that model.json describes.", path=weights))
+            return cls._restored(described, load_tensors(content), factory)
+        except OutputError:
+            raise
         except FileNotFoundError as error:
             raise OutputError(
                 say("There is no model in {folder}: {file} is missing. Name the folder that `titrant fit` wrote.",
-                    folder=folder, file=Path(error.filename).name)
+                    folder=folder.parent, file=f"{folder.name}/{Path(error.filename).name}")
             ) from None  # fmt: skip
         except (
             OSError,
-            UnicodeDecodeError,
-            ValidationError,
-            SafetensorError,
-            RecipeError,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
             RuntimeError,
-            KeyError,
+            SafetensorError,
             TypeError,
-        ) as e:
-            problem = " ".join(str(e).split())[:300]
-            raise OutputError(say("The model in {folder} cannot be used: {problem}", folder=folder, problem=problem)) from None
+            ValueError,
+        ) as error:
+            raise OutputError(
+                say("The model in {folder} is damaged: {problem}", folder=folder, problem=_problem(error))
+            ) from None
 
     @classmethod
     def _restored(cls, described: ModelFile, tensors: dict[str, Tensor], factory: Factory | None) -> Self:
         networks, recipes = [], []
         cardinalities = described.columns.cardinalities
-        for place, entry in enumerate(described.networks):
-            recipe = Recipe.of(entry.recipe)
+        outputs = len(described.columns.classes) or 1
+        for place, values_ in enumerate(described.networks):
+            recipe = Recipe.of(values_)
             if recipe.model.kind == "custom" and factory is None:
                 raise OutputError(
                     say("This model uses a network of your own. Load it in Python and give its factory: model=...")
@@ -220,21 +218,33 @@ class Predictor(nn.Module):
             prefix = f"networks.{place}.encoder."
             own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
             encoder = Encoder(recipe.data, len(described.columns.number_names), cardinalities, own)
-            shape = entry.shape | {"cardinalities": tuple(entry.shape["cardinalities"])}
-            body = TableNet([recipe], TableShape(**shape), factory=factory)
+            shape = TableShape(encoder.features, encoder.width - encoder.features, tuple(encoder.cardinalities), outputs)
+            body = TableNet([recipe], shape, factory=factory)
             networks.append(Network(encoder, body, classifies=described.columns.task != "regression"))
             recipes.append(recipe)
         predictor = cls(described.columns, networks, recipes, described.centre, described.width)
         predictor.load_state_dict(tensors)
+        # A row in which everything is missing shows whether the parts fit together.
+        features, codes = len(described.columns.number_names), len(cardinalities)
+        predictor.raw(torch.full((1, features), torch.nan), torch.full((1, codes), MISSING, dtype=torch.int32))
         return predictor
 
 
-def _shape(network: nn.Module) -> dict[str, Any]:
-    assert isinstance(network, Network)
-    shape = network.body.shape
-    return {
-        "numbers": shape.numbers,
-        "indicators": shape.indicators,
-        "cardinalities": list(shape.cardinalities),
-        "outputs": shape.outputs,
-    }
+def _described(path: Path) -> ModelFile:
+    text = path.read_text(encoding="utf-8")
+    content = json.loads(text)
+    found = content.get("format") if isinstance(content, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise OutputError(
+            say("{path} has format {found}, and this version of Titrant reads {known}. Install a newer one.",
+                path=path, found=found, known=FORMAT)
+        )  # fmt: skip
+    return ModelFile.model_validate_json(text)
+
+
+def _problem(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"model.json, {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join(str(error).split())[:300]

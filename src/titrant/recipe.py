@@ -9,6 +9,7 @@ A recipe is a tree of frozen values. Its YAML form mirrors it one to one:
 `Recipe()` is the plain baseline: standardised inputs, a two-layer ReLU network, Adam at its default rate, no regularisation.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -185,6 +186,23 @@ def _union(field: FieldInfo) -> tuple[type[Trick], ...] | None:
     return options(field.annotation) if members else None
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which refuses a key that is written twice and reads 1e-3 as a number, as YAML 1.2 does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping, after a look at its keys."""
+        keys = [key.value for key, _ in node.value]
+        twice = [key for key in keys if isinstance(key, str) and keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} is written twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Reads a YAML mapping with the safe loader.
 
@@ -192,10 +210,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         RecipeError: no such file, no YAML, or no mapping at its top.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise RecipeError(say("There is no file {path}. Check the path.", path=path)) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except RecursionError:
+        raise RecipeError(say("{path} cannot be read as YAML: it is nested too deeply.", path=path)) from None
+    except (OSError, ValueError, LookupError, AttributeError, yaml.YAMLError) as error:
         raise RecipeError(
             say("{path} cannot be read as YAML: {error}", path=path, error=" ".join(str(error).split()))
         ) from None

@@ -63,7 +63,8 @@ class Range:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Adds the check to the field's own validation."""
-        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+        number = core_schema.no_info_before_validator_function(_no_truth, handler(source))
+        return core_schema.no_info_after_validator_function(self._checked, number)
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Writes the ends into the JSON schema, so that editors can check a recipe."""
@@ -73,6 +74,13 @@ class Range:
         if self.raising:
             described["description"] = f"Raising it: {self.raising}."
         return described
+
+
+def _no_truth(value: Any) -> Any:
+    """Refuses true and false, which Python would take for 1 and 0."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("dose_range", "{value} is not a number", {"value": str(value)})
+    return value
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,17 @@ def at(mark: Range | tuple[Any, ...], unit: float, *, integer: bool = False) -> 
     if integer:
         high = high + 1
     value = low * (high / low) ** unit if mark.log else low + (high - low) * unit
-    return min(int(value), int(high) - 1) if integer else float(f"{value:.6g}")
+    return min(int(value), int(high) - 1) if integer else rounded_into(value, low, high)
+
+
+def rounded_into(value: float, low: float, high: float) -> float:
+    """The value to six digits, inside the ends to their last digit.
+
+    Example:
+        >>> rounded_into(0.123456789, 0.1, 0.2), rounded_into(0.3, 0.1, 0.123456789)
+        (0.123457, 0.123456789)
+    """
+    return min(max(float(f"{value:.6g}"), low), high)
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -145,3 +145,16 @@ def test_tables_of_one_sort_of_column() -> None:
         encoded, known = only_codes(numbers[:, :0], codes)
         assert encoded.shape == (40, 0)
         assert torch.equal(known, codes)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("categories", [{"kind": "one_hot", "most": 3}, {"kind": "embed", "few": 2}])
+def test_other_categories_on_the_same_scaling_equal_a_fresh_fit(scale: str, categories: dict[str, Any]) -> None:
+    numbers, codes = table()
+    data = Data(scale=scale, categories=categories)
+    shared = Encoder.fit(Data(scale=scale), numbers[:20], codes[:20], [5, 9]).with_categories(data, codes[:20], [5, 9])
+    fresh = Encoder.fit(data, numbers[:20], codes[:20], [5, 9])
+    assert shared.state_dict().keys() == fresh.state_dict().keys()
+    assert list(shared.cardinalities) == list(fresh.cardinalities)
+    for one, other in zip(shared(numbers, codes), fresh(numbers, codes), strict=True):
+        assert torch.equal(one, other)

@@ -238,6 +238,21 @@ def test_the_study_is_an_ordinary_optuna_study(searched: tuple[Study, Outcome, T
     assert stored.best_value == best
 
 
+def test_members_of_shortened_trainings_still_teach_the_proposers(
+    noise: Dataset, tmp_path: Path, small: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where time is short all train for fewer epochs than were proposed; what was chosen for them is known all the same."""
+    monkeypatch.setattr("titrant.search.study.seconds_per_step", lambda *_: 1000.0)
+    study = study_of(noise, tmp_path, small, members=None, clock=Clock.of(36000))
+    outcome = study.run()
+    tried = {record.number: record for record in outcome.records if record.origin != "refit"}
+    assert {Recipe.of(record.recipe).stop.epochs < small.stop.epochs for record in tried.values()} == {True}
+    stored = optuna.load_study(study_name="titrant", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    for trial in stored.trials:
+        recipe = tried[trial.user_attrs["member"]].recipe
+        assert trial.params["activation"] == recipe["activation"]["kind"]
+
+
 # ---------------------------------------------------------------------- finals
 
 

@@ -57,6 +57,19 @@ def test_encodings_are_shared_by_those_who_ask_for_the_same(make_problem: Proble
     assert problem.encoded(Data(scale="robust"), problem.rows[:32]) is not one
 
 
+def test_codings_of_categories_share_what_is_scaled_and_nothing_else(make_problem: Problems) -> None:
+    problem = make_problem()
+    few = Data(categories={"kind": "one_hot", "most": 2})
+    one, other = problem.encoded(Data(), problem.rows), problem.encoded(few, problem.rows)
+    expected = Encoder.fit(few, problem.numbers[:64], problem.codes[:64], problem.cardinalities)
+    numbers, codes = expected(problem.numbers, problem.codes)
+    assert torch.equal(other.numbers, numbers)
+    assert torch.equal(other.codes, codes)
+    assert not torch.equal(one.codes, codes)
+    other_fold = problem.encoded(few, problem.rows[:32])
+    assert not torch.equal(other_fold.numbers, other.numbers)
+
+
 def test_encodings_of_rows_that_are_gone_are_not_taken_for_others(make_problem: Problems) -> None:
     """A new tensor may stand where a forgotten one stood."""
     problem = make_problem()

@@ -66,8 +66,7 @@ class Final:
         records: list[MemberRecord] = []
         for cohort in self.cohorts:
             in_time = cohort.advance(cohort.steps, self.clock)
-            state = "finished" if in_time else "interrupted"
-            records += [record_of(cohort, k, state) for k in range(len(cohort.members))]
+            records += [record_of(cohort, k, "interrupted") for k in range(len(cohort.members))]
             if not in_time:
                 return None, records
         return _finalist(self.problem, self.cohorts, self.metric), records
@@ -79,7 +78,7 @@ def _finalist(problem: Problem, cohorts: Sequence[Cohort], metric: Metric) -> Fi
     rows: list[Tensor] = []
     for cohort in cohorts:
         for k, member in enumerate(cohort.members):
-            if math.isfinite(cohort.score(k)):
+            if math.isfinite(cohort.histories[k].best_loss):
                 networks.append(cohort.trained(k))
                 predictions.append(cohort.held_out_predictions(k))
                 rows.append(member.held_out[: len(predictions[-1])])

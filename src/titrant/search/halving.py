@@ -55,8 +55,8 @@ class Tried:
 
 
 def rank(metric: Metric, score: float, loss: float) -> tuple[float, float]:
-    """A key that sorts better scores first, the lower loss first between equal scores, and NaN last."""
-    return (metric.as_loss(score), loss) if score == score else (math.inf, math.inf)
+    """A key that sorts better scores first, the lower loss first between equal or missing scores."""
+    return (metric.as_loss(score) if score == score else math.inf, loss)
 
 
 class Bracket:
@@ -107,6 +107,8 @@ class Bracket:
                 if not in_time:
                     self._leave_all("interrupted")
                     return False
+                for history in cohort.histories:
+                    history.rung = rung
             alive = self._drop(rung, last=rung == len(self.rungs) - 1)
             if alive == 0:
                 break
@@ -124,9 +126,6 @@ class Bracket:
 
     def _drop(self, rung: int, *, last: bool) -> int:
         """Sends the weaker members away; returns how many go on."""
-        for cohort in self.cohorts:
-            for history in cohort.histories:
-                history.rung = rung
         standing = [
             (rank(self.metric, *_standing(cohort, k)), cohort, k) for cohort in self.cohorts for k in range(len(cohort.members))
         ]
@@ -137,9 +136,7 @@ class Bracket:
             mine = sorted(k for owner, k in staying if owner is cohort)
             for k in range(len(cohort.members)):
                 if k not in mine:
-                    history = cohort.histories[k]
-                    state = "diverged" if history.diverged else "finished" if history.finished or last else "stopped"
-                    self._leave(cohort, k, state)
+                    self._leave(cohort, k, "stopped")
             if 0 < len(mine) < len(cohort.members):
                 cohort.keep(mine)
         self.cohorts = [cohort for cohort in self.cohorts if any(owner is cohort for owner, _ in staying)]
@@ -214,15 +211,13 @@ def _alike_together(members: Sequence[Member]) -> list[Member]:
 
 def _standing(cohort: Cohort, k: int) -> tuple[float, float]:
     """A member's score and the loss at the evaluation that gave it."""
-    history = cohort.histories[k]
-    losses = [point.loss_validation for point in history.curve if point.step == history.best_step]
-    loss = losses[0] if losses and losses[0] is not None else math.inf
-    return (history.best, loss if loss == loss else math.inf)
+    return (cohort.histories[k].best, cohort.histories[k].best_loss)
 
 
 def record_of(cohort: Cohort, k: int, state: str) -> MemberRecord:
-    """What a run keeps of a member."""
+    """What a run keeps of a member; `state` is what ended it, unless it had ended by itself."""
     member, history = cohort.members[k], cohort.histories[k]
+    state = "diverged" if history.diverged else "finished" if history.finished else state
     score = history.best
     return MemberRecord.model_validate(
         {

@@ -13,6 +13,7 @@ from scipy.stats import qmc
 
 from titrant.recipe import Recipe
 from titrant.search.region import Axis, Chooser, Region, held, unit_chooser
+from titrant.space import rounded_into
 
 _DIMENSIONS = 256
 
@@ -91,8 +92,7 @@ class Mutation:
             moved = math.exp(math.log(value) + 0.2 * math.log(high / low) * self._generator.standard_normal())
         else:
             moved = value + 0.2 * (high - low) * self._generator.standard_normal()
-        bounded = min(max(moved, low), high)
-        return round(bounded) if axis.integer else float(f"{bounded:.4g}")
+        return min(max(round(moved), int(low)), int(high)) if axis.integer else rounded_into(moved, low, high)
 
 
 def chooser_of(trial: Trial) -> Chooser:

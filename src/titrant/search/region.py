@@ -100,7 +100,10 @@ class Region:
         return self._with_learning_rate(recipe, choose)
 
     def point(self, recipe: Recipe) -> dict[Axis, Any] | None:
-        """The choices that would make `recipe`, by axis; None if it lies outside the region."""
+        """The choices that would make `recipe`, by axis; None if it lies outside the region.
+
+        The length of training does not count: the search shortens it where time is short.
+        """
         chosen: dict[Axis, Any] = {}
 
         def choose(axis: Axis) -> Any:
@@ -111,7 +114,8 @@ class Region:
             return value
 
         try:
-            return chosen if self.make(choose) == recipe else None
+            same_length = recipe.replace("stop", self.base.stop.model_dump())
+            return chosen if self.make(choose) == same_length else None
         except LookupError:
             return None
 
@@ -188,7 +192,9 @@ class Region:
                 self._check_kinds(path, known[path], limit)
             else:
                 slot, _, name = path.rpartition(".")
-                holders = [LearningRate] if slot == "learning_rate" else known[slot]
+                holders = [LearningRate] if slot == "learning_rate" else self._kinds(slot, known[slot])
+                if not any(dose.name == name for kind in holders for dose in doses(kind)):
+                    holders = [kind for kind in known.get(slot, ()) if any(dose.name == name for dose in doses(kind))]
                 for dose in (dose for kind in holders for dose in doses(kind) if dose.name == name):
                     _limited(path, dose, limit)
 
@@ -197,7 +203,7 @@ class Region:
         if limit == []:
             raise RecipeError(_nothing(path))
         for name in limit if isinstance(limit, list) else [limit]:
-            if name not in (False, None) and name not in names:
+            if ("off" if name in (False, None) else name) not in names:
                 raise RecipeError(
                     say("The search space gives {path} the kind {name!r}; it can be one of {names}.",
                         path=path, name=name, names=", ".join(names))
@@ -227,7 +233,7 @@ def _limited(name: str, dose: Dose, limit: Any) -> Axis | _Fixed:
         )  # fmt: skip
     low, high = limit["low"], limit["high"]
     for value in (low, high):
-        _allowed(name, dose, value)
+        _allowed(name, dose, value, within=True)
     log = bool(limit.get("log", dose.mark.log and low > 0))
     if low > high or (log and low <= 0):
         raise RecipeError(
@@ -243,9 +249,13 @@ def _nothing(name: str) -> str:
     return say("The search space gives {name} no value to choose from; write at least one.", name=name)
 
 
-def _allowed(name: str, dose: Dose, value: Any) -> None:
+def _allowed(name: str, dose: Dose, value: Any, *, within: bool = False) -> None:
+    """Refuses a value that the dose cannot take; `within` refuses an off value that lies outside the range too."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    inside = (number and value in dose.mark) if isinstance(dose.mark, Range) else value in dose.mark
+    if isinstance(dose.mark, Range):
+        inside = number and value in dose.mark and (not within or dose.mark.low <= value <= dose.mark.high)
+    else:
+        inside = value in dose.mark
     if not inside or (dose.integer and number and value != int(value)):
         raise RecipeError(
             say("The search space gives {name} the value {value!r}, which is outside {range}.",

@@ -154,7 +154,7 @@ class Study:
             self._bracket(proposals, clock)
             self._last_pace = (time.monotonic() - begun) / max(1, self._number - before)
             first = False
-        return not (self.clock.interrupt is not None and self.clock.interrupt.asked)
+        return not self._interrupted
 
     def _another(self, clock: Clock) -> bool:
         if self.region is None or clock.left <= 0:
@@ -303,17 +303,20 @@ class Study:
                 say("The budget ended before any network was trained and scored. Give more time, or fewer rows or columns.")
             )
         leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))
-        winner = leaders[0]
         share = 0.0 if self.members is not None else _BASELINE * (self.clock.end - self.clock.start)
         found = self._train_finalists(leaders, self.clock.before_end(share)) if finished else []
         plain = self._baseline(share) if finished else None
-        if found:
+        interrupted = self._interrupted
+        if found and not interrupted:
             recipe = found[0].networks[0].member.recipe
             searched = self._searched_scores[id(recipe)]
-            return Outcome(found[0].networks, recipe, "refit", searched, found[0].score, plain, self.records, not finished)
-        return Outcome(
-            [self.best], winner.member.recipe, "checkpoint", winner.score, None, plain, self.records, not finished
-        )  # fmt: skip
+            return Outcome(found[0].networks, recipe, "refit", searched, found[0].score, plain, self.records, interrupted)
+        recipe, score = self.best.member.recipe, self.best.history.best
+        return Outcome([self.best], recipe, "checkpoint", score, None, plain, self.records, interrupted)
+
+    @property
+    def _interrupted(self) -> bool:
+        return self.clock.interrupt is not None and self.clock.interrupt.asked
 
     def _train_finalists(self, leaders: list[Tried], clock: Clock) -> list[Finalist]:
         """The best recipes in turn, over as many folds as the time allows, while there is time for another."""
@@ -425,9 +428,7 @@ class Study:
 
 
 def _rank_of(trained: Trained, metric: Metric) -> tuple[float, float]:
-    at_best = [p.loss_validation for p in trained.history.curve if p.step == trained.history.best_step]
-    loss = at_best[0] if at_best and at_best[0] is not None else math.inf
-    return rank(metric, trained.history.best, loss)
+    return rank(metric, trained.history.best, trained.history.best_loss)
 
 
 def _shortened(recipe: Recipe, length: float) -> Recipe:

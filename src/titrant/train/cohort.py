@@ -29,9 +29,10 @@ from titrant.train.objective import Objective
 from titrant.train.problem import Encoded, Problem, probabilities, values
 from titrant.train.update import Update
 from titrant.train.weights import Weights, copied, places
-from titrant.tricks.acting import Ledger, Streams
+from titrant.tricks.acting import Ledger, Streams, derived_seed
 from titrant.tricks.base import Off, Trick
 from titrant.tricks.learning_rate import Plateau
+from titrant.tricks.model import Custom
 from titrant.tricks.regularize import ClassWeights, Focal, LabelSmoothing
 from titrant.tricks.stop import Early, Last
 
@@ -207,7 +208,12 @@ class Cohort:
         views = self.network.views
 
         def forward(n: Tensor, c: Tensor, mix: Callable[[Tensor], Tensor] | None) -> Tensor:
-            return self._outputs(self.weights, n, c, mix)
+            if not isinstance(self.members[0].recipe.model, Custom):
+                return self._outputs(self.weights, n, c, mix)
+            # Modules of a person's own draw from torch's global stream, which is set for the step and put back.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derived_seed(self.members[0].seed, "custom", self.step))
+                return self._outputs(self.weights, n, c, mix)
 
         return self._objective.losses(forward, numbers, codes, self._target[rows], views, self.step)
 
@@ -258,10 +264,10 @@ class Cohort:
             if not history.alive:
                 continue
             history.curve.append(self._point(trained[k], losses[k], scores[k], rates[k]))
-            history.diverged = not (np.isfinite(losses[k]) and np.isfinite(scores[k]))
+            history.diverged = not np.isfinite(losses[k])
             stop = self.members[k].recipe.stop
-            if not history.diverged and (isinstance(stop, Last) or self.metric.better(scores[k], history.best)):
-                history.best, history.best_step = scores[k], self.step
+            if not history.diverged and (isinstance(stop, Last) or self._improves(history, scores[k], losses[k])):
+                history.best, history.best_loss, history.best_step = scores[k], losses[k], self.step
                 better.append(k)
             if isinstance(stop, Early) and stop.patience < 1:
                 history.finished = self.step - history.best_step > stop.patience * self.steps
@@ -271,6 +277,12 @@ class Cohort:
         for k in better:
             self._held_out_predictions[self.members[k].number] = predicted[k].clone()
         self._update.lower_plateaus([self._losses_so_far(history) for history in self.histories])
+
+    def _improves(self, history: History, score: float, loss: float) -> bool:
+        """Whether a state beats the best one: by its score, or by its loss where the rows give the metric no value."""
+        if np.isnan(score) and np.isnan(history.best):
+            return loss < history.best_loss
+        return self.metric.better(score, history.best)
 
     def _losses_so_far(self, history: History) -> list[float]:
         scores = [point.score_validation for point in history.curve]
@@ -322,7 +334,7 @@ class Cohort:
             member=member,
             network=network.eval(),
             encoder=encoder,
-            history=self.histories[k],
+            history=self.histories[k].copy(),
             receipts=self.receipts(k),
             steps=self.step,
             epochs=sum(self.sizes[: self.step]) / self._rows,

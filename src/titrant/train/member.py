@@ -37,6 +37,7 @@ class History:
 
     curve: list[Point] = field(default_factory=list)
     best: float = float("nan")
+    best_loss: float = float("inf")
     best_step: int = 0
     seconds: float = 0.0
     diverged: bool = False

@@ -82,10 +82,12 @@ def mae(value: Tensor, target: Tensor) -> Tensor:
 
 
 def r2(value: Tensor, target: Tensor) -> Tensor:
-    """Share of the target's variance that is explained."""
+    """Share of the target's variance that is explained; of a constant target 1 for a perfect prediction, else 0."""
     wide = target.double()
     residual = (value.double() - wide).square().mean(-1)
-    return (1 - residual / wide.var(-1, correction=0).clamp(min=torch.finfo(torch.float64).tiny)).float()
+    variance = wide.var(-1, correction=0)
+    explained = torch.where(variance > 0, 1 - residual / torch.where(variance > 0, variance, 1.0), (residual == 0).double())
+    return torch.where(residual.isfinite(), explained, torch.nan).float()
 
 
 METRICS = {

@@ -14,8 +14,9 @@ from titrant.tricks.data import Data
 
 @dataclass(frozen=True)
 class Encoded:
-    """All rows after a frozen encoder: numbers [n, f + m], codes [n, c]."""
+    """All rows after a frozen encoder: numbers [n, f + m], codes [n, c]; `rows` are those it was fitted on."""
 
+    rows: Tensor
     encoder: Encoder
     numbers: Tensor
     codes: Tensor
@@ -77,7 +78,7 @@ class Problem:
     def encoded(self, data: Data, rows: Tensor) -> Encoded:
         """All rows, encoded by an encoder that is fitted on `rows`; kept for others that ask for the same.
 
-        The cache is keyed by the tensor's identity: members share their row tensors.
+        The cache is keyed by the tensor's identity, and keeps the tensor: members share their row tensors.
         """
         key = (data.scale, data.categories, id(rows))
         if key not in self._encoded:
@@ -89,12 +90,12 @@ class Problem:
     def _encode(self, data: Data, rows: Tensor) -> Encoded:
         may_miss = self.numbers[self.rows].isnan().any(0)
         encoder = Encoder.fit(data, self.numbers[rows], self.codes[rows], self.cardinalities, may_miss).to(self.device)
-        return Encoded(encoder, *encoder(self.numbers, self.codes))
+        return Encoded(rows, encoder, *encoder(self.numbers, self.codes))
 
     def _with_categories(self, alike: Encoded, data: Data, rows: Tensor) -> Encoded:
         """Scaling is the dear part of encoding, and is shared by all codings of categories."""
         encoder = alike.encoder.with_categories(data, self.codes[rows], self.cardinalities).to(self.device)
-        return Encoded(encoder, alike.numbers, encoder.codes(self.codes))
+        return Encoded(rows, encoder, alike.numbers, encoder.codes(self.codes))
 
     def shape(self, encoder: Encoder) -> TableShape:
         """What a network must know of the encoded data."""
