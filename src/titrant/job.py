@@ -211,7 +211,7 @@ def fit(
 
         study = Study(
             dataset, region, goal, clock.before_end(_reserve(limit, dataset)), seed, used, folder, progress,
-            given=given, members=members, factory=model,
+            given=given, narrowed=limits is not None, members=members, factory=model,
         )  # fmt: skip
         results = _Results(folder, dataset, study, notes, limit, clock)
         outcome = _searched(study, budget, clock, interrupt)
@@ -255,6 +255,7 @@ def _region(dataset: Dataset, given: Recipe | None, limits: dict[str, Any] | Non
         only=given is not None,
         numbers=dataset.numbers.shape[1] > 0,
         categories=dataset.codes.shape[1] > 0,
+        classes=dataset.schema.task != "regression",
     )
 
 
@@ -483,6 +484,8 @@ def _warnings(outcome: Outcome, receipts: list[Receipt]) -> list[str]:
         for receipt in receipts
         if receipt.never_acted and receipt.trick not in {"data.categories", "data.numbers", "data.scale", "stop"}
     ]
+    if outcome.recipe.hardware.layout != "auto":
+        found.append(say("hardware.layout = {layout} has no effect on a table.", layout=outcome.recipe.hardware.layout))
     if outcome.kind == "checkpoint" and not outcome.interrupted:
         found.append(say("There was no time to train the best recipe again; the model is the best network of the search."))
     return found

@@ -313,8 +313,8 @@ def test_the_default_search_begins_with_known_good_recipes(members: int, tmp_pat
     table = {"x": [i / 40 for i in range(40)], "y": ["low"] * 20 + ["high"] * 20}
     dataset = read(table, "y", notes=[])
     rows = len(dataset.split.train)
-    known = portfolio(rows)
     region = Region(start(rows), categories=False)
+    known = [region.suited(recipe) for recipe in portfolio(rows)]
     outcome = study_of(dataset, tmp_path, start(rows), region=region, members=members).run()
     tried = {record.number: record for record in outcome.records if record.origin != "refit"}
     assert len(tried) == members

@@ -152,7 +152,7 @@ def divide_rows(
         given = np.concatenate([given, np.full(later, TEST)])
         key = np.concatenate([key, np.zeros(later)])
         time = None if time is None else np.concatenate([time, np.zeros(later)])
-    split = divide(key, labels=labels, given=given, groups=groups, time=time, seed=seed)
+    split = divide(key, labels=labels, given=given, groups=groups, time=time, seed=seed, hold_out=hold_out)
     if groups is not None and len(np.unique(groups[given == TRAIN])) == (given == TRAIN).sum():
         notes.append(say("Each row has a group of its own in {name!r}; grouping changes nothing.", name=roles.group))
     return split

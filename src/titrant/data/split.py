@@ -80,7 +80,7 @@ def divide(
     train, validation, test = (torch.from_numpy(np.flatnonzero(part == number)) for number in (TRAIN, VALIDATION, TEST))
     if len(train) + len(validation) < FEWEST:
         raise _too_few(len(train) + len(validation))
-    return Split(train, validation, test, _words(drawn, groups is not None, time is not None))
+    return Split(train, validation, test, _words(drawn, groups is not None, time is not None, len(test) > 0))
 
 
 def _check_enough(rows: int, groups: Integers | None, chosen: Integers) -> None:
@@ -147,7 +147,7 @@ def _systematic(key: Floats, eligible: NDArray[np.bool_], share: float, generato
     return chosen
 
 
-def _words(drawn: list[int], grouped: bool, ordered: bool) -> str:
+def _words(drawn: list[int], grouped: bool, ordered: bool, tested: bool) -> str:
     if ordered:
         how = say("by time, the newest rows last")
     elif grouped:
@@ -157,6 +157,8 @@ def _words(drawn: list[int], grouped: bool, ordered: bool) -> str:
     match drawn:
         case [0, 1, 2] | [2, 1]:
             return say("Train, validation and test rows were divided {how}.", how=how)
+        case [1] if not tested:
+            return say("Train and validation rows were divided {how}; no rows were set aside for a test.", how=how)
         case [1]:
             return say("Test rows were given; train and validation rows were divided {how}.", how=how)
         case [2]:

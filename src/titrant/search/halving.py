@@ -6,7 +6,7 @@ different batch sizes are compared at equal parts of their schedules.
 
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from titrant.clock import Clock
@@ -98,9 +98,7 @@ class Bracket:
         alive = sum(len(stack) for stack in self._waiting)
         begun, allowed = self.clock.elapsed, self.clock.left
         for rung, share in enumerate(self.rungs):
-            for cohort in self._each_cohort(rung):
-                if self.paced and self.best is not None and self.clock.elapsed - begun > _PACE[rung] * allowed:
-                    break
+            for cohort in self._each_cohort(rung, begun, allowed):
                 watch(rung, alive)
                 in_time = cohort.advance(math.ceil(cohort.steps * share), self.clock)
                 self._remember_best(cohort)
@@ -114,8 +112,26 @@ class Bracket:
                 break
         return True
 
-    def _each_cohort(self, rung: int) -> "list[Cohort] | Cohorts":
-        return Cohorts(self._waiting, self.cohorts, self._making) if rung == 0 else list(self.cohorts)
+    def _each_cohort(self, rung: int, begun: float, allowed: float) -> Iterator[Cohort]:
+        """The rung's cohorts while it has time; in the first rung each is made when the one before has trained.
+
+        Made late, cohorts that the clock does not reach cost neither time nor memory.
+        """
+        problem, metric, clock, factory = self._making
+        going = list(self.cohorts)
+        while going or (rung == 0 and self._waiting):
+            if self.paced and self.best is not None and self.clock.elapsed - begun > _PACE[rung] * allowed:
+                return
+            if rung == 0:
+                self.cohorts.append(Cohort(problem, self._waiting.pop(0), metric, clock, factory))
+                yield self.cohorts[-1]
+            else:
+                yield going.pop(0)
+
+    @property
+    def begun(self) -> int:
+        """Members that have begun to train."""
+        return len(self.tried) + sum(len(cohort.members) for cohort in self.cohorts)
 
     def _remember_best(self, cohort: Cohort) -> None:
         """Keeps the best member's network as soon as there is one, so that there is always a usable model."""
@@ -152,25 +168,6 @@ class Bracket:
         score, loss = _standing(cohort, k)
         record = record_of(cohort, k, state)
         self.tried.append(Tried(cohort.members[k], score, loss, record))
-
-
-@dataclass
-class Cohorts:
-    """Makes the cohorts of a bracket one after another, so that the first ones train before the last ones cost memory."""
-
-    waiting: list[list[Member]]
-    made: list[Cohort]
-    making: tuple[Problem, Metric, Clock, Factory | None]
-
-    def __iter__(self) -> "Cohorts":
-        return self
-
-    def __next__(self) -> Cohort:
-        if not self.waiting:
-            raise StopIteration
-        problem, metric, clock, factory = self.making
-        self.made.append(Cohort(problem, self.waiting.pop(0), metric, clock, factory))
-        return self.made[-1]
 
 
 def stacks(members: Sequence[Member], problem: Problem) -> list[list[Member]]:

@@ -64,7 +64,8 @@ class Region:
             an optional `log`, or one fixed value. Paths are slots (`dropout: [off, bernoulli]`) or doses (`dropout.p: {low: 0,
             high: 0.5}`).
         only: True searches the paths in `limits` and nothing else.
-        numbers, categories: whether the data has such columns; slots for absent ones are not searched.
+        numbers, categories, classes: whether the data has such columns, and classes to tell apart; slots for what is absent
+            are not searched.
 
     Raises:
         RecipeError: a path is unknown, or a limit lies outside what its dose allows.
@@ -83,12 +84,16 @@ class Region:
         only: bool = False,
         numbers: bool = True,
         categories: bool = True,
+        classes: bool = True,
     ) -> None:
         self.base = base
         self.limits = dict(limits or {})
         self.only = only
-        without_numbers = [] if numbers else ["data.scale", "data.numbers", "augment.noise"]
-        self._absent = {*without_numbers, *([] if categories else ["data.categories"])}
+        self._absent = [
+            *([] if numbers else ["data.scale", "data.numbers", "augment.noise"]),
+            *([] if categories else ["data.categories"]),
+            *([] if classes else ["regularize.label_smoothing", "regularize.focal", "regularize.class_weights"]),
+        ]
         self._check()
 
     def make(self, choose: Chooser) -> Recipe:
@@ -98,6 +103,21 @@ class Region:
             kind = self._chosen_kind(recipe, path, kinds, choose)
             recipe = self._with_doses(recipe, path, kind, choose)
         return self._with_learning_rate(recipe, choose)
+
+    def nearest(self, recipe: Recipe) -> Recipe:
+        """A recipe of the region that takes from another whatever the region allows."""
+
+        def choose(axis: Axis) -> Any:
+            value = held(recipe, axis)
+            return at(axis.mark, 0.5, integer=axis.integer) if value is None else value
+
+        return self.make(choose)
+
+    def suited(self, recipe: Recipe) -> Recipe:
+        """The recipe without tricks that have nothing to act on in these data."""
+        for path in self._absent:
+            recipe = recipe.without(path)
+        return recipe
 
     def point(self, recipe: Recipe) -> dict[Axis, Any] | None:
         """The choices that would make `recipe`, by axis; None if it lies outside the region.
@@ -114,8 +134,7 @@ class Region:
             return value
 
         try:
-            same_length = recipe.replace("stop", self.base.stop.model_dump())
-            return chosen if self.make(choose) == same_length else None
+            return chosen if self.make(choose).replace("stop", recipe.stop.model_dump()) == recipe else None
         except LookupError:
             return None
 

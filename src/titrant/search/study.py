@@ -93,6 +93,7 @@ class Study:
         folder: where `study.db` goes.
         watch: is told (phase, rung, members alive, members tried, best score) often.
         given: a person's own recipe; it is tried first, or alone if there is no region.
+        narrowed: the person said what to search, so nothing outside the region is tried.
         members: the most members to try; None leaves it to the clock.
         factory: the network of `model: custom`.
     """
@@ -106,6 +107,7 @@ class Study:
     folder: Path
     watch: Callable[[str, int, int, int, float | None], None]
     given: Recipe | None = None
+    narrowed: bool = False
     members: int | None = None
     factory: Factory | None = None
     tried: list[Tried] = field(default_factory=list)
@@ -170,12 +172,15 @@ class Study:
         rungs = RUNGS if self.region is not None else (1.0,)
         paced = self.members is None and self.region is not None
         bracket = Bracket(self._problem, members, self.metric, clock, self.factory, rungs, paced)
-        bracket.run(lambda rung, alive: self._tell("search", rung, alive, bracket.best))
+        bracket.run(lambda rung, alive: self._tell("search", rung, alive, bracket.best, bracket.begun))
         for tried in bracket.tried:
             self.tried.append(tried)
             self.records.append(tried.record)
             self._learn(tried)
-        self._tell("search", len(rungs) - 1, 0, bracket.best)
+        for member in members:  # those that the clock did not reach
+            if member.number in self._trials:
+                self._study.tell(self._trials.pop(member.number), state=TrialState.FAIL)
+        self._tell("search", len(rungs) - 1, 0, bracket.best, 0)
 
     def _first_proposals(self) -> list[tuple[Recipe, str, Trial | None]]:
         """Known good recipes and the baseline first, then an even cover of the region."""
@@ -185,17 +190,19 @@ class Study:
             proposals.append((self.given, "given", None))
         if self.region is None:
             return proposals
-        if not self.region.only:
-            known = portfolio(rows)
-            proposals += [(recipe, "portfolio", None) for recipe in known[:2]]
-            proposals.append((baseline(rows), "baseline", None))
-            proposals += [(recipe, "portfolio", None) for recipe in known[2:]]
+        known = [(recipe, "portfolio", None) for recipe in portfolio(rows)]
+        if self.narrowed and not self.region.only:  # nothing outside what the person allows is tried
+            inside = [(self.region.nearest(recipe), origin, trial) for recipe, origin, trial in known]
+            proposals += [one for place, one in enumerate(inside) if one[0] not in [recipe for recipe, _, _ in inside[:place]]]
+        elif not self.region.only:
+            proposals += [*known[:2], (baseline(rows), "baseline", None), *known[2:]]
         wanted = self._wanted(_FIRST)
         shapes = [recipe for recipe, origin, _ in proposals if origin != "baseline"] or [self.region.base]
         for turn in range(max(0, wanted - len(proposals))):
             shape = None if turn % 4 == 3 else shapes[turn % len(shapes)]
             proposals.append((self._random.propose(shape), "quasi-random", None))
-        return [(self._at_length(recipe), origin, trial) for recipe, origin, trial in proposals[: max(wanted, 1)]]
+        chosen = proposals[: max(wanted, 1)]
+        return [(self._at_length(self.region.suited(recipe)), origin, trial) for recipe, origin, trial in chosen]
 
     def _later_proposals(self) -> list[tuple[Recipe, str, Trial | None]]:
         """Half from the model of what worked, the rest mutations of the best and an even cover, in stacks of few shapes."""
@@ -328,7 +335,7 @@ class Study:
         parts = [(rows.to(self.device), held_out.to(self.device)) for rows, held_out in cut]
         found: list[Finalist] = []
         places = len(parts) if self.members is None else _FEWEST_FOLDS
-        for leader in [one for one in leaders if math.isfinite(one.score)][: CONTENDERS if self.members is None else 1]:
+        for leader in self._contenders(leaders):
             self._tell("refit", 0, places, self.best)
             ready = self._affordable(leader, problem, parts[:places], clock, first=not found)
             if ready is None:
@@ -340,6 +347,14 @@ class Study:
                 places = len(finalist.networks)
                 self._searched_scores[id(finalist.networks[0].member.recipe)] = leader.score
         return sorted(found, key=lambda f: rank(self.metric, f.score, f.loss))
+
+    def _contenders(self, leaders: list[Tried]) -> list[Tried]:
+        """The best recipes; the plain baseline comes second, so that the model loses to it only by chance."""
+        usable = [one for one in leaders if math.isfinite(one.loss)]
+        if self.members is not None:
+            return usable[:1]
+        plain = [one for one in usable[1:] if one.member.origin == "baseline"]
+        return [*usable[:1], *plain, *(one for one in usable[1:] if one not in plain)][:CONTENDERS]
 
     def _affordable(
         self, leader: Tried, problem: Problem, parts: list[tuple[Tensor, Tensor]], clock: Clock, *, first: bool
@@ -421,10 +436,10 @@ class Study:
             device=self.device,
         )
 
-    def _tell(self, phase: str, rung: int, alive: int, best: Trained | None) -> None:
+    def _tell(self, phase: str, rung: int, alive: int, best: Trained | None, begun: int = 0) -> None:
         candidates = [trained for trained in (self.best, best) if trained is not None]
         self.best = min(candidates, key=lambda trained: _rank_of(trained, self.metric), default=None)
-        self.watch(phase, rung, alive, self._number, self.best.history.best if self.best else None)
+        self.watch(phase, rung, alive, len(self.tried) + begun, self.best.history.best if self.best else None)
 
 
 def _rank_of(trained: Trained, metric: Metric) -> tuple[float, float]:

@@ -122,6 +122,8 @@ class Cohort:
                 recipes, self.problem.shape(first.encoder), kin=self._kin, factory=self.factory, device=self.device
             ).to(self.device)
         attach(self.network, self.streams, self.ledger)
+        if recipes[0].hardware.compile:
+            self.network.compile()
         self._sources: list[tuple[Encoded, int, int]] = []
         for k, member in enumerate(self.members):
             encoded = self._encoded_for(member)

@@ -29,7 +29,7 @@ def device_of(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TitrantError(
-            say("The device {name!r} cannot be used here: {reason} Use auto, cpu or cuda.", name=name, reason=reason)
+            say("The device {name!r} cannot be used here ({reason}). Use auto or cpu.", name=name, reason=reason.rstrip("."))
         ) from None
     return device
 

@@ -15,8 +15,9 @@ class Hardware(BaseModel):
         threads: CPU threads, 0 for torch's own choice.
         precision: `auto` is float32 (TF32 matrix products on CUDA); `bf16` computes the forward pass in bfloat16.
             On a CPU without AMX or AVX512-BF16 bfloat16 is 20 to 40 times slower, and is refused there.
-        compile: True compiles the step with `torch.compile`: 15 to 25 seconds that pay only in long runs.
-        layout: memory layout of convolutions; `auto` is channels_last on the CPU. Without effect on tables.
+        compile: True compiles the network with `torch.compile`: 15 to 35 seconds, once for each stack size, that pay only in
+            long runs.
+        layout: memory layout of convolutions. Tables have none, and anything but `auto` is answered with a warning.
 
     Example:
         >>> Hardware(threads=2).precision
