@@ -9,7 +9,9 @@ Axes: k member, b row of a batch, f number column, c code column or class, P lea
 """
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -225,7 +227,10 @@ class Cohort:
         """The networks' outputs [k, v·b, o] under given weights."""
         hardware = self.members[0].recipe.hardware
         tensors = {**self.layout.views(weights.flat), **weights.buffers}
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=hardware.precision == "bf16"):
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=hardware.precision == "bf16")
+        with half, warnings.catch_warnings() if hardware.compile else nullcontext():
+            if hardware.compile:  # torch.compile looks at the gradient of a view and warns about it
+                warnings.simplefilter("ignore", UserWarning)
             out: Tensor = functional_call(self.network, tensors, (numbers, codes, mix))
         return out.float()
 
