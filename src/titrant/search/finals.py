@@ -28,13 +28,32 @@ class Finalist:
 
     Args:
         networks: one for each fold that was trained.
-        score: of the predictions for held-out rows, each by a network that never saw the row.
-        loss: the plain loss of the same predictions.
+        rows: the rows that they held out [n].
+        predicted: predictions for those rows, each by the network that never saw it: [n, c] or [n].
+        score: of these predictions.
+        loss: their plain loss.
     """
 
     networks: list[Trained]
+    rows: Tensor
+    predicted: Tensor
     score: float
     loss: float
+
+    @classmethod
+    def judged(cls, problem: Problem, metric: Metric, networks: list[Trained], rows: Tensor, predicted: Tensor) -> "Finalist":
+        """Scores predictions for held-out rows."""
+        target = problem.target[rows]
+        if problem.is_regression:
+            loss = float(((predicted.double() - target) / problem.width).square().mean())
+        else:
+            loss = float(-predicted.gather(-1, target.unsqueeze(-1)).clamp(min=1e-7).log().mean())
+        return cls(networks, rows, predicted, float(metric.score(predicted, target)), loss)
+
+    def with_folds_of(self, other: "Finalist", problem: Problem, metric: Metric) -> "Finalist":
+        """The same recipe with the networks of further folds."""
+        rows, predicted = torch.cat([self.rows, other.rows]), torch.cat([self.predicted, other.predicted])
+        return Finalist.judged(problem, metric, [*self.networks, *other.networks], rows, predicted)
 
 
 class Final:
@@ -55,6 +74,11 @@ class Final:
         self.metric = metric
         self.clock = clock
         self.cohorts = [Cohort(problem, stack, metric, clock, factory) for stack in stacks(members, problem)]
+
+    @property
+    def folds(self) -> int:
+        """How many networks will be trained."""
+        return sum(len(cohort.members) for cohort in self.cohorts)
 
     def run(self) -> tuple[Finalist | None, list[MemberRecord]]:
         """Trains to the end and scores the held-out rows.
@@ -82,13 +106,4 @@ def _finalist(problem: Problem, cohorts: Sequence[Cohort], metric: Metric) -> Fi
                 networks.append(cohort.trained(k))
                 predictions.append(cohort.held_out_predictions(k))
                 rows.append(member.held_out[: len(predictions[-1])])
-    if not networks:
-        return None
-    predicted, judged = torch.cat(predictions), torch.cat(rows)
-    target = problem.target[judged]
-    score = float(metric.score(predicted, target))
-    if problem.is_regression:
-        loss = float(((predicted.double() - target) / problem.width).square().mean())
-    else:
-        loss = float(-predicted.gather(-1, target.unsqueeze(-1)).clamp(min=1e-7).log().mean())
-    return Finalist(networks, score, loss)
+    return Finalist.judged(problem, metric, networks, torch.cat(rows), torch.cat(predictions)) if networks else None

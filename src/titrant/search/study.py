@@ -11,7 +11,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import optuna
@@ -79,6 +79,15 @@ class Outcome:
     interrupted: bool
 
 
+@dataclass(frozen=True)
+class _Contest:
+    """What became of a contender: where it stood in the search, its networks, and seconds for each fold."""
+
+    leader: Tried
+    finalist: Finalist
+    seconds: float
+
+
 @dataclass
 class Study:
     """A search in progress.
@@ -115,7 +124,6 @@ class Study:
     best: Trained | None = None
     _number: int = 0
     _length: float = 1.0
-    _searched_scores: dict[int, float] = field(default_factory=dict)
     _trials: dict[int, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -315,9 +323,9 @@ class Study:
         plain = self._baseline(share) if finished else None
         interrupted = self._interrupted
         if found and not interrupted:
-            recipe = found[0].networks[0].member.recipe
-            searched = self._searched_scores[id(recipe)]
-            return Outcome(found[0].networks, recipe, "refit", searched, found[0].score, plain, self.records, interrupted)
+            won, searched = found[0].finalist, found[0].leader.score
+            recipe = won.networks[0].member.recipe
+            return Outcome(won.networks, recipe, "refit", searched, won.score, plain, self.records, interrupted)
         recipe, score = self.best.member.recipe, self.best.history.best
         return Outcome([self.best], recipe, "checkpoint", score, None, plain, self.records, interrupted)
 
@@ -325,7 +333,7 @@ class Study:
     def _interrupted(self) -> bool:
         return self.clock.interrupt is not None and self.clock.interrupt.asked
 
-    def _train_finalists(self, leaders: list[Tried], clock: Clock) -> list[Finalist]:
+    def _train_finalists(self, leaders: list[Tried], clock: Clock) -> "list[_Contest]":
         """The best recipes in turn, over as many folds as the time allows, while there is time for another."""
         problem = self.development_problem()
         strata = None if self.dataset.schema.task == "regression" else self.dataset.target
@@ -333,20 +341,40 @@ class Study:
         seed = derived_seed(self.seed, "folds") % 2**31
         cut = folds(self._development.cpu(), strata, self.dataset.groups, count, seed)
         parts = [(rows.to(self.device), held_out.to(self.device)) for rows, held_out in cut]
-        found: list[Finalist] = []
+        found: list[_Contest] = []
         places = len(parts) if self.members is None else _FEWEST_FOLDS
         for leader in self._contenders(leaders):
             self._tell("refit", 0, places, self.best)
             ready = self._affordable(leader, problem, parts[:places], clock, first=not found)
             if ready is None:
                 continue
+            begun = time.monotonic()
+            places = ready.folds
             finalist, records = ready.run()
             self.records += records
             if finalist is not None:
-                found.append(finalist)
-                places = len(finalist.networks)
-                self._searched_scores[id(finalist.networks[0].member.recipe)] = leader.score
-        return sorted(found, key=lambda f: rank(self.metric, f.score, f.loss))
+                found.append(_Contest(leader, finalist, (time.monotonic() - begun) / places))
+        found.sort(key=lambda one: rank(self.metric, one.finalist.score, one.finalist.loss))
+        if found and self.members is None:
+            found[0] = self._with_more_folds(found[0], problem, parts, places, clock)
+        return found
+
+    def _with_more_folds(
+        self, winner: "_Contest", problem: Problem, parts: list[tuple[Tensor, Tensor]], places: int, clock: Clock
+    ) -> "_Contest":
+        """The winner, trained over as many of the remaining folds as the time that is left allows."""
+        affordable = int(_CAUTION * clock.left / max(winner.seconds, 1e-6))
+        more = range(places, min(len(parts), places + affordable))
+        if not more:
+            return winner
+        self._tell("refit", 0, len(more), self.best)
+        recipe = winner.finalist.networks[0].member.recipe
+        members = [self._finalist(winner.leader, recipe, fold, *parts[fold]) for fold in more]
+        finalist, records = Final(problem, members, self.metric, clock, self.factory).run()
+        self.records += records
+        if finalist is None:
+            return winner
+        return replace(winner, finalist=winner.finalist.with_folds_of(finalist, problem, self.metric))
 
     def _contenders(self, leaders: list[Tried]) -> list[Tried]:
         """The best recipes; the plain baseline comes second, so that the model loses to it only by chance."""
