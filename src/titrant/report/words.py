@@ -127,16 +127,16 @@ def headline(summary: Summary) -> str:
     if baseline is None:
         return say("{measured}; the plain baseline was not scored.", measured=measured)
     plain = number(baseline)
-    if gain(summary, score, baseline) < 0:
-        return say("{measured}, worse than the plain baseline's {baseline}.", measured=measured, baseline=plain)
     if score == baseline:
         return say("{measured}, the same as the plain baseline.", measured=measured)
     if interval is not None and interval[0] <= baseline <= interval[1]:
         return say(
-            "{measured}; the plain baseline's {baseline} lies inside that interval, so the gain is not certain.",
+            "{measured}; the plain baseline's {baseline} lies inside that interval, so the difference is not certain.",
             measured=measured,
             baseline=plain,
         )
+    if gain(summary, score, baseline) < 0:
+        return say("{measured}, worse than the plain baseline's {baseline}.", measured=measured, baseline=plain)
     return say("{measured}, better than the plain baseline's {baseline}.", measured=measured, baseline=plain)
 
 
