@@ -65,6 +65,11 @@ class Run:
     predictor: Predictor
     summary: Summary
 
+    def __repr__(self) -> str:
+        """One line: what was fitted, how well, and where it stands."""
+        score = "-" if self.summary.score_test is None else f"{self.summary.score_test:.4g}"
+        return f"Run({self.summary.task}, {self.summary.metric} {score} on held-out rows, {str(self.folder)!r})"
+
     @property
     def recipe(self) -> Recipe:
         """The winning recipe."""

@@ -60,7 +60,8 @@ def test_durations_as_people_say_them(seconds, text):
             "better than the plain baseline's 0.8987.",
         ),
         ({"baseline_score_test": 0.93}, "worse than the plain baseline's 0.9300."),
-        ({"baseline_score_test": 0.9150}, "the plain baseline's 0.9150 lies inside that interval, so the difference is not certain."),
+        ({"baseline_score_test": 0.9150}, "baseline's 0.9150 lies inside that interval, so the difference is not certain."),
+        ({"baseline_score_test": 0.9165}, "baseline's 0.9165 lies inside that interval, so the difference is not certain."),
         ({"baseline_score_test": 0.9158}, "the same as the plain baseline."),
         ({"baseline_score_test": None}, "the plain baseline was not scored."),
         (

@@ -78,14 +78,14 @@ class Roles:
 
 
 def _check_present(frame: pl.DataFrame, name: str, role: str) -> None:
-    if name not in frame.columns:
+    if not isinstance(name, str) or name not in frame.columns:
         shown = ", ".join(map(repr, frame.columns[:20])) + (", ..." if frame.width > 20 else "")
         raise DataError(
             say(
                 "The {role} {name!r} is not in the data.{hint} Its columns are {columns}.",
                 role=role,
                 name=name,
-                hint=near(name, frame.columns),
+                hint=near(str(name), frame.columns),
                 columns=shown,
             )
         )

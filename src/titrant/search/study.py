@@ -47,6 +47,7 @@ CONTENDERS = 6
 _FIRST, _LATER = 24, 16  # members of the first bracket and of later ones, where time allows
 _FEWEST = 6
 _FEWEST_FOLDS = 3  # trained in the finals; fewer are not worth it
+_WRITING = 0.03  # and to write the study
 _SHORTEST = 0.4  # share of its searched length to which a finalist's training may be cut
 _CAUTION = 0.85  # share of the remaining time that a finalist may plan with
 _FIRST_FINAL = 0.6  # share of that for the first finalist, so that a second one can be compared with it
@@ -300,13 +301,14 @@ class Study:
         )
 
     def _write_study(self) -> None:
-        """Keeps the study as an ordinary Optuna study in SQLite."""
+        """Keeps the study as an ordinary Optuna study in SQLite: as much of it as a few percent of the time can write."""
+        until = time.monotonic() + max(1.0, _WRITING * (self.clock.end - self.clock.start))
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
         stored = optuna.create_study(
             storage=f"sqlite:///{self.folder / 'study.db'}", study_name="titrant", direction=self.metric.direction
         )
         for trial in trials:
-            if self.clock.left <= 0 and self.members is None:
+            if time.monotonic() > until and self.members is None:
                 break
             stored.add_trial(_lean(trial))
 
