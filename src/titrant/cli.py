@@ -139,6 +139,10 @@ def fit(
             ),
         ),
     ] = None,
+    hold_out: Annotated[
+        bool,
+        typer.Option("--hold-out/--no-hold-out", help=say("Set a fifth of DATA aside to judge the model, or learn from all.")),
+    ] = True,
     members: Annotated[
         int | None,
         typer.Option(
