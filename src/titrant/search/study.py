@@ -47,6 +47,7 @@ CONTENDERS = 6
 _FIRST, _LATER = 24, 16  # members of the first bracket and of later ones, where time allows
 _FEWEST = 6
 _FEWEST_FOLDS = 3  # trained in the finals; fewer are not worth it
+_FAILED = 3.0  # times the loss of the search's best network, above which a refit is not used
 _WRITING = 0.03  # and to write the study
 _SHORTEST = 0.4  # share of its searched length to which a finalist's training may be cut
 _CAUTION = 0.85  # share of the remaining time that a finalist may plan with
@@ -324,7 +325,9 @@ class Study:
         found = self._train_finalists(leaders, self.clock.before_end(share)) if finished else []
         plain = self._baseline(share) if finished else None
         interrupted = self._interrupted
-        if found and not interrupted:
+        # A refit is judged on other rows than the search's best and may look somewhat worse; far worse, it was cut too short.
+        failed = bool(found) and found[0].finalist.loss > _FAILED * max(self.best.history.best_loss, 1e-3)
+        if found and not interrupted and not (failed and self.members is None):
             won, searched = found[0].finalist, found[0].leader.score
             recipe = won.networks[0].member.recipe
             return Outcome(won.networks, recipe, "refit", searched, won.score, plain, self.records, interrupted)
