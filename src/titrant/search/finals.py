@@ -44,10 +44,7 @@ class Finalist:
     def judged(cls, problem: Problem, metric: Metric, networks: list[Trained], rows: Tensor, predicted: Tensor) -> "Finalist":
         """Scores predictions for held-out rows."""
         target = problem.target[rows]
-        if problem.is_regression:
-            loss = float(((predicted.double() - target) / problem.width).square().mean())
-        else:
-            loss = float(-predicted.gather(-1, target.unsqueeze(-1)).clamp(min=1e-7).log().mean())
+        loss = float(problem.plain_loss(predicted, target))
         return cls(networks, rows, predicted, float(metric.score(predicted, target)), loss)
 
     def with_folds_of(self, other: "Finalist", problem: Problem, metric: Metric) -> "Finalist":

@@ -261,7 +261,7 @@ class Cohort:
         predicted = self.predictions(rows, weights)
         target = self.problem.target[rows]
         scores = self.metric.score(predicted, target).tolist()
-        losses = self._validation_losses(predicted, target).tolist()
+        losses = self.problem.plain_loss(predicted, target).tolist()
         trained = (self._loss_sum / max(self._loss_count, 1)).tolist()
         self._loss_sum.zero_()
         self._loss_count = 0
@@ -306,13 +306,6 @@ class Cohort:
             score_validation=score,
             learning_rate=rate,
         )
-
-    def _validation_losses(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """The plain loss of predictions [k]: log loss, or the mean squared error of scaled targets."""
-        if self.problem.is_regression:
-            return ((predicted.double() - target) / self.problem.width).square().mean(-1)
-        chosen = predicted.gather(-1, target.unsqueeze(-1)).squeeze(-1)
-        return -chosen.clamp(min=1e-7).log().mean(-1)
 
     def held_out_predictions(self, k: int) -> Tensor:
         """Predictions for member k's held-out rows by the state that it would keep: [m, c] or [m]."""

@@ -71,6 +71,18 @@ class Problem:
             return self.target
         return ((self.target.double() - self.centre) / self.width).float()
 
+    def plain_loss(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """The loss of predictions without any trick [...]: log loss, or the mean squared error of scaled values.
+
+        Args:
+            predicted: probabilities [..., n, c], or values [..., n] in the target's own unit.
+            target: [..., n].
+        """
+        if self.is_regression:
+            return ((predicted.double() - target) / self.width).square().mean(-1)
+        chosen = predicted.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+        return -chosen.clamp(min=1e-7).log().mean(-1)
+
     def class_counts(self) -> Tensor:
         """Rows of each class among the learnable rows [c]."""
         return torch.bincount(self.target[self.rows], minlength=self.classes).float()
