@@ -19,6 +19,7 @@ from titrant.errors import BudgetError
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
 from titrant.search.finals import Final, Finalist
+from titrant.search.pace import Pace
 from titrant.search.portfolio import baseline, portfolio, start
 from titrant.search.region import Region
 from titrant.search.study import Outcome, Study
@@ -242,7 +243,7 @@ def test_members_of_shortened_trainings_still_teach_the_proposers(
     noise: Dataset, tmp_path: Path, small: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where time is short all train for fewer epochs than were proposed; what was chosen for them is known all the same."""
-    monkeypatch.setattr("titrant.search.study.seconds_per_step", lambda *_: 1000.0)
+    monkeypatch.setattr("titrant.search.study.measured", lambda *_: Pace(1, seconds=1000.0))
     study = study_of(noise, tmp_path, small, members=None, clock=Clock.of(36000))
     outcome = study.run()
     tried = {record.number: record for record in outcome.records if record.origin != "refit"}

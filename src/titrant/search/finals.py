@@ -6,8 +6,10 @@ recipe that only had luck there. The networks of the winning recipe form the fin
 """
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,10 +18,12 @@ from titrant.clock import Clock
 from titrant.models.table import Factory
 from titrant.record import MemberRecord
 from titrant.search.halving import record_of, stacks
+from titrant.search.pace import Pace
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
+from titrant.train.workers import side_by_side
 
 
 @dataclass(frozen=True)
@@ -62,20 +66,38 @@ class Final:
         metric: what is measured on held-out rows.
         clock: when to end at the latest.
         factory: the network of `model: custom`.
+        pace: how cohorts are laid out; what is usual if None.
+
+    Attributes:
+        folds: how many networks will be trained.
     """
 
     def __init__(
-        self, problem: Problem, members: Sequence[Member], metric: Metric, clock: Clock, factory: Factory | None = None
+        self,
+        problem: Problem,
+        members: Sequence[Member],
+        metric: Metric,
+        clock: Clock,
+        factory: Factory | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.problem = problem
         self.metric = metric
         self.clock = clock
-        self.cohorts = [Cohort(problem, stack, metric, clock, factory) for stack in stacks(members, problem)]
+        self.factory = factory
+        self.folds = len(members)
+        pace = pace or Pace.usual(problem.device, members)
+        self._lanes = pace.lanes
+        self._stacks = stacks(members, problem, pace)
+        self._cohorts: list[Cohort] = []
+        self._made = 0.0
 
-    @property
-    def folds(self) -> int:
-        """How many networks will be trained."""
-        return sum(len(cohort.members) for cohort in self.cohorts)
+    def begin(self, share: float) -> float:
+        """Trains the first steps, a share of all of them, and returns the seconds that the others will take."""
+        begun = time.monotonic()
+        self._train(share)
+        trained = time.monotonic() - begun - self._made
+        return trained * (1 - share) / share
 
     def run(self) -> tuple[Finalist | None, list[MemberRecord]]:
         """Trains to the end and scores the held-out rows.
@@ -84,13 +106,25 @@ class Final:
             None in place of the finalist if the clock cut the training short, because its networks then stand in the middle of
             their schedules, or if no network is usable; and the records of what was trained.
         """
-        records: list[MemberRecord] = []
-        for cohort in self.cohorts:
-            in_time = cohort.advance(cohort.steps, self.clock)
-            records += [record_of(cohort, k, "interrupted") for k in range(len(cohort.members))]
-            if not in_time:
-                return None, records
-        return _finalist(self.problem, self.cohorts, self.metric), records
+        whole = self._train(1.0)
+        records = [record_of(cohort, k, "interrupted") for cohort in self._cohorts for k in range(len(cohort.members))]
+        return _finalist(self.problem, self._cohorts, self.metric) if whole else None, records
+
+    def _train(self, share: float) -> bool:
+        """Trains all stacks side by side to a share of their steps; False if the clock rang first."""
+        begun = time.monotonic()
+        if not self._cohorts:
+            makes = [partial(Cohort, self.problem, stack, self.metric, self.clock, self.factory) for stack in self._stacks]
+            made = side_by_side([partial(_placed, place, make) for place, make in enumerate(makes)], self._lanes, len(makes))
+            self._cohorts = [cohort for _, cohort in sorted(made, key=lambda one: one[0])]
+            self._made = time.monotonic() - begun
+        steps = [math.ceil(cohort.steps * share) for cohort in self._cohorts]
+        turns = [partial(cohort.advance, until, self.clock) for cohort, until in zip(self._cohorts, steps, strict=True)]
+        return all(list(side_by_side(turns, self._lanes, len(turns))))
+
+
+def _placed(place: int, make: Callable[[], Cohort]) -> tuple[int, Cohort]:
+    return place, make()
 
 
 def _finalist(problem: Problem, cohorts: Sequence[Cohort], metric: Metric) -> Finalist | None:

@@ -5,21 +5,27 @@ different batch sizes are compared at equal parts of their schedules.
 """
 
 import math
-import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 from titrant.clock import Clock
 from titrant.models.table import Factory
 from titrant.record import MemberRecord
+from titrant.search.pace import Pace
 from titrant.train.build import cohort_key
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
+from titrant.train.workers import side_by_side
 
-RUNGS = (1 / 9, 1 / 3, 1.0)
-"""Shares of a full training at which members are compared."""
+RUNGS = (1 / 6, 1 / 2, 1.0)
+"""Shares of a full training at which members are compared.
+
+At a ninth of its schedule the best of 31 members stood twelfth, at a sixth fourth, at a quarter first.
+"""
 
 _PACE = (0.45, 0.75, 1.0)  # shares of a bracket's time after which a rung starts no further stack
 
@@ -30,7 +36,6 @@ COST = RUNGS[0] + KEPT * (RUNGS[1] - RUNGS[0]) + KEPT**2 * (RUNGS[2] - RUNGS[1])
 """Full trainings that a member of a bracket costs on average."""
 
 _SORTED_BY = ("normalize", "activation", "optimizer", "dropout", "average", "mix")
-_WORKING_SET = 1 << 19  # activations of one layer, in numbers, that a stack may hold: more falls out of the caches
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class Bracket:
         factory: the network of `model: custom`.
         rungs: shares of the full training; (1.0,) trains everybody to the end.
         paced: True starts no further stack in a rung that has used up its share of the time, so that later rungs get theirs.
+        pace: how cohorts are laid out; what is usual if None.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class Bracket:
         factory: Factory | None = None,
         rungs: Sequence[float] = RUNGS,
         paced: bool = False,
+        pace: Pace | None = None,
     ) -> None:
         self.paced = paced
         self.metric = metric
@@ -88,45 +95,63 @@ class Bracket:
         self.rungs = list(rungs)
         self.tried: list[Tried] = []
         self.best: Trained | None = None
-        self._best_rank = (math.inf, math.inf)
+        self._best_rank = (math.inf, math.inf, 0)
         self._making = (problem, metric, clock, factory)
-        self._waiting = stacks(members, problem)
+        pace = pace or Pace.usual(problem.device, members)
+        self._lanes = pace.lanes
+        self._waiting = stacks(members, problem, pace)
         self.cohorts: list[Cohort] = []
 
     def run(self, watch: Callable[[int, int], None]) -> bool:
-        """Trains rung by rung; `watch(rung, members alive)` is told before each cohort. False if the clock rang first."""
+        """Trains rung by rung; `watch(rung, members alive)` is told after each cohort. False if the clock rang first."""
         alive = sum(len(stack) for stack in self._waiting)
         begun, allowed = self.clock.elapsed, self.clock.left
-        for rung, share in enumerate(self.rungs):
-            for cohort in self._each_cohort(rung, begun, allowed):
-                watch(rung, alive)
-                in_time = cohort.advance(math.ceil(cohort.steps * share), self.clock)
-                self._remember_best(cohort)
-                if not in_time:
-                    self._leave_all("interrupted")
-                    return False
-                for history in cohort.histories:
-                    history.rung = rung
+        for rung in range(len(self.rungs)):
+            in_time = self._train(rung, begun, allowed, partial(watch, rung, alive))
+            if not in_time:
+                self._leave_all("interrupted")
+                return False
             alive = self._drop(rung, last=rung == len(self.rungs) - 1)
             if alive == 0:
                 break
         return True
 
-    def _each_cohort(self, rung: int, begun: float, allowed: float) -> Iterator[Cohort]:
-        """The rung's cohorts while it has time; in the first rung each is made when the one before has trained.
+    def _train(self, rung: int, begun: float, allowed: float, watch: Callable[[], None]) -> bool:
+        """Trains all cohorts to a rung, several side by side; False if the clock rang first."""
+        expected = len(self.cohorts) or len(self._waiting)
+        places: dict[int, int] = {}
+        whole = True
+        watch()
+        for place, cohort, in_time in side_by_side(self._turns(rung, begun, allowed), self._lanes, expected):
+            places[id(cohort)] = place
+            if cohort not in self.cohorts:
+                self.cohorts.append(cohort)
+            self._remember_best(cohort)
+            whole = whole and in_time
+            if in_time:
+                for history in cohort.histories:
+                    history.rung = rung
+            watch()
+        self.cohorts.sort(key=lambda cohort: places.get(id(cohort), expected))  # in an order that does not depend on threads
+        return whole
 
-        Made late, cohorts that the clock does not reach cost neither time nor memory.
+    def _turns(self, rung: int, begun: float, allowed: float) -> Iterator[Callable[[], tuple[int, Cohort, bool]]]:
+        """Training to a rung, cohort by cohort, while the rung has time.
+
+        In the first rung a cohort is made when its turn comes: one that the clock does not reach costs neither time nor memory.
         """
         problem, metric, clock, factory = self._making
-        going = list(self.cohorts)
-        while going or (rung == 0 and self._waiting):
-            if self.paced and self.best is not None and self.clock.elapsed - begun > _PACE[rung] * allowed:
+        going: list[Cohort | list[Member]] = [*(self.cohorts if rung else self._waiting)]
+        self._waiting = []
+
+        def turn(place: int, one: Cohort | list[Member]) -> tuple[int, Cohort, bool]:
+            cohort = one if isinstance(one, Cohort) else Cohort(problem, one, metric, clock, factory)
+            return place, cohort, cohort.advance(math.ceil(cohort.steps * self.rungs[rung]), clock)
+
+        for place, one in enumerate(going):
+            if self.paced and self.best is not None and clock.elapsed - begun > _PACE[rung] * allowed:
                 return
-            if rung == 0:
-                self.cohorts.append(Cohort(problem, self._waiting.pop(0), metric, clock, factory))
-                yield self.cohorts[-1]
-            else:
-                yield going.pop(0)
+            yield partial(turn, place, one)
 
     @property
     def begun(self) -> int:
@@ -135,8 +160,8 @@ class Bracket:
 
     def _remember_best(self, cohort: Cohort) -> None:
         """Keeps the best member's network as soon as there is one, so that there is always a usable model."""
-        for k in range(len(cohort.members)):
-            mine = rank(self.metric, *_standing(cohort, k))
+        for k, member in enumerate(cohort.members):
+            mine = (*rank(self.metric, *_standing(cohort, k)), member.number)
             if mine < self._best_rank:
                 self._best_rank, self.best = mine, cohort.trained(k)
 
@@ -170,27 +195,23 @@ class Bracket:
         self.tried.append(Tried(cohort.members[k], score, loss, record))
 
 
-def stacks(members: Sequence[Member], problem: Problem) -> list[list[Member]]:
+def stacks(members: Sequence[Member], problem: Problem, pace: Pace) -> list[list[Member]]:
     """Groups members that can share a cohort, in the order of their first member, and cuts groups that would not fit the cache.
 
-    Inside a group members of like kind stand together, so that each kind of trick acts once on neighbouring rows.
+    Inside a stack members of like kind stand together, so that each kind of trick acts once on neighbouring rows. A single
+    group is cut into parts for all lanes, so that none of them idles.
     """
     groups: dict[Hashable, list[Member]] = {}
     for member in members:
         groups.setdefault(cohort_key(member.recipe), []).append(member)
     cut: list[list[Member]] = []
     for group in groups.values():
-        size = stack_size(group[0], problem)
-        cut += [_alike_together(group[begin : begin + size]) for begin in range(0, len(group), size)]
+        parts = math.ceil(len(group) / pace.stack_size(group[0], problem.numbers.shape[1]))
+        if len(groups) == 1:
+            parts = min(len(group), math.ceil(parts / pace.lanes) * pace.lanes)
+        ends = [round(len(group) * part / parts) for part in range(parts + 1)]
+        cut += [_alike_together(group[begin:end]) for begin, end in pairwise(ends)]
     return cut
-
-
-def stack_size(member: Member, problem: Problem) -> int:
-    """How many members of this shape are trained at a time."""
-    model = member.recipe.model
-    width = max(getattr(model, "width", 128), problem.numbers.shape[1])
-    rows = min(member.recipe.batch.size, len(member.rows)) * getattr(model, "views", 1)
-    return max(1, min(64, _WORKING_SET // (width * rows)))
 
 
 def _alike_together(members: Sequence[Member]) -> list[Member]:
@@ -233,12 +254,3 @@ def record_of(cohort: Cohort, k: int, state: str) -> MemberRecord:
             "receipts": cohort.receipts(k),
         }
     )
-
-
-def seconds_per_step(cohort: Cohort, clock: Clock, steps: int = 5) -> float:
-    """Measures a cohort's step, by training steps that count."""
-    cohort.train(1, clock)
-    begun = time.monotonic()
-    before = cohort.step
-    cohort.train(before + steps, clock)
-    return (time.monotonic() - begun) / max(1, cohort.step - before)

@@ -10,7 +10,7 @@ gives the same result.
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,12 +27,13 @@ from titrant.models.table import Factory
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
 from titrant.search.finals import Final, Finalist
-from titrant.search.halving import COST, RUNGS, Bracket, Tried, rank, seconds_per_step
+from titrant.search.halving import COST, RUNGS, Bracket, Tried, rank
+from titrant.search.pace import Pace, measured
 from titrant.search.portfolio import baseline, portfolio
 from titrant.search.proposers import Bayesian, Mutation, QuasiRandom, distribution
 from titrant.search.region import Region
 from titrant.texts import say
-from titrant.train.cohort import Cohort
+from titrant.train.cohort import Cohort, batch_sizes
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
@@ -49,10 +50,13 @@ _FEWEST = 6
 _FEWEST_FOLDS = 3  # trained in the finals; fewer are not worth it
 _FAILED = 3.0  # times the loss of the search's best network, above which a refit is not used
 _WRITING = 0.03  # and to write the study
-_SHORTEST = 0.4  # share of its searched length to which a finalist's training may be cut
+_BEGUN = 0.02  # share of a finalist's steps after which it is clear how long it will take
+_SHORTEST = 0.25  # share of its searched length to which a finalist's training may be cut
 _CAUTION = 0.85  # share of the remaining time that a finalist may plan with
-_FIRST_FINAL = 0.6  # share of that for the first finalist, so that a second one can be compared with it
+_FIRST_FINAL = 0.7  # share of that for the first finalist, so that a second one can be compared with it
+_SEARCHED = 0.5  # share of the search's time that the first bracket may plan with: most other recipes cost more
 _FINALS = 0.48  # share of the time that is kept for the finals
+_PROBED = 5  # steps by which the baseline's pace is measured
 _BASELINE = 0.06  # and for the baseline's own final training
 
 
@@ -126,6 +130,8 @@ class Study:
     best: Trained | None = None
     _number: int = 0
     _length: float = 1.0
+    _pace: Pace | None = None
+    _first: int = _FIRST
     _trials: dict[int, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -181,7 +187,7 @@ class Study:
         members = [self._member(recipe, origin, trial) for recipe, origin, trial in proposals]
         rungs = RUNGS if self.region is not None else (1.0,)
         paced = self.members is None and self.region is not None
-        bracket = Bracket(self._problem, members, self.metric, clock, self.factory, rungs, paced)
+        bracket = Bracket(self._problem, members, self.metric, clock, self.factory, rungs, paced, self._pace)
         bracket.run(lambda rung, alive: self._tell("search", rung, alive, bracket.best, bracket.begun))
         for tried in bracket.tried:
             self.tried.append(tried)
@@ -193,7 +199,7 @@ class Study:
         self._tell("search", len(rungs) - 1, 0, bracket.best, 0)
 
     def _first_proposals(self) -> list[tuple[Recipe, str, Trial | None]]:
-        """Known good recipes and the baseline first, then an even cover of the region."""
+        """Known good recipes and the baseline first, then mutations of those and an even cover of the region."""
         rows = len(self._train)
         proposals: list[tuple[Recipe, str, Trial | None]] = []
         if self.given is not None:
@@ -206,11 +212,14 @@ class Study:
             proposals += [one for place, one in enumerate(inside) if one[0] not in [recipe for recipe, _, _ in inside[:place]]]
         elif not self.region.only:
             proposals += [*known[:2], (baseline(rows), "baseline", None), *known[2:]]
-        wanted = self._wanted(_FIRST)
+        wanted = self._wanted(self._first)
         shapes = [recipe for recipe, origin, _ in proposals if origin != "baseline"] or [self.region.base]
         for turn in range(max(0, wanted - len(proposals))):
-            shape = None if turn % 4 == 3 else shapes[turn % len(shapes)]
-            proposals.append((self._random.propose(shape), "quasi-random", None))
+            shape = shapes[turn // 2 % len(shapes)]
+            if turn % 2 == 0 and not self.region.only:
+                proposals.append((self._mutation.propose(shape), "mutation", None))
+            else:
+                proposals.append((self._random.propose(None if turn % 4 == 3 else shape), "quasi-random", None))
         chosen = proposals[: max(wanted, 1)]
         return [(self._at_length(self.region.suited(recipe)), origin, trial) for recipe, origin, trial in chosen]
 
@@ -247,21 +256,25 @@ class Study:
     # ------------------------------------------------------------------ sizing
 
     def _measure(self, clock: Clock) -> None:
-        """Decides how long a full training may be, from the first recipe's steps on the real data."""
+        """Decides how many members begin and how long a full training may be, from the first recipe's steps on the real data.
+
+        As many members as the search has time for, each trained to its full length; where that would be too few, or too long
+        for the finals, shorter trainings. With a limit on members nothing is measured.
+        """
         if self.members is not None or self.region is None:
             return
         recipe = portfolio(len(self._train))[0] if self.given is None else self.given
-        cohort = Cohort(
-            self._problem,
-            [Member(-1, recipe, self.seed, "measure", self._train, self._validation)],
-            self.metric,
-            clock,
-            self.factory,
-        )
-        full = seconds_per_step(cohort, clock) * cohort.steps
-        for_search = 0.6 * max(clock.left, 0.1) / (_FEWEST * COST)
-        for_finals = 0.8 * max(self.clock.left - clock.left, 0.1) / (_FEWEST_FOLDS * self._growth)
-        self._length = min(1.0, for_search / full, for_finals / full)
+        member = Member(-1, recipe, self.seed, "measure", self._train, self._validation)
+
+        def make(members: Sequence[Member]) -> Cohort:
+            return Cohort(self._problem, members, self.metric, clock, self.factory)
+
+        self._pace = measured(make, member, self._problem.numbers.shape[1], self.device, clock)
+        full = max(self._pace.seconds or 0.0, 1e-6) * len(batch_sizes(recipe, len(self._train))) / self._pace.lanes
+        for_search = _SEARCHED * max(clock.left, 0.1) / (full * COST)
+        for_finals = _CAUTION * max(self.clock.left - clock.left, 0.1) / (full * _FEWEST_FOLDS * self._growth)
+        self._length = min(1.0, for_search / _FEWEST, for_finals)
+        self._first = max(_FEWEST, min(_FIRST, int(for_search / self._length)))
 
     @property
     def _growth(self) -> float:
@@ -339,7 +352,11 @@ class Study:
         return self.clock.interrupt is not None and self.clock.interrupt.asked
 
     def _train_finalists(self, leaders: list[Tried], clock: Clock) -> "list[_Contest]":
-        """The best recipes in turn, over as many folds as the time allows, while there is time for another."""
+        """The best recipes in turn, over as many folds as the time allows, while there is time for another.
+
+        Where there is no time for all folds of the leader, only the plain baseline contends: more folds of the leader are worth
+        more than a closer look at the next best.
+        """
         problem = self.development_problem()
         strata = None if self.dataset.schema.task == "regression" else self.dataset.target
         count = min(FOLDS, len(self._development) // 2)
@@ -349,6 +366,8 @@ class Study:
         found: list[_Contest] = []
         places = len(parts) if self.members is None else _FEWEST_FOLDS
         for leader in self._contenders(leaders):
+            if found and places < len(parts) and leader.member.origin != "baseline":
+                continue
             self._tell("refit", 0, places, self.best)
             ready = self._affordable(leader, problem, parts[:places], clock, first=not found)
             if ready is None:
@@ -375,7 +394,7 @@ class Study:
         self._tell("refit", 0, len(more), self.best)
         recipe = winner.finalist.networks[0].member.recipe
         members = [self._finalist(winner.leader, recipe, fold, *parts[fold]) for fold in more]
-        finalist, records = Final(problem, members, self.metric, clock, self.factory).run()
+        finalist, records = Final(problem, members, self.metric, clock, self.factory, self._pace).run()
         self.records += records
         if finalist is None:
             return winner
@@ -392,32 +411,50 @@ class Study:
     def _affordable(
         self, leader: Tried, problem: Problem, parts: list[tuple[Tensor, Tensor]], clock: Clock, *, first: bool
     ) -> Final | None:
-        """A recipe ready for training over folds, within the time that is left; None if it would take too long.
+        """A recipe in training over folds, within the time that is left; None if it would take too long.
 
         The first one may have fewer folds or a shorter training to fit; later ones are compared with it and train as it did.
         """
-
-        places, length = len(parts), 1.0
-        if self.members is None:
-            left = _CAUTION * clock.left
-            fold = self._seconds_of_a_fold(leader, problem, parts[0], clock)
-            if fold * places > (_FIRST_FINAL if first else 1.0) * left:
-                if not first:
-                    return None
-                places = max(_FEWEST_FOLDS, min(places, int(_FIRST_FINAL * left / fold)))
-                length = min(1.0, left / (fold * places))
-        if length < _SHORTEST or len(parts) < _FEWEST_FOLDS:
+        if len(parts) < _FEWEST_FOLDS:
             return None
-        recipe = _shortened(leader.member.recipe, length)
-        members = [self._finalist(leader, recipe, fold_, *part) for fold_, part in enumerate(parts[:places])]
-        return Final(problem, members, self.metric, clock, self.factory)
+        recipe, places = leader.member.recipe, len(parts)
+        if self.members is not None:
+            return self._final(leader, recipe, problem, parts, clock)
+        lanes = (self._pace or Pace.usual(self.device, [leader.member])).lanes
+        fold = self._seconds_of_a_fold(leader, problem, parts[0], lanes)
+        share = _CAUTION * (_FIRST_FINAL if first else 1.0)
+        if fold * places > share * clock.left:
+            if not first:
+                return None
+            affordable = max(_FEWEST_FOLDS, int(share * clock.left / fold))
+            places = min(places, math.ceil(affordable / lanes) * lanes)  # a lane that idles costs as much
+        length = min(1.0, _CAUTION * clock.left / (fold * places))
+        # What a step took in the search, in other company, is a guess; the folds' own first steps are not.
+        while length >= _SHORTEST:
+            final = self._final(leader, _shortened(recipe, length), problem, parts[:places], clock)
+            fits = _CAUTION * clock.left / max(final.begin(_BEGUN), 1e-9)
+            if fits >= 1.0:
+                return final
+            if not first:
+                return None
+            fewer = min(places, math.ceil(_FEWEST_FOLDS / lanes) * lanes)
+            length *= 0.98 * fits * places / fewer
+            length, places = min(1.0, length), fewer
+        return None
 
-    def _seconds_of_a_fold(self, leader: Tried, problem: Problem, part: tuple[Tensor, Tensor], clock: Clock) -> float:
-        """What one fold's encoding and training cost by themselves; side by side they cost no more."""
+    def _final(
+        self, leader: Tried, recipe: Recipe, problem: Problem, parts: list[tuple[Tensor, Tensor]], clock: Clock
+    ) -> Final:
+        members = [self._finalist(leader, recipe, fold, *part) for fold, part in enumerate(parts)]
+        return Final(problem, members, self.metric, clock, self.factory, self._pace)
+
+    def _seconds_of_a_fold(self, leader: Tried, problem: Problem, part: tuple[Tensor, Tensor], lanes: int) -> float:
+        """What one of many folds will cost: its encoding, measured on the first, and the leader's own pace."""
         begun = time.monotonic()
-        alone = Cohort(problem, [self._finalist(leader, leader.member.recipe, 0, *part)], self.metric, clock, self.factory)
+        problem.encoded(leader.member.recipe.data, part[0])
         made = time.monotonic() - begun
-        return made + seconds_per_step(alone, clock) * alone.steps
+        step = leader.record.seconds / max(1, leader.record.steps)
+        return made + step * len(batch_sizes(leader.member.recipe, len(part[0]))) / lanes
 
     def _finalist(self, leader: Tried, recipe: Recipe, fold: int, rows: Tensor, held_out: Tensor) -> Member:
         number = leader.member.number
@@ -432,16 +469,13 @@ class Study:
         self._tell("baseline", 0, 1, self.best)
         cohort = Cohort(problem, [member], self.metric, self.clock, self.factory)
         if self.members is None:
-            affordable = share / max(1e-9, seconds_per_step(cohort, self.clock) * cohort.steps)
+            cohort.train(1, self.clock)
+            begun, before = time.monotonic(), cohort.step
+            cohort.train(before + _PROBED, self.clock)
+            affordable = share * max(1, cohort.step - before) / max(1e-9, (time.monotonic() - begun) * cohort.steps)
             if affordable < 1:
-                shorter = _shortened(recipe, affordable)
-                cohort = Cohort(
-                    problem,
-                    [Member(-2, shorter, member.seed, "baseline", member.rows, member.held_out)],
-                    self.metric,
-                    self.clock,
-                    self.factory,
-                )
+                shorter = replace(member, recipe=_shortened(recipe, affordable))
+                cohort = Cohort(problem, [shorter], self.metric, self.clock, self.factory)
         cohort.advance(cohort.steps, self.clock)
         return cohort.trained(0) if cohort.step > 0 else None
 
@@ -484,12 +518,6 @@ def _shortened(recipe: Recipe, length: float) -> Recipe:
     if length >= 1.0:
         return recipe
     return recipe.replace("stop.epochs", max(0.01, float(f"{recipe.stop.epochs * length:.3g}")))
-
-
-def _full_steps(tried: Tried) -> float:
-    """Steps of a member's full training."""
-    record = tried.record
-    return record.steps * tried.member.recipe.stop.epochs / max(record.epochs, 1e-9)
 
 
 def _sampler(seed: int) -> optuna.samplers.BaseSampler:

@@ -21,6 +21,7 @@ from torch import Generator, Tensor, nn
 from titrant.models.layers import Linear
 from titrant.models.table import Embedding, EnsembleBody, Factory, TableNet, TableShape, Thermometer, Waves
 from titrant.recipe import Recipe
+from titrant.train.workers import own_randomness
 from titrant.tricks.acting import derived_seed
 from titrant.tricks.activation import gain_of
 from titrant.tricks.data import Periodic
@@ -71,8 +72,7 @@ def start(
         kin: the recipes of all members that will share a stack.
         factory: the network of `model: custom`, called under the member's seed.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, "initialize"))
+    with own_randomness(derived_seed(seed, "initialize")):
         network = TableNet([recipe], shape, kin=kin, factory=factory)
     with torch.no_grad():
         for name, module in network.named_modules():

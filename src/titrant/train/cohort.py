@@ -31,6 +31,7 @@ from titrant.train.objective import Objective
 from titrant.train.problem import Encoded, Problem, probabilities, values
 from titrant.train.update import Update
 from titrant.train.weights import Weights, copied, places
+from titrant.train.workers import own_randomness
 from titrant.tricks.acting import Ledger, Streams, derived_seed
 from titrant.tricks.base import Off, Trick
 from titrant.tricks.learning_rate import Plateau
@@ -75,7 +76,7 @@ class Cohort:
         self._kin = [member.recipe for member in members]
         self._target = problem.scaled_target()
         self._rows = min(len(member.rows) for member in members)
-        self.sizes = _batch_sizes(members[0].recipe, self._rows)
+        self.sizes = batch_sizes(members[0].recipe, self._rows)
         self.steps = len(self.sizes)
         self.evaluated_at = _evaluation_steps(self.steps)
         self._order = torch.zeros(len(members), 0, dtype=torch.int64, device=self.device)
@@ -119,13 +120,14 @@ class Cohort:
         """Everything that follows from the members alone; done anew when members leave."""
         recipes = [member.recipe for member in self.members]
         first = self._encoded_for(self.members[0])
-        with torch.random.fork_rng(devices=[]):
+        with own_randomness(0):  # the weights that it draws are never used
             self.network = TableNet(
                 recipes, self.problem.shape(first.encoder), kin=self._kin, factory=self.factory, device=self.device
             ).to(self.device)
         attach(self.network, self.streams, self.ledger)
         if recipes[0].hardware.compile:
             self.network.compile()
+        self._homes = _homes(self.network)
         self._sources: list[tuple[Encoded, int, int]] = []
         for k, member in enumerate(self.members):
             encoded = self._encoded_for(member)
@@ -215,8 +217,7 @@ class Cohort:
             if not isinstance(self.members[0].recipe.model, Custom):
                 return self._outputs(self.weights, n, c, mix)
             # Modules of a person's own draw from torch's global stream, which is set for the step and put back.
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(derived_seed(self.members[0].seed, "custom", self.step))
+            with own_randomness(derived_seed(self.members[0].seed, "custom", self.step)):
                 return self._outputs(self.weights, n, c, mix)
 
         return self._objective.losses(forward, numbers, codes, self._target[rows], views, self.step)
@@ -225,13 +226,19 @@ class Cohort:
         self, weights: Weights, numbers: Tensor, codes: Tensor, mix: Callable[[Tensor], Tensor] | None = None
     ) -> Tensor:
         """The networks' outputs [k, v·b, o] under given weights."""
-        hardware = self.members[0].recipe.hardware
+        recipe = self.members[0].recipe
+        hardware = recipe.hardware
         tensors = {**self.layout.views(weights.flat), **weights.buffers}
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=hardware.precision == "bf16")
         with half, warnings.catch_warnings() if hardware.compile else nullcontext():
             if hardware.compile:  # torch.compile looks at the gradient of a view and warns about it
                 warnings.simplefilter("ignore", UserWarning)
-            out: Tensor = functional_call(self.network, tensors, (numbers, codes, mix))
+            if hardware.compile or isinstance(recipe.model, Custom):
+                out: Tensor = functional_call(self.network, tensors, (numbers, codes, mix))
+            else:  # what `functional_call` does for plain modules, which looks all names up again each time
+                for home, leaf, name in self._homes:
+                    home[leaf] = tensors[name]
+                out = self.network(numbers, codes, mix)
         return out.float()
 
     # ------------------------------------------------------------- evaluation
@@ -432,7 +439,19 @@ class Cohort:
         return plain.get(path, (0.0, steps) if trick.is_off else (steps, steps))
 
 
-def _batch_sizes(recipe: Recipe, rows: int) -> list[int]:
+def _homes(network: TableNet) -> list[tuple[dict[str, Any], str, str]]:
+    """Where the network's modules keep the learned tensors and buffers of a state: the place, the key there, the name."""
+    kept = set(network.state_dict())
+    return [
+        (home, leaf, name)
+        for prefix, module in network.named_modules()
+        for home in (module._parameters, module._buffers)
+        for leaf in home
+        if (name := f"{prefix}.{leaf}".removeprefix(".")) in kept
+    ]
+
+
+def batch_sizes(recipe: Recipe, rows: int) -> list[int]:
     """Rows of every step of a full training."""
     total = max(1.0, recipe.stop.epochs * rows)
     sizes: list[int] = []

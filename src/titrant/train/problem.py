@@ -1,6 +1,7 @@
 """What is to be learned: the raw data on the device, once, and its encodings, shared by all members that ask for the same."""
 
 from dataclasses import dataclass, field
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -46,6 +47,7 @@ class Problem:
     rows: Tensor
     device: torch.device
     _encoded: dict[tuple[Trick, Trick, int], Encoded] = field(default_factory=dict, repr=False, compare=False)
+    _locks: dict[tuple[Trick, int], Lock] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_regression(self) -> bool:
@@ -90,14 +92,15 @@ class Problem:
     def encoded(self, data: Data, rows: Tensor) -> Encoded:
         """All rows, encoded by an encoder that is fitted on `rows`; kept for others that ask for the same.
 
-        The cache is keyed by the tensor's identity, and keeps the tensor: members share their row tensors.
+        The cache is keyed by the tensor's identity, and keeps the tensor: members share their row tensors. Threads may ask at
+        the same time; what one of them is making, others wait for.
         """
         key = (data.scale, data.categories, id(rows))
-        if key not in self._encoded:
-            alike = [found for (scale, _, place), found in self._encoded.items() if (scale, place) == (data.scale, id(rows))]
-            with torch.no_grad():
-                self._encoded[key] = self._with_categories(alike[0], data, rows) if alike else self._encode(data, rows)
-        return self._encoded[key]
+        with self._locks.setdefault((data.scale, id(rows)), Lock()), torch.no_grad():
+            if key not in self._encoded:
+                made = [found for (scale, _, place), found in list(self._encoded.items()) if (scale, place) == (key[0], key[2])]
+                self._encoded[key] = self._with_categories(made[0], data, rows) if made else self._encode(data, rows)
+            return self._encoded[key]
 
     def _encode(self, data: Data, rows: Tensor) -> Encoded:
         may_miss = self.numbers[self.rows].isnan().any(0)

@@ -83,7 +83,7 @@ class Ensemble(ModelTrick):
     kind: Literal["ensemble"] = "ensemble"
     width: _Width = 128
     depth: _Depth = 2
-    views: Annotated[int, Range(2, 64, log=True, search=(8, 16), shared=True, raising="steadier, slower")] = 8
+    views: Annotated[int, Range(2, 64, log=True, search=(4, 16), shared=True, raising="steadier, slower")] = 8
 
 
 class Custom(ModelTrick):

@@ -1,0 +1,56 @@
+"""How cohorts are laid out, and the measurement behind it."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from tests.search.conftest import MakeMembers, MakeProblem
+
+from titrant.clock import Clock
+from titrant.recipe import Recipe
+from titrant.search.pace import Pace, measured
+from titrant.train.cohort import Cohort
+from titrant.train.member import Member
+from titrant.train.metrics import METRICS
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("left", [0.0, 3600.0])
+def test_the_measurement_says_what_it_found_and_trains_nobody(
+    left: float, make_problem: MakeProblem, make_members: MakeMembers, small: Recipe
+) -> None:
+    problem = make_problem()
+    (member,) = make_members([small])
+    made: list[int] = []
+    clock = Clock.of(3600.0)
+
+    def make(members: Sequence[Member]) -> Cohort:
+        made.append(len(members))
+        return Cohort(problem, members, METRICS["accuracy"], clock)
+
+    pace = measured(make, member, 3, CPU, Clock.of(left))
+    assert pace.lanes == torch.get_num_threads()
+    assert made[0] == 1
+    assert made == sorted(made)
+    if left:
+        assert pace.seconds is not None
+        assert 0 < pace.seconds < 60
+        assert pace.stack_size(member, 3) in {1, *made}
+        assert len(made) >= 2
+    else:
+        assert set(made) == {1}
+
+
+def test_more_views_and_wider_layers_make_smaller_stacks(make_members: MakeMembers, small: Recipe) -> None:
+    pace = Pace(1)
+    plain, views = make_members(
+        [small.replace("model.width", 256), small.replace("model", {"kind": "ensemble", "width": 256, "views": 64})]
+    )
+    assert 1 <= pace.stack_size(views, 3) < pace.stack_size(plain, 3)
+    assert pace.stack_size(plain, 1 << 20) == 1
+
+
+def test_a_module_of_ones_own_is_trained_by_one_thread(make_members: MakeMembers, small: Recipe) -> None:
+    (own,) = make_members([small.replace("model", {"kind": "custom", "factory": "here:make"})])
+    assert Pace.usual(CPU, [own]).lanes == 1
