@@ -491,7 +491,11 @@ def _warnings(outcome: Outcome, receipts: list[Receipt]) -> list[str]:
     ]
     if outcome.recipe.hardware.layout != "auto":
         found.append(say("hardware.layout = {layout} has no effect on a table.", layout=outcome.recipe.hardware.layout))
-    if outcome.kind == "checkpoint" and not outcome.interrupted:
+    if outcome.refused:
+        found.append(
+            say("The best recipe, trained again, did far worse than before; the model is the best network of the search.")
+        )
+    elif outcome.kind == "checkpoint" and not outcome.interrupted:
         found.append(say("There was no time to train the best recipe again; the model is the best network of the search."))
     return found
 

@@ -285,6 +285,32 @@ def test_held_out_rows_choose_between_finalists(
     assert len(refit) > len(outcome.final)
 
 
+class Ruined(Final):
+    """Finals whose networks have learned nothing, though their score says otherwise."""
+
+    def run(self) -> tuple[Finalist | None, list[MemberRecord]]:
+        finalist, records = super().run()
+        assert finalist is not None
+        return replace(finalist, predicted=1 - finalist.predicted), records
+
+
+def test_a_refit_that_does_far_worse_on_the_same_rows_is_refused(
+    people: Dataset, tmp_path: Path, small: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("titrant.search.study.Final", Ruined)
+    study = study_of(people, tmp_path, small.replace("stop.epochs", 4), members=None, clock=Clock.of(36000))
+    outcome = study.run()
+    assert (outcome.kind, outcome.refused) == ("checkpoint", True)
+    assert outcome.final == [study.best]
+
+
+def test_what_a_network_predicts_is_its_own(searched: tuple[Study, Outcome, Told]) -> None:
+    study, outcome, _ = searched
+    problem, rows = study.development_problem(), torch.arange(20)
+    one = outcome.final[0]
+    assert torch.equal(problem.predicted(one.network, one.encoder, rows), alone(one, problem, rows))
+
+
 # ------------------------------------------------------------- other questions
 
 

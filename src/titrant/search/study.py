@@ -48,7 +48,8 @@ CONTENDERS = 6
 _FIRST, _LATER = 24, 16  # members of the first bracket and of later ones, where time allows
 _FEWEST = 6
 _FEWEST_FOLDS = 3  # trained in the finals; fewer are not worth it
-_FAILED = 3.0  # times the loss of the search's best network, above which a refit is not used
+_FAILED = 2.0  # times the loss of the search's best network on the same rows, above which a refit is not used
+_NEGLIGIBLE = 1e-3  # a loss below which that does not matter
 _WRITING = 0.03  # and to write the study
 _BEGUN = 0.02  # share of a finalist's steps after which it is clear how long it will take
 _SHORTEST = 0.25  # share of its searched length to which a finalist's training may be cut
@@ -73,6 +74,7 @@ class Outcome:
         baseline: the plain baseline, trained on all development rows; None if there was no time.
         records: every member, in the order in which they left.
         interrupted: a person or the clock ended training before its plan.
+        refused: the best recipe was trained again, did far worse than the search's network, and is not used.
     """
 
     final: list[Trained]
@@ -83,6 +85,7 @@ class Outcome:
     baseline: Trained | None
     records: list[MemberRecord]
     interrupted: bool
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -338,14 +341,24 @@ class Study:
         found = self._train_finalists(leaders, self.clock.before_end(share)) if finished else []
         plain = self._baseline(share) if finished else None
         interrupted = self._interrupted
-        # A refit is judged on other rows than the search's best and may look somewhat worse; far worse, it was cut too short.
-        failed = bool(found) and found[0].finalist.loss > _FAILED * max(self.best.history.best_loss, 1e-3)
-        if found and not interrupted and not (failed and self.members is None):
+        refused = bool(found) and self.members is None and self._failed(found[0].finalist, self.best)
+        if found and not interrupted and not refused:
             won, searched = found[0].finalist, found[0].leader.score
             recipe = won.networks[0].member.recipe
             return Outcome(won.networks, recipe, "refit", searched, won.score, plain, self.records, interrupted)
         recipe, score = self.best.member.recipe, self.best.history.best
-        return Outcome([self.best], recipe, "checkpoint", score, None, plain, self.records, interrupted)
+        return Outcome([self.best], recipe, "checkpoint", score, None, plain, self.records, interrupted, refused)
+
+    def _failed(self, refit: Finalist, searched: Trained) -> bool:
+        """Whether a refit is far worse than the search's network on rows that neither learned from: it was cut too short."""
+        common = torch.isin(refit.rows, self._validation)
+        rows = refit.rows[common]
+        if len(rows) == 0:
+            return False
+        target = self._problem.target[rows]
+        before = self._problem.plain_loss(self._problem.predicted(searched.network, searched.encoder, rows), target)
+        now = self._problem.plain_loss(refit.predicted[common], target)
+        return not bool(now <= _FAILED * before.clamp(min=_NEGLIGIBLE))
 
     @property
     def _interrupted(self) -> bool:
@@ -387,9 +400,10 @@ class Study:
         self, winner: "_Contest", problem: Problem, parts: list[tuple[Tensor, Tensor]], places: int, clock: Clock
     ) -> "_Contest":
         """The winner, trained over as many of the remaining folds as the time that is left allows."""
+        # Fewer folds than before take less time, but not in proportion: the fixed cost of a step stays.
         affordable = int(_CAUTION * clock.left / max(winner.seconds, 1e-6))
         more = range(places, min(len(parts), places + affordable))
-        if not more:
+        if not more or (len(more) < places / 2 and winner.seconds * places / 2 > _CAUTION * clock.left):
             return winner
         self._tell("refit", 0, len(more), self.best)
         recipe = winner.finalist.networks[0].member.recipe

@@ -1,5 +1,6 @@
 """What is to be learned: the raw data on the device, once, and its encodings, shared by all members that ask for the same."""
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from titrant.models.encoder import Encoder
-from titrant.models.table import TableShape
+from titrant.models.table import TableNet, TableShape
 from titrant.record import Task
 from titrant.tricks.base import Trick
 from titrant.tricks.data import Data
@@ -111,6 +112,15 @@ class Problem:
         """Scaling is the dear part of encoding, and is shared by all codings of categories."""
         encoder = alike.encoder.with_categories(data, self.codes[rows], self.cardinalities).to(self.device)
         return Encoded(rows, encoder, alike.numbers, encoder.codes(self.codes))
+
+    @torch.no_grad()
+    def predicted(self, network: TableNet, encoder: Encoder, rows: Tensor) -> Tensor:
+        """What a plain network behind its encoder predicts for rows: probabilities [n, c], or values in the target's unit."""
+        network, encoder = deepcopy(network).to(self.device), deepcopy(encoder).to(self.device)
+        outputs = network(*encoder(self.numbers[rows], self.codes[rows]))
+        if self.is_regression:
+            return values(outputs, network.views) * self.width + self.centre
+        return probabilities(outputs, network.views)
 
     def shape(self, encoder: Encoder) -> TableShape:
         """What a network must know of the encoded data."""
