@@ -55,6 +55,7 @@ WITHOUT_TORCH = (
 OPTIONAL = ("ray", "lightning", "pytorch_lightning", "keras", "tensorflow", "onnx", "onnxruntime")
 UNSAFE_CALLS = {"eval", "exec", "torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "joblib.load"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
+BETWEEN_OWN_PROCESSES = {"titrant.train.workers imports pickle"}  # over pipes that nothing else writes to; never from a file
 
 
 def name_of(file: Path) -> str:
@@ -148,7 +149,7 @@ def test_nothing_that_is_read_can_run_code() -> None:
         for name in imported(module)
         if name in UNSAFE_CALLS or name.split(".")[0] in UNSAFE_MODULES
     ]
-    assert not found
+    assert set(found) == BETWEEN_OWN_PROCESSES
 
 
 @pytest.mark.parametrize("module", FILES)

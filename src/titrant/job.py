@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -37,8 +37,10 @@ from titrant.search.region import Region
 from titrant.search.study import Outcome, Study
 from titrant.texts import say
 from titrant.train.hardware import device_of, prepare
+from titrant.train.lanes import lanes
 from titrant.train.member import Trained
 from titrant.train.metrics import Metric, fitting_metrics, metric_for
+from titrant.train.workers import LARGEST, Workers
 from titrant.tricks.model import Custom
 from titrant.view import View
 
@@ -192,19 +194,22 @@ def fit(
     place = None if out is None else _free(Path(out))
     watcher = view or QuietView()
     notes: list[str] = []
-    with Interrupt() as interrupt, watcher, _folder(place) as folder:
+    with Interrupt() as interrupt, watcher, _folder(place) as folder, ExitStack() as ending:
         clock = Clock.of(limit, started, interrupt)
         given, limits = _given(recipe, space)
         used = device_of(device if device != "auto" or given is None else given.hardware.device)
+        prepare(given.hardware if given is not None else Recipe().hardware, used)
+        workers = ending.enter_context(Workers(_wanted(used, given, model, members), interrupt))  # start meanwhile
         dataset = read(
             data, target, task=task, kinds=kinds, test=test, split_column=split_column, group=group, time=time, seed=seed,
             hold_out=hold_out, notes=notes,
         )  # fmt: skip
+        if dataset.numbers.nbytes + dataset.codes.nbytes > LARGEST:
+            workers.close()
         goal = metric_for(dataset.schema.task, metric)
         region = _region(dataset, given, limits, model)
         if given is not None and model is not None:
             given = given.replace("model", {"kind": "custom", "factory": _name(model)})
-        prepare(given.hardware if given is not None else Recipe().hardware, used)
         watcher.start(say("fit {source}", source=dataset.summary.source), limit, dataset.summary)
         for note in notes:
             watcher.note(note)
@@ -217,6 +222,7 @@ def fit(
         study = Study(
             dataset, region, goal, clock.before_end(_reserve(limit, dataset)), seed, used, folder, progress,
             given=given, narrowed=limits is not None, members=members, factory=model,
+            workers=workers,
         )  # fmt: skip
         results = _Results(folder, dataset, study, notes, limit, clock)
         outcome = _searched(study, budget, clock, interrupt)
@@ -240,6 +246,13 @@ def _given(
     given = Recipe.of(recipe) if isinstance(recipe, Mapping) else recipe
     limits = read_yaml(Path(space)) if isinstance(space, str | Path) else dict(space) if space is not None else None
     return given, limits
+
+
+def _wanted(device: torch.device, given: Recipe | None, model: Factory | None, members: int | None) -> int:
+    """Worker processes that train beside this one: one for each further thread; none for a search of a few members."""
+    if members is not None or model is not None:
+        return 0
+    return lanes(device, [] if given is None else [given]) - 1
 
 
 def _region(dataset: Dataset, given: Recipe | None, limits: dict[str, Any] | None, model: Factory | None) -> Region | None:

@@ -1,7 +1,5 @@
 """How cohorts are laid out, and the measurement behind it."""
 
-from collections.abc import Sequence
-
 import pytest
 import torch
 from tests.search.conftest import MakeMembers, MakeProblem
@@ -12,34 +10,53 @@ from titrant.search.pace import Pace, measured
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member
 from titrant.train.metrics import METRICS
+from titrant.train.problem import Problem
+from titrant.train.workers import Workers
 
 CPU = torch.device("cpu")
+
+
+class Making:
+    """Makes cohorts, and remembers of how many members."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.made: list[int] = []
+
+    def __call__(self, members: list[Member]) -> Cohort:
+        self.made.append(len(members))
+        return Cohort(self.problem, members, METRICS["accuracy"], Clock.of(3600.0))
 
 
 @pytest.mark.parametrize("left", [0.0, 3600.0])
 def test_the_measurement_says_what_it_found_and_trains_nobody(
     left: float, make_problem: MakeProblem, make_members: MakeMembers, small: Recipe
 ) -> None:
-    problem = make_problem()
     (member,) = make_members([small])
-    made: list[int] = []
-    clock = Clock.of(3600.0)
-
-    def make(members: Sequence[Member]) -> Cohort:
-        made.append(len(members))
-        return Cohort(problem, members, METRICS["accuracy"], clock)
-
-    pace = measured(make, member, 3, CPU, Clock.of(left))
-    assert pace.lanes == torch.get_num_threads()
-    assert made[0] == 1
+    make = Making(make_problem())
+    pace = measured(make, member, 3, Pace(2), Clock.of(left))
+    assert pace.lanes == 2
+    made = make.made
+    assert made[:2] == [1, 1]
     assert made == sorted(made)
     if left:
         assert pace.seconds is not None
         assert 0 < pace.seconds < 60
         assert pace.stack_size(member, 3) in {1, *made}
-        assert len(made) >= 2
+        assert len(set(made)) >= 2
     else:
         assert set(made) == {1}
+
+
+def test_lanes_in_processes_of_their_own_are_measured_alone(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe
+) -> None:
+    (member,) = make_members([small])
+    make = Making(make_problem())
+    with Workers(0) as workers:
+        pace = measured(make, member, 3, Pace(2, workers=workers), Clock.of(0.0))
+    assert make.made == [1]
+    assert (pace.lanes, pace.workers) == (2, workers)
 
 
 def test_more_views_and_wider_layers_make_smaller_stacks(make_members: MakeMembers, small: Recipe) -> None:

@@ -1,83 +1,184 @@
-"""Tasks side by side."""
+"""Worker processes: what they do equals what is done here, and their end costs nothing but time."""
 
+import math
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from operator import truediv
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from titrant.train.workers import own_randomness, side_by_side
+from titrant.clock import Clock, Interrupt
+from titrant.recipe import Recipe
+from titrant.train.cohort import Cohort
+from titrant.train.lanes import side_by_side
+from titrant.train.member import Member
+from titrant.train.metrics import METRICS
+from titrant.train.problem import Problem
+from titrant.train.workers import Worker, WorkerLostError, Workers
+
+Problems = Callable[..., Problem]
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 5])
-def test_every_task_is_done_once(lanes: int) -> None:
-    tasks: list[Callable[[], int]] = [lambda n=n: n for n in range(7)]  # type: ignore[misc]
-    assert sorted(side_by_side(tasks, lanes, len(tasks))) == list(range(7))
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    with Workers(1) as found:
+        yield found
 
 
-def test_no_more_tasks_run_than_there_are_lanes() -> None:
-    running, most = 0, 0
-    lock = threading.Lock()
+@pytest.fixture
+def worker(workers: Workers) -> Iterator[Worker]:
+    found = workers.idle.get(timeout=60)
+    yield found
+    workers.idle.put(found)
 
-    def task() -> None:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
+
+def members_of(problem: Problem) -> list[Member]:
+    recipe = Recipe().replace("model.width", 8).replace("dropout", "bernoulli").replace("average", "ema")
+    recipe = recipe.replace("stop.epochs", 6).replace("batch.size", 16).replace("normalize", "batch")
+    held_out = torch.arange(64, 96)
+    kinds = ["adamw", "muon", "sgd"]
+    return [
+        Member(number, recipe.replace("optimizer", kind), 10 + number, "test", problem.rows, held_out)
+        for number, kind in enumerate(kinds)
+    ]
+
+
+def trained_to(made: Callable[[], Cohort], step: int) -> Cohort:
+    """A cohort after so many steps."""
+    cohort = made()
+    cohort.advance(step, cohort.clock)
+    return cohort
+
+
+def same(thing: Any) -> Any:
+    return thing
+
+
+def everything(state: Any) -> Iterator[Tensor | float | str | None]:
+    """All numbers of a state, in order."""
+    match state:
+        case dict():
+            for key in state:
+                yield from everything(state[key])
+        case list() | tuple():
+            for part in state:
+                yield from everything(part)
+        case _ if hasattr(state, "__dict__") and not isinstance(state, Tensor):
+            yield from everything({key: value for key, value in vars(state).items() if key != "seconds"})
+        case _:
+            yield state
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_a_cohort_goes_on_elsewhere_as_it_would_here(task: str, worker: Worker, make_problem: Problems) -> None:
+    problem = make_problem(task)
+    metric = METRICS["accuracy" if task == "multiclass" else "rmse"]
+    make = partial(Cohort, problem, members_of(problem), metric, Clock.of(3600.0))
+    here = trained_to(make, 24)
+    there = worker.run(partial(trained_to, make, 7))
+    assert there.step == 7
+    assert there.problem is problem
+    assert there.members[0].rows is problem.rows
+    there.keep([0, 2])
+    here_kept = trained_to(make, 7)
+    here_kept.keep([0, 2])
+    back = trained_to(partial(same, there), 15)
+    there = worker.run(partial(trained_to, partial(same, back), 24))
+    straight = trained_to(partial(same, here_kept), 24)
+    for one, other in zip(everything(there.state()), everything(straight.state()), strict=True):
+        if isinstance(one, Tensor):
+            assert isinstance(other, Tensor)
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+        else:
+            assert one == other or (one != one and other != other)
+    assert there.receipts(1) == straight.receipts(1)
+    assert there.histories[0].best == here.histories[0].best
+    one, other = there.trained(0).network.state_dict(), straight.trained(0).network.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_what_is_shared_is_sent_once(worker: Worker, make_problem: Problems) -> None:
+    problem = replace(make_problem(), numbers=torch.randn(96, 3))
+    members = members_of(problem)
+    first, _ = worker._shared.pack(partial(same, (problem, members)))
+    again, message = worker._shared.pack(partial(same, (problem, members[:1])))
+    assert len(first) >= 5
+    assert again == []
+    assert len(message) < sum(len(part) for part in first)
+
+
+def test_what_a_task_raises_there_arrives_here(worker: Worker) -> None:
+    with pytest.raises(ZeroDivisionError):
+        worker.run(partial(truediv, 1, 0))
+    assert worker.run(partial(truediv, 1, 2)) == 0.5
+
+
+def test_what_a_task_prints_disturbs_nothing(worker: Worker) -> None:
+    assert worker.run(partial(print, "between the answers")) is None  # type: ignore[func-returns-value]
+    assert worker.run(partial(math.sqrt, 4.0)) == 2.0
+
+
+def test_a_dead_worker_is_noticed_and_its_task_done_here() -> None:
+    with Workers(1) as workers:
+        worker = workers.idle.get(timeout=60)
+        workers.idle.put(worker)
+        killer = threading.Timer(0.3, os.kill, [worker.number, signal.SIGKILL])
+        killer.start()
+        tasks = [partial(slow, place) for place in range(4)]
+        assert sorted(side_by_side(tasks, 2, 4, workers)) == [0, 1, 2, 3]
+        killer.join()
+        with pytest.raises(WorkerLostError):
+            worker.run(partial(math.sqrt, 4.0))
+        assert workers.idle.empty()
+
+
+def slow(place: int) -> int:
+    time.sleep(0.4)
+    return place
+
+
+def whose(place: int) -> tuple[int, int]:
+    time.sleep(0.05)
+    return place, os.getpid()
+
+
+def test_lanes_use_idle_workers(workers: Workers) -> None:
+    workers.idle.put(workers.idle.get(timeout=60))
+    found = dict(side_by_side([partial(whose, place) for place in range(6)], 2, 6, workers))
+    assert sorted(found) == list(range(6))
+    assert os.getpid() in found.values()
+    assert len(set(found.values())) == 2
+
+
+def until_stopped(clock: Clock) -> bool:
+    """True if the clock was brought forward."""
+    while clock.left > 0:
         time.sleep(0.01)
-        with lock:
-            running -= 1
-
-    list(side_by_side([task] * 12, 3))
-    assert most == 3
+    return clock.elapsed < 30
 
 
-def test_a_task_is_taken_only_when_there_is_a_lane_for_it() -> None:
-    done = 0
-
-    def task() -> None:
-        nonlocal done
-        time.sleep(0.01)
-        done += 1
-
-    def tasks() -> Iterator[Callable[[], None]]:
-        for taken in range(8):
-            assert taken <= done + 2
-            yield task
-
-    list(side_by_side(tasks(), 2))
-    assert done == 8
+def test_an_interrupt_reaches_tasks_under_way() -> None:
+    interrupt = Interrupt()
+    clock = Clock.of(60.0, interrupt=interrupt)
+    with Workers(1, interrupt) as workers:
+        workers.idle.put(workers.idle.get(timeout=60))
+        threading.Timer(0.3, setattr, [interrupt, "asked", True]).start()
+        assert list(side_by_side([partial(until_stopped, clock)] * 2, 2, 2, workers)) == [True, True]
 
 
-def test_what_a_task_raises_arrives_here() -> None:
-    def broken() -> None:
-        raise ArithmeticError("broken")
-
-    with pytest.raises(ArithmeticError, match="broken"):
-        list(side_by_side([broken, lambda: None], 2))
-
-
-def test_threads_inside_of_operations_are_divided_and_given_back() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    try:
-        assert set(side_by_side([torch.get_num_threads] * 2, 2)) == {2}
-        assert set(side_by_side([torch.get_num_threads], 8, expected=1)) == {4}
-        assert torch.get_num_threads() == 4
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_the_global_stream_is_set_for_one_thread_and_put_back() -> None:
-    def draw(seed: int) -> float:
-        with own_randomness(seed):
-            first = torch.rand(()).item()
-            time.sleep(0.002)
-            return first + torch.rand(()).item()
-
-    alone = {seed: draw(seed) for seed in range(6)}
-    state = torch.get_rng_state()
-    tasks: list[Callable[[], tuple[int, float]]] = [lambda seed=seed: (seed, draw(seed)) for seed in alone]  # type: ignore[misc]
-    assert dict(side_by_side(tasks, 3)) == alone
-    assert torch.equal(torch.get_rng_state(), state)
+def test_closing_ends_the_processes() -> None:
+    workers = Workers(1)
+    worker = workers.idle.get(timeout=60)
+    workers.idle.put(worker)
+    workers.close()
+    assert worker._process.poll() is not None
+    assert workers.idle.empty()
+    assert list(side_by_side([partial(math.sqrt, 4.0)] * 3, 2, 3, workers)) == [2.0] * 3

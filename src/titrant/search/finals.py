@@ -17,13 +17,12 @@ from torch import Tensor
 from titrant.clock import Clock
 from titrant.models.table import Factory
 from titrant.record import MemberRecord
-from titrant.search.halving import record_of, stacks
+from titrant.search.halving import advanced, record_of, same, stacks
 from titrant.search.pace import Pace
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
-from titrant.train.workers import side_by_side
 
 
 @dataclass(frozen=True)
@@ -86,18 +85,18 @@ class Final:
         self.clock = clock
         self.factory = factory
         self.folds = len(members)
-        pace = pace or Pace.usual(problem.device, members)
-        self._lanes = pace.lanes
-        self._stacks = stacks(members, problem, pace)
+        self._pace = pace or Pace.usual(problem.device, members)
+        self._stacks = stacks(members, problem, self._pace)
         self._cohorts: list[Cohort] = []
-        self._made = 0.0
 
     def begin(self, share: float) -> float:
         """Trains the first steps, a share of all of them, and returns the seconds that the others will take."""
         begun = time.monotonic()
+        self._train(0.0)
+        made = time.monotonic()
         self._train(share)
-        trained = time.monotonic() - begun - self._made
-        return trained * (1 - share) / share
+        moved = made - begun if self._pace.workers else 0.0  # between processes; at the end once more
+        return (time.monotonic() - made) * (1 - share) / share + moved
 
     def run(self) -> tuple[Finalist | None, list[MemberRecord]]:
         """Trains to the end and scores the held-out rows.
@@ -112,19 +111,13 @@ class Final:
 
     def _train(self, share: float) -> bool:
         """Trains all stacks side by side to a share of their steps; False if the clock rang first."""
-        begun = time.monotonic()
-        if not self._cohorts:
-            makes = [partial(Cohort, self.problem, stack, self.metric, self.clock, self.factory) for stack in self._stacks]
-            made = side_by_side([partial(_placed, place, make) for place, make in enumerate(makes)], self._lanes, len(makes))
-            self._cohorts = [cohort for _, cohort in sorted(made, key=lambda one: one[0])]
-            self._made = time.monotonic() - begun
-        steps = [math.ceil(cohort.steps * share) for cohort in self._cohorts]
-        turns = [partial(cohort.advance, until, self.clock) for cohort, until in zip(self._cohorts, steps, strict=True)]
-        return all(list(side_by_side(turns, self._lanes, len(turns))))
-
-
-def _placed(place: int, make: Callable[[], Cohort]) -> tuple[int, Cohort]:
-    return place, make()
+        makes: list[Callable[[], Cohort]] = [partial(same, cohort) for cohort in self._cohorts] or [
+            partial(Cohort, self.problem, stack, self.metric, self.clock, self.factory) for stack in self._stacks
+        ]
+        turns = [partial(advanced, place, made, share, self.clock) for place, made in enumerate(makes)]
+        found = sorted(self._pace.side_by_side(turns, len(turns)), key=lambda turn: turn[0])
+        self._cohorts = [cohort for _, cohort, _ in found]
+        return all(in_time for _, _, in_time in found)
 
 
 def _finalist(problem: Problem, cohorts: Sequence[Cohort], metric: Metric) -> Finalist | None:

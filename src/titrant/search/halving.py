@@ -19,7 +19,6 @@ from titrant.train.cohort import Cohort
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
-from titrant.train.workers import side_by_side
 
 RUNGS = (1 / 6, 1 / 2, 1.0)
 """Shares of a full training at which members are compared.
@@ -97,9 +96,8 @@ class Bracket:
         self.best: Trained | None = None
         self._best_rank = (math.inf, math.inf, 0)
         self._making = (problem, metric, clock, factory)
-        pace = pace or Pace.usual(problem.device, members)
-        self._lanes = pace.lanes
-        self._waiting = stacks(members, problem, pace)
+        self._pace = pace or Pace.usual(problem.device, members)
+        self._waiting = stacks(members, problem, self._pace)
         self.cohorts: list[Cohort] = []
 
     def run(self, watch: Callable[[int, int], None]) -> bool:
@@ -119,20 +117,18 @@ class Bracket:
     def _train(self, rung: int, begun: float, allowed: float, watch: Callable[[], None]) -> bool:
         """Trains all cohorts to a rung, several side by side; False if the clock rang first."""
         expected = len(self.cohorts) or len(self._waiting)
-        places: dict[int, int] = {}
+        before = dict(enumerate(self.cohorts)) if rung else {}
         whole = True
         watch()
-        for place, cohort, in_time in side_by_side(self._turns(rung, begun, allowed), self._lanes, expected):
-            places[id(cohort)] = place
-            if cohort not in self.cohorts:
-                self.cohorts.append(cohort)
+        for place, cohort, in_time in self._pace.side_by_side(self._turns(rung, begun, allowed), expected):
+            before[place] = cohort
+            self.cohorts = [before[known] for known in sorted(before)]  # in an order that does not depend on who was first
             self._remember_best(cohort)
             whole = whole and in_time
             if in_time:
                 for history in cohort.histories:
                     history.rung = rung
             watch()
-        self.cohorts.sort(key=lambda cohort: places.get(id(cohort), expected))  # in an order that does not depend on threads
         return whole
 
     def _turns(self, rung: int, begun: float, allowed: float) -> Iterator[Callable[[], tuple[int, Cohort, bool]]]:
@@ -141,17 +137,14 @@ class Bracket:
         In the first rung a cohort is made when its turn comes: one that the clock does not reach costs neither time nor memory.
         """
         problem, metric, clock, factory = self._making
-        going: list[Cohort | list[Member]] = [*(self.cohorts if rung else self._waiting)]
+        share = self.rungs[rung]
+        going: list[Callable[[], Cohort]] = [partial(same, cohort) for cohort in self.cohorts] if rung else []
+        going += [partial(Cohort, problem, stack, metric, clock, factory) for stack in self._waiting]
         self._waiting = []
-
-        def turn(place: int, one: Cohort | list[Member]) -> tuple[int, Cohort, bool]:
-            cohort = one if isinstance(one, Cohort) else Cohort(problem, one, metric, clock, factory)
-            return place, cohort, cohort.advance(math.ceil(cohort.steps * self.rungs[rung]), clock)
-
-        for place, one in enumerate(going):
+        for place, cohort in enumerate(going):
             if self.paced and self.best is not None and clock.elapsed - begun > _PACE[rung] * allowed:
                 return
-            yield partial(turn, place, one)
+            yield partial(advanced, place, cohort, share, clock)
 
     @property
     def begun(self) -> int:
@@ -193,6 +186,17 @@ class Bracket:
         score, loss = _standing(cohort, k)
         record = record_of(cohort, k, state)
         self.tried.append(Tried(cohort.members[k], score, loss, record))
+
+
+def same(cohort: Cohort) -> Cohort:
+    """A cohort that there is already, where one may have to be made."""
+    return cohort
+
+
+def advanced(place: int, made: Callable[[], Cohort], share: float, clock: Clock) -> tuple[int, Cohort, bool]:
+    """A cohort after a share of its steps, perhaps in another process, and whether that was reached before the clock rang."""
+    cohort = made()
+    return place, cohort, cohort.advance(math.ceil(cohort.steps * share), clock)
 
 
 def stacks(members: Sequence[Member], problem: Problem, pace: Pace) -> list[list[Member]]:

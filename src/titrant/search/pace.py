@@ -5,21 +5,26 @@ machine to machine. So does whether cores do better with a cohort each or with e
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import torch
 
 from titrant.clock import Clock
 from titrant.train.cohort import Cohort
+from titrant.train.lanes import lanes, side_by_side
 from titrant.train.member import Member
-from titrant.train.workers import lanes, side_by_side
+from titrant.train.workers import Workers
+
+T = TypeVar("T")
 
 _WORKING_SET = 1 << 19
 _MOST = 64  # members of a stack
 _TRIED = (4, 8, 16, 32)
-_STEPS = 4
+_STEPS = 7
+_WORSE = 2  # larger stacks that do not pay in a row, after which none is tried
 _GAIN = 0.97  # a larger stack must need less than this share of the time, because it also ties more members together
 _LONGEST = 0.02  # share of the time that is left which the measurement may take
 
@@ -32,16 +37,22 @@ class Pace:
         lanes: cohorts that are trained at the same time.
         working_set: activations of one layer, in numbers, that a stack may hold.
         seconds: lane-seconds for a step of one member in a stack, for the recipe that was measured; None if none was.
+        workers: processes that take the place of lanes in this one; None trains everything here.
     """
 
     lanes: int
     working_set: int = _WORKING_SET
     seconds: float | None = None
+    workers: Workers | None = None
 
     @classmethod
-    def usual(cls, device: torch.device, members: Sequence[Member]) -> "Pace":
+    def usual(cls, device: torch.device, members: Sequence[Member], workers: Workers | None = None) -> "Pace":
         """What needs no measurement: a lane for each thread, stacks that fit the caches of most machines."""
-        return cls(lanes(device, [member.recipe for member in members]))
+        return cls(lanes(device, [member.recipe for member in members]), workers=workers)
+
+    def side_by_side(self, tasks: Iterable[Callable[[], T]], expected: int) -> Iterator[T]:
+        """Runs tasks in the lanes; see `titrant.train.lanes.side_by_side`."""
+        return side_by_side(tasks, self.lanes, expected, self.workers)
 
     def stack_size(self, member: Member, columns: int) -> int:
         """How many members of this shape are trained in one stack.
@@ -60,37 +71,44 @@ def _activations(member: Member, columns: int) -> int:
     return int(width * min(member.recipe.batch.size, len(member.rows)) * getattr(model, "views", 1))
 
 
-def measured(
-    make: Callable[[Sequence[Member]], Cohort], member: Member, columns: int, device: torch.device, clock: Clock
-) -> Pace:
-    """Measures steps of stacks of one recipe with all lanes at work, and takes the size that costs a member least.
+def measured(make: Callable[[list[Member]], Cohort], member: Member, columns: int, pace: Pace, clock: Clock) -> Pace:
+    """Measures steps of stacks of one recipe, and takes the size that costs a member least.
+
+    Lanes that share this process are measured at work together, because they disturb one another.
 
     Args:
-        make: makes a cohort of members.
+        make: makes a cohort of members; a function of a module or a `functools.partial` of one.
         member: whose recipe is measured.
         columns: number columns of the data.
-        device: where it trains.
-        clock: of which the measurement takes 2 % of what is left, and two steps at least.
+        pace: the lanes.
+        clock: of which the measurement takes 2 % of what is left, and a few steps at least.
     """
-    pace = Pace.usual(device, [member])
     until = time.monotonic() + _LONGEST * clock.left
+    alone = 1 if pace.workers is not None else pace.lanes  # processes do not get in one another's way
     best: float | None = None
-    size = 1
+    size, worse = 1, 0
     for tried in (1, *_TRIED):
         if best is not None and (time.monotonic() > until or tried * _activations(member, columns) > 8 * _WORKING_SET):
             break
         stack = [replace(member, number=-1 - place, seed=member.seed + place) for place in range(tried)]
-        cohorts = [make(stack) for _ in range(pace.lanes)]
-        cost = max(side_by_side([partial(_step, cohort, clock) for cohort in cohorts], pace.lanes)) / tried
-        if best is not None and cost > _GAIN * best:
+        taken = list(side_by_side([partial(_step, partial(make, stack), clock)] * alone, pace.lanes))
+        cost = max(taken) / tried
+        if best is None or cost < _GAIN * best:
+            best, size, worse = cost, tried, 0
+        else:
+            worse += 1
+        if worse == _WORSE:
             break
-        best, size = cost, tried
     return replace(pace, working_set=size * _activations(member, columns), seconds=best)
 
 
-def _step(cohort: Cohort, clock: Clock) -> float:
-    """Seconds of a step, by steps that are thrown away."""
+def _step(made: Callable[[], Cohort], clock: Clock) -> float:
+    """Seconds of a step, by steps that are thrown away: the median of a few."""
+    cohort = made()
     cohort.train(1, clock)
-    begun, before = time.monotonic(), cohort.step
-    cohort.train(before + _STEPS, clock)
-    return (time.monotonic() - begun) / max(1, cohort.step - before)
+    taken = []
+    for step in range(_STEPS):
+        begun = time.monotonic()
+        cohort.train(step + 2, clock)
+        taken.append(time.monotonic() - begun)
+    return sorted(taken)[len(taken) // 2]

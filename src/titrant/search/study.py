@@ -10,8 +10,9 @@ gives the same result.
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -37,6 +38,7 @@ from titrant.train.cohort import Cohort, batch_sizes
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
+from titrant.train.workers import Workers
 from titrant.tricks.acting import derived_seed
 
 FOLDS = 8
@@ -49,7 +51,7 @@ _FIRST, _LATER = 24, 16  # members of the first bracket and of later ones, where
 _FEWEST = 6
 _FEWEST_FOLDS = 3  # trained in the finals; fewer are not worth it
 _FAILED = 2.0  # times the loss of the search's best network on the same rows, above which a refit is not used
-_NEGLIGIBLE = 1e-3  # a loss below which that does not matter
+_NEGLIGIBLE = 0.01  # a loss below which that does not matter: a hundredth of the target's variance
 _WRITING = 0.03  # and to write the study
 _BEGUN = 0.02  # share of a finalist's steps after which it is clear how long it will take
 _SHORTEST = 0.25  # share of its searched length to which a finalist's training may be cut
@@ -114,6 +116,7 @@ class Study:
         narrowed: the person said what to search, so nothing outside the region is tried.
         members: the most members to try; None leaves it to the clock.
         factory: the network of `model: custom`.
+        workers: processes that train beside this one.
     """
 
     dataset: Dataset
@@ -128,6 +131,7 @@ class Study:
     narrowed: bool = False
     members: int | None = None
     factory: Factory | None = None
+    workers: Workers | None = None
     tried: list[Tried] = field(default_factory=list)
     records: list[MemberRecord] = field(default_factory=list)
     best: Trained | None = None
@@ -268,11 +272,9 @@ class Study:
             return
         recipe = portfolio(len(self._train))[0] if self.given is None else self.given
         member = Member(-1, recipe, self.seed, "measure", self._train, self._validation)
-
-        def make(members: Sequence[Member]) -> Cohort:
-            return Cohort(self._problem, members, self.metric, clock, self.factory)
-
-        self._pace = measured(make, member, self._problem.numbers.shape[1], self.device, clock)
+        make = partial(Cohort, self._problem, metric=self.metric, clock=clock, factory=self.factory)
+        pace = Pace.usual(self.device, [member], self.workers)
+        self._pace = measured(make, member, self._problem.numbers.shape[1], pace, clock)
         full = max(self._pace.seconds or 0.0, 1e-6) * len(batch_sizes(recipe, len(self._train))) / self._pace.lanes
         for_search = _SEARCHED * max(clock.left, 0.1) / (full * COST)
         for_finals = _CAUTION * max(self.clock.left - clock.left, 0.1) / (full * _FEWEST_FOLDS * self._growth)

@@ -25,13 +25,13 @@ from titrant.models.table import Factory, TableNet
 from titrant.recipe import Recipe
 from titrant.record import Point, Receipt
 from titrant.train.build import layout_of, start
+from titrant.train.lanes import own_randomness
 from titrant.train.member import History, Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.objective import Objective
 from titrant.train.problem import Encoded, Problem, probabilities, values
 from titrant.train.update import Update
 from titrant.train.weights import Weights, copied, places
-from titrant.train.workers import own_randomness
 from titrant.tricks.acting import Ledger, Streams, derived_seed
 from titrant.tricks.base import Off, Trick
 from titrant.tricks.learning_rate import Plateau
@@ -44,6 +44,7 @@ EVALUATIONS = 40
 
 _PROBED = 16  # every so many steps, tricks that act on single units are asked to count
 _EVALUATED = 1 << 22  # numbers of one hidden layer that an evaluation may hold at a time
+_DERIVED = {"network", "_homes", "_sources", "_target", "_objective"}  # what `Cohort._arrange` makes
 
 
 class Cohort:
@@ -74,7 +75,6 @@ class Cohort:
         self.streams = Streams([member.seed for member in members], self.device)
         self.ledger = Ledger(len(members), self.device)
         self._kin = [member.recipe for member in members]
-        self._target = problem.scaled_target()
         self._rows = min(len(member.rows) for member in members)
         self.sizes = batch_sizes(members[0].recipe, self._rows)
         self.steps = len(self.sizes)
@@ -82,8 +82,8 @@ class Cohort:
         self._order = torch.zeros(len(members), 0, dtype=torch.int64, device=self.device)
         self._loss_sum = torch.zeros(len(members), device=self.device)
         self._loss_count = 0
+        self._arranged = False
         self.weights = self._first_weights()
-        self._arrange()
         self._update = Update(self.members, self.weights, self.layout, self.steps, self.ledger)
         self._best = self.weights.copy()
         self._held_out_predictions: dict[int, Tensor] = {}
@@ -117,7 +117,9 @@ class Cohort:
         return Weights(flat, {n: torch.stack([found[n] for found in buffers]).to(self.device).contiguous() for n in names})
 
     def _arrange(self) -> None:
-        """Everything that follows from the members alone; done anew when members leave."""
+        """Everything that follows from the members alone; done before the first use, and anew when members have left."""
+        if self._arranged:
+            return
         recipes = [member.recipe for member in self.members]
         first = self._encoded_for(self.members[0])
         with own_randomness(0):  # the weights that it draws are never used
@@ -135,7 +137,13 @@ class Cohort:
                 self._sources[-1] = (encoded, self._sources[-1][1], k + 1)
             else:
                 self._sources.append((encoded, k, k + 1))
+        self._target = self.problem.scaled_target()
         self._objective = Objective(self.problem, self.members, self.steps, self.streams, self.ledger)
+        self._arranged = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs to go on: all but what follows from the members."""
+        return {name: value for name, value in vars(self).items() if name not in _DERIVED} | {"_arranged": False}
 
     def _encoded_for(self, member: Member) -> Encoded:
         return self.problem.encoded(member.recipe.data, member.rows)
@@ -161,6 +169,7 @@ class Cohort:
 
     def train(self, until: int, clock: Clock) -> bool:
         """Trains to step `until` without evaluating; False if the clock rang first."""
+        self._arrange()
         self.network.train()
         while self.step < min(until, self.steps):
             if clock.left <= 0:
@@ -246,6 +255,7 @@ class Cohort:
     @torch.no_grad()
     def predictions(self, rows: Tensor, weights: Weights | None = None) -> Tensor:
         """Each member's predictions for its rows [k, m]: probabilities [k, m, c], or values [k, m] in the target's own unit."""
+        self._arrange()
         weights = weights or self._update.evaluation(self.weights)
         self.network.eval()
         widest = max([entry.shape[0] for entry in self.layout.entries if entry.matrix] + [1])
@@ -332,7 +342,7 @@ class Cohort:
     def trained(self, k: int) -> Trained:
         """Member k as a plain network with the state that its recipe keeps: the best one, or the last."""
         member = self.members[k]
-        encoder = self._encoded_for(member).encoder
+        encoder = self.problem.encoder(member.recipe.data, member.rows)
         network = TableNet([member.recipe], self.problem.shape(encoder), factory=self.factory)
         row = self.layout.views(self._best.flat[k])
         state = {**row, **{name: b[k] for name, b in self._best.buffers.items()}}
@@ -365,7 +375,7 @@ class Cohort:
         self._best = self._best.of(chosen)
         self._order = self._order[chosen]
         self._loss_sum = self._loss_sum[chosen]
-        self._arrange()
+        self._arranged = False
         self._update.keep(self.members, kept)
 
     def state(self) -> dict[str, Any]:
@@ -413,7 +423,7 @@ class Cohort:
 
     def _plain_receipt(self, k: int, path: str, trick: Trick) -> tuple[float, float]:
         """Receipts that follow from what is known without counting."""
-        encoder = self._encoded_for(self.members[k]).encoder
+        encoder = self.problem.encoder(self.members[k].recipe.data, self.members[k].rows)
         columns, coded = float(encoder.features), float(len(encoder.cardinalities))
         steps = float(self.step)
         curve = self.histories[k].curve

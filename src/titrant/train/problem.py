@@ -1,8 +1,10 @@
 """What is to be learned: the raw data on the device, once, and its encodings, shared by all members that ask for the same."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +14,8 @@ from titrant.models.table import TableNet, TableShape
 from titrant.record import Task
 from titrant.tricks.base import Trick
 from titrant.tricks.data import Data
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Problem:
     classes: int
     rows: Tensor
     device: torch.device
+    _encoders: dict[tuple[Trick, Trick, int], tuple[Tensor, Encoder]] = field(default_factory=dict, repr=False, compare=False)
     _encoded: dict[tuple[Trick, Trick, int], Encoded] = field(default_factory=dict, repr=False, compare=False)
     _locks: dict[tuple[Trick, int], Lock] = field(default_factory=dict, repr=False, compare=False)
 
@@ -90,28 +95,42 @@ class Problem:
         """Rows of each class among the learnable rows [c]."""
         return torch.bincount(self.target[self.rows], minlength=self.classes).float()
 
-    def encoded(self, data: Data, rows: Tensor) -> Encoded:
-        """All rows, encoded by an encoder that is fitted on `rows`; kept for others that ask for the same.
+    def encoder(self, data: Data, rows: Tensor) -> Encoder:
+        """An encoder that is fitted on `rows`; kept for others that ask for the same.
 
         The cache is keyed by the tensor's identity, and keeps the tensor: members share their row tensors. Threads may ask at
         the same time; what one of them is making, others wait for.
         """
         key = (data.scale, data.categories, id(rows))
-        with self._locks.setdefault((data.scale, id(rows)), Lock()), torch.no_grad():
+        with self._lock(data, rows), torch.no_grad():
+            if key not in self._encoders:
+                self._encoders[key] = (rows, self._fitted(data, rows))
+            return self._encoders[key][1]
+
+    def encoded(self, data: Data, rows: Tensor) -> Encoded:
+        """All rows, encoded by the encoder that is fitted on `rows`; kept as well."""
+        key = (data.scale, data.categories, id(rows))
+        encoder = self.encoder(data, rows)
+        with self._lock(data, rows), torch.no_grad():
             if key not in self._encoded:
-                made = [found for (scale, _, place), found in list(self._encoded.items()) if (scale, place) == (key[0], key[2])]
-                self._encoded[key] = self._with_categories(made[0], data, rows) if made else self._encode(data, rows)
+                alike = self._alike(self._encoded, key)  # scaling is the dear part, and shared by all codings of categories
+                numbers = encoder.numbers(self.numbers) if alike is None else alike.numbers
+                self._encoded[key] = Encoded(rows, encoder, numbers, encoder.codes(self.codes))
             return self._encoded[key]
 
-    def _encode(self, data: Data, rows: Tensor) -> Encoded:
-        may_miss = self.numbers[self.rows].isnan().any(0)
-        encoder = Encoder.fit(data, self.numbers[rows], self.codes[rows], self.cardinalities, may_miss).to(self.device)
-        return Encoded(rows, encoder, *encoder(self.numbers, self.codes))
+    def _lock(self, data: Data, rows: Tensor) -> Lock:
+        return self._locks.setdefault((data.scale, id(rows)), Lock())
 
-    def _with_categories(self, alike: Encoded, data: Data, rows: Tensor) -> Encoded:
-        """Scaling is the dear part of encoding, and is shared by all codings of categories."""
-        encoder = alike.encoder.with_categories(data, self.codes[rows], self.cardinalities).to(self.device)
-        return Encoded(rows, encoder, alike.numbers, encoder.codes(self.codes))
+    def _alike(self, found: Mapping[tuple[Trick, Trick, int], T], key: tuple[Trick, Trick, int]) -> T | None:
+        """What was made before with the same scaling on the same rows."""
+        return next((made for (scale, _, place), made in list(found.items()) if (scale, place) == (key[0], key[2])), None)
+
+    def _fitted(self, data: Data, rows: Tensor) -> Encoder:
+        alike = self._alike(self._encoders, (data.scale, data.categories, id(rows)))
+        if alike is not None:
+            return alike[1].with_categories(data, self.codes[rows], self.cardinalities).to(self.device)
+        may_miss = self.numbers[self.rows].isnan().any(0)
+        return Encoder.fit(data, self.numbers[rows], self.codes[rows], self.cardinalities, may_miss).to(self.device)
 
     @torch.no_grad()
     def predicted(self, network: TableNet, encoder: Encoder, rows: Tensor) -> Tensor:

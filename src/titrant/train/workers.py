@@ -1,78 +1,358 @@
-"""Cohorts side by side: each trained by a thread of its own, which leaves the threads inside of tensor operations idle.
+"""Processes that train: each takes one task at a time from this process and sends its result back.
 
-Small networks give an operation too little work to share it: two cores that share every operation of a stacked step were
-1.3 to 1.5 times slower than two cores that each train a cohort of their own, and 5 to 20 times slower where another program
-wanted the same cores (`torch` waits for its slowest thread after every operation). Most operations let go of Python's lock
-while they compute. A device other than the CPU has a queue of its own and gets one cohort at a time.
+    this process                                    worker
+    Worker.run(partial(function, ...)) --- pipe -->  function(...)
+               result or exception     <-- pipe ---
+
+Processes rather than threads, because Python lets one thread run at a time: two threads that each take thousands of small
+tensor operations a second spend their time waiting for one another. Steps of stacks of 4 to 16 narrow members took 1.2 to 1.5
+times as long in two threads as in two processes, and those of single members twice as long.
+
+A task is a function of a module with its arguments. What many tasks share (the problem with its data, the rows of members, the
+interrupt) is sent once and known by name afterwards, so that a cohort costs as much as its own numbers. A worker holds nothing
+that this process does not have: if it dies, its task is done again elsewhere. The bytes on the pipes are written and read by
+these two processes only; nothing that comes from a file is read this way.
 """
 
+import io
+import os
+import pickle
+import struct
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from queue import SimpleQueue
+from typing import IO, Any, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from titrant.recipe import Recipe
-from titrant.tricks.model import Custom
+from titrant.clock import Interrupt
+from titrant.train.hardware import keep_memory
+from titrant.train.member import Member
+from titrant.train.problem import Problem
 
 T = TypeVar("T")
 
-_RANDOMNESS = threading.RLock()
+LARGEST = 1 << 26
+"""Bytes of raw data up to which workers are used: each holds a copy, and large data makes steps long enough for threads."""
+
+_START = "import sys; sys.path[:] = {path!r}; from titrant.train.workers import serve; serve()"
+_LENGTH = struct.Struct(">Q")
+_FIELDS = ("numbers", "codes", "target", "cardinalities", "task", "classes", "rows", "device")
 
 
-@contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """Sets torch's global random stream, which threads share, and puts it back; one thread at a time."""
-    with _RANDOMNESS, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+class WorkerLostError(Exception):
+    """A worker has died; its task was not done."""
 
 
-def lanes(device: torch.device, recipes: Sequence[Recipe] = ()) -> int:
-    """How many cohorts may be trained at the same time: one for each thread that torch may use on a CPU.
-
-    One if a recipe holds a person's own module, which may use anything that threads share, or is to be compiled.
-    """
-    if device.type != "cpu" or any(isinstance(r.model, Custom) or r.hardware.compile for r in recipes):
-        return 1
-    return torch.get_num_threads()
-
-
-def side_by_side(tasks: Iterable[Callable[[], T]], lanes: int, expected: int | None = None) -> Iterator[T]:
-    """Runs tasks, `lanes` of them at a time, and yields their results as they come.
-
-    A task is taken only when there is a lane for it, so an iterator may stop giving tasks as time passes. The threads that
-    torch may use are divided among the lanes.
-
-    Args:
-        tasks: functions without arguments; everything that they share must be left alone or locked.
-        lanes: 1 runs them here, one after another.
-        expected: how many tasks there are at most, if that is known; fewer lanes than that get more threads each.
+class Worker:
+    """A process that does tasks one at a time, in one thread.
 
     Raises:
-        Exception: what a task raised, after the tasks that had begun are done.
+        OSError: no process can be started.
     """
-    lanes = min(lanes, expected or lanes)
-    if lanes <= 1:
-        for task in tasks:
-            yield task()
-        return
-    mine = torch.get_num_threads()
-    coming = iter(tasks)
-    running: set[Future[T]] = set()
-    with ThreadPoolExecutor(lanes, "titrant", torch.set_num_threads, (max(1, mine // lanes),)) as pool:
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START.format(path=sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C is for this process, which ends its workers in good order
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to: IO[bytes] = self._process.stdin
+        self._from: IO[bytes] = self._process.stdout
+        self._sending = threading.Lock()
+        self._shared = _Shared()
+
+    def wait(self) -> bool:
+        """Waits until it can begin; False if it has died."""
+        with suppress(OSError, EOFError, ValueError):
+            return _receive(self._from)[0] == b"ready"
+        return False
+
+    def run(self, task: Callable[[], T]) -> T:
+        """Has a task done, after `wait`.
+
+        Args:
+            task: a function of a module, or a `functools.partial` of one; its arguments are copied, and the originals stay as
+                they are.
+
+        Raises:
+            WorkerLostError: the process has died.
+            Exception: what the task raised.
+        """
+        definitions, message = self._shared.pack(task)
         try:
-            while True:
-                for task in coming:
-                    running.add(pool.submit(task))
-                    if len(running) == lanes:
-                        break
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        finally:
-            torch.set_num_threads(mine)  # it sets what new threads start from, too
+            with self._sending:
+                for definition in definitions:
+                    _send(self._to, b"define", definition)
+                _send(self._to, b"do", message)
+            kind, answer = _receive(self._from)
+        except (OSError, EOFError, ValueError) as error:
+            raise WorkerLostError from error
+        result = self._shared.unpack(answer)
+        if kind == b"raised":
+            raise result
+        return result  # type: ignore[no-any-return]  # what the function returns
+
+    def stop(self) -> None:
+        """Asks the task under way to end as if its clock had rung."""
+        with suppress(OSError, ValueError), self._sending:
+            _send(self._to, b"stop", b"")
+
+    def close(self) -> None:
+        """Ends the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._to, self._from):
+            with suppress(OSError):
+                pipe.close()
+
+    @property
+    def number(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+
+class Workers:
+    """Some workers.
+
+    Args:
+        count: how many; fewer are there if the system refuses.
+        interrupt: ends their tasks when a person asks.
+
+    Attributes:
+        idle: those that have nothing to do; empty until the first has started, which takes some seconds.
+
+    Example:
+        >>> from functools import partial
+        >>> with Workers(1) as workers:
+        ...     worker = workers.idle.get()
+        ...     worker.run(partial(divmod, 7, 3))
+        (2, 1)
+    """
+
+    def __init__(self, count: int, interrupt: Interrupt | None = None) -> None:
+        self.interrupt = interrupt
+        self.idle: SimpleQueue[Worker] = SimpleQueue()
+        self._all: list[Worker] = []
+        with suppress(OSError):
+            for _ in range(count):
+                worker = Worker()
+                self._all.append(worker)
+                threading.Thread(target=self._welcome, args=[worker], daemon=True).start()
+
+    def _welcome(self, worker: Worker) -> None:
+        if worker.wait():
+            self.idle.put(worker)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def stop_if_asked(self) -> None:
+        """Passes a person's interrupt on."""
+        if self.interrupt is not None and self.interrupt.asked:
+            for worker in self._all:
+                worker.stop()
+
+    def close(self) -> None:
+        """Ends all processes; what asks for one afterwards finds none."""
+        while not self.idle.empty():
+            self.idle.get()
+        while self._all:
+            self._all.pop().close()
+
+
+# ------------------------------------------------------------------- in the worker
+
+
+def serve() -> None:
+    """The worker's whole life: does what arrives on standard input until that closes."""
+    source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)  # what a task prints must not end up between the answers
+    torch.set_num_threads(1)
+    keep_memory()
+    import_module("titrant.train.cohort")  # what the first task needs, while there is none
+    shared = _Shared()
+    shared.interrupt = interrupt = Interrupt()
+    arrived: SimpleQueue[tuple[bytes, bytes]] = SimpleQueue()
+
+    def listen() -> None:
+        """Hears of a stop, or of the other process's end, while a task is under way."""
+        while True:
+            try:
+                kind, content = _receive(source)
+            except (OSError, EOFError):
+                kind, content = b"end", b""
+            interrupt.asked = interrupt.asked or kind in {b"stop", b"end"}
+            arrived.put((kind, content))
+            if kind == b"end":
+                return
+
+    threading.Thread(target=listen, daemon=True).start()
+    _send(sink, b"ready", b"")
+    while True:
+        kind, content = arrived.get()
+        if kind == b"end":
+            return
+        if kind == b"define":
+            shared.define(content)
+        elif kind == b"do":
+            try:
+                answer, result = b"done", shared.pack(shared.unpack(content)())[1]
+            except Exception as error:  # goes to the process that asked, whatever it is
+                answer, result = b"raised", _packed_error(shared, error)
+            _send(sink, answer, result)
+
+
+def _packed_error(shared: "_Shared", error: Exception) -> bytes:
+    try:
+        return shared.pack(error)[1]
+    except Exception:  # some errors hold what cannot travel
+        return shared.pack(RuntimeError(f"{type(error).__name__}: {error}"))[1]
+
+
+# ----------------------------------------------------------------- on the pipes
+
+
+def _send(pipe: IO[bytes], kind: bytes, content: bytes) -> None:
+    pipe.write(_LENGTH.pack(len(kind)) + kind + _LENGTH.pack(len(content)))
+    pipe.write(content)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> tuple[bytes, bytes]:
+    return _part(pipe), _part(pipe)
+
+
+def _part(pipe: IO[bytes]) -> bytes:
+    length = _LENGTH.unpack(_exactly(pipe, _LENGTH.size))[0]
+    return _exactly(pipe, length)
+
+
+def _exactly(pipe: IO[bytes], count: int) -> bytes:
+    found = pipe.read(count)
+    if len(found) < count:
+        raise EOFError
+    return found
+
+
+class _Shared:
+    """What both sides know by name: problems, their raw data, rows of members; and the interrupt."""
+
+    def __init__(self) -> None:
+        self.interrupt: Interrupt | None = None
+        self._objects: dict[int, Any] = {}
+        self._names: dict[int, int] = {}
+
+    def pack(self, thing: Any) -> tuple[list[bytes], bytes]:
+        """Definitions that the other side does not have yet, in order, and the thing itself."""
+        definitions: list[bytes] = []
+        return definitions, self._packed(thing, definitions)
+
+    def unpack(self, content: bytes) -> Any:
+        """The thing, made of this side's own shared objects."""
+        return _Unpickler(self, content).load()
+
+    def define(self, content: bytes) -> None:
+        """Takes over a definition."""
+        name, made = self.unpack(content)
+        self._keep(name, made)
+
+    def name_of(self, thing: Any, definitions: list[bytes]) -> Any:
+        """The name of something shared, which is defined first if it is new; None for anything else."""
+        if isinstance(thing, Interrupt):
+            return "interrupt"
+        if id(thing) in self._names:
+            return self._names[id(thing)]
+        if not isinstance(thing, Problem):
+            return None
+        return self.share(thing, definitions, partial(Problem, **{name: getattr(thing, name) for name in _FIELDS}))
+
+    def share(self, thing: Any, definitions: list[bytes], recipe: Callable[[], Any]) -> int:
+        """Gives something a name, and defines it by what makes it."""
+        if id(thing) not in self._names:
+            if isinstance(thing, Problem):
+                for raw in (thing.numbers, thing.codes, thing.target, thing.rows):
+                    self.share(raw, definitions, partial(_tensor, raw.numpy(), False))
+            name = len(self._objects)
+            self._keep(name, thing)
+            definitions.append(self._packed((name, _Made(recipe)), definitions))
+        return self._names[id(thing)]
+
+    def named(self, name: Any) -> Any:
+        """What has a name."""
+        return self.interrupt if name == "interrupt" else self._objects[name]
+
+    def _keep(self, name: int, thing: Any) -> None:
+        self._objects[name] = thing  # held, so that its identity is not given to anything else
+        self._names[id(thing)] = name
+
+    def _packed(self, thing: Any, definitions: list[bytes]) -> bytes:
+        stream = io.BytesIO()
+        _Pickler(self, stream, definitions).dump(thing)
+        return stream.getvalue()
+
+
+class _Made:
+    """Arrives as what its recipe makes."""
+
+    def __init__(self, recipe: Callable[[], Any]) -> None:
+        self.recipe = recipe
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        assert isinstance(self.recipe, partial)
+        return _called, (self.recipe.func, self.recipe.args, self.recipe.keywords)
+
+
+def _called(function: Callable[..., T], arguments: tuple[Any, ...], named: dict[str, Any]) -> T:
+    return function(*arguments, **named)
+
+
+def _tensor(array: "np.ndarray[Any, Any]", requires_grad: bool) -> Tensor:
+    return torch.from_numpy(array).requires_grad_(requires_grad)
+
+
+class _Pickler(pickle.Pickler):
+    """Writes shared objects as names, and tensors as arrays, which is several times faster than torch's own way."""
+
+    def __init__(self, shared: _Shared, stream: io.BytesIO, definitions: list[bytes]) -> None:
+        super().__init__(stream, protocol=5)
+        self._shared = shared
+        self._definitions = definitions
+
+    def persistent_id(self, obj: Any) -> Any:
+        """The name of a shared object."""
+        return self._shared.name_of(obj, self._definitions)
+
+    def reducer_override(self, obj: Any) -> Any:
+        """How tensors are taken apart; on the way, the rows of members become shared."""
+        if isinstance(obj, Member):
+            for rows in (obj.rows, obj.held_out):
+                self._shared.share(rows, self._definitions, partial(_tensor, rows.numpy(), False))
+        if isinstance(obj, Tensor):
+            return _tensor, (obj.detach().numpy(), obj.requires_grad)
+        return NotImplemented
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, shared: _Shared, content: bytes) -> None:
+        super().__init__(io.BytesIO(content))
+        self._shared = shared
+
+    def persistent_load(self, pid: Any) -> Any:
+        """The shared object of a name."""
+        return self._shared.named(pid)

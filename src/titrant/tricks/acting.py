@@ -75,6 +75,14 @@ class Streams:
         self.seeds = [self.seeds[k] for k in members]
         self._generators = {slot: [found[k] for k in members] for slot, found in self._generators.items()}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process; generators themselves cannot travel."""
+        return {"seeds": self.seeds, "device": self.device, "state": self.state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["seeds"], state["device"])  # type: ignore[misc]  # as pickle itself would not
+        self.load(state["state"])
+
     def state(self) -> dict[str, list[Tensor]]:
         """Everything needed to go on from here, for `load`."""
         return {slot: [generator.get_state() for generator in found] for slot, found in self._generators.items()}
