@@ -96,9 +96,29 @@ def test_waves_follow_the_formula() -> None:
     c, phase, w, b = (p.detach().double().numpy() for p in (layer.frequency, layer.phase, layer.mix, layer.shift))
     for f in range(2):
         column = x[:, f].double().numpy()
-        waves = np.cos(2 * math.pi * (np.outer(column, c[f, 0]) + phase[f, 0]))
+        waves = np.cos(2 * math.pi * (np.outer(column, c[f]) + phase[f, :, 0]))
         np.testing.assert_allclose(found[:, f, 0], column, rtol=1e-6)
-        np.testing.assert_allclose(found[:, f, 1:], waves @ w[f] + b[f, 0], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found[:, f, 1:], waves @ w[f].T + b[f, :, 0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("cached", [1, 20, 1 << 16])
+@pytest.mark.parametrize("members", [None, 3])
+def test_the_slopes_of_waves_are_those_of_the_formula(
+    members: int | None, cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("titrant.models.table._CACHED", cached)
+    layer = Waves(2, frequencies=3, size=2).double()
+    lead = [] if members is None else [members]
+    own = {n: torch.randn(*lead, *p.shape, dtype=torch.float64, requires_grad=True) for n, p in layer.named_parameters()}
+    x = torch.randn(*lead, ROWS, 2, dtype=torch.float64)
+    column = x.mT.unsqueeze(-2)
+    mixed = own["mix"] @ torch.cos(2 * math.pi * (column * own["frequency"] + own["phase"])) + own["shift"]
+    expected = torch.cat([column, mixed], dim=-2).flatten(-3, -2).mT
+    found = functional_call(layer, own, (x,))
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(found)
+    slopes = [torch.autograd.grad((out * weights).sum(), list(own.values())) for out in (found, expected)]
+    torch.testing.assert_close(*slopes)
 
 
 def test_thermometer_says_how_far_each_bin_is_filled() -> None:

@@ -103,7 +103,7 @@ def _fill(module: nn.Module, name: str, recipe: Recipe, seed: int, numbers: Tens
             sigma = recipe.data.numbers.sigma if isinstance(recipe.data.numbers, Periodic) else 1.0
             module.frequency.normal_(0, sigma, generator=generator("frequency"))
             module.phase.uniform_(0, 1, generator=generator("phase"))
-            bound = module.mix.shape[1] ** -0.5
+            bound = module.mix.shape[2] ** -0.5
             module.mix.uniform_(-bound, bound, generator=generator("mix"))
             module.shift.uniform_(-bound, bound, generator=generator("shift"))
         case Thermometer():
