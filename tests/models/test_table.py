@@ -217,7 +217,7 @@ def test_views_of_an_ensemble_follow_the_formula_one_after_another() -> None:
     z = net.expand(*rows())
     out = net.body(z)
     for view in range(3):
-        hidden = functional.relu((z * p["body.adapter"][view]) @ p["body.hidden.0.weight"].T + p["body.hidden.0.bias"])
+        hidden = functional.relu((z * p["body.hidden.0.adapter"][view]) @ p["body.hidden.0.weight"].T + p["body.hidden.0.bias"])
         expected = hidden @ p["body.heads"][view].T + p["body.bias"][view]
         torch.testing.assert_close(out[view * ROWS : (view + 1) * ROWS], expected, rtol=1e-4, atol=1e-4)
 

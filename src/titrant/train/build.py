@@ -19,7 +19,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from titrant.models.layers import Linear
-from titrant.models.table import Embedding, EnsembleBody, Factory, TableNet, TableShape, Thermometer, Waves
+from titrant.models.table import Embedding, EnsembleBody, Factory, Seen, TableNet, TableShape, Thermometer, Waves
 from titrant.recipe import Recipe
 from titrant.train.lanes import own_randomness
 from titrant.tricks.acting import derived_seed
@@ -97,6 +97,8 @@ def _fill(module: nn.Module, name: str, recipe: Recipe, seed: int, numbers: Tens
                 module.bias.uniform_(-bound, bound, generator=generator("bias"))
             else:
                 module.bias.zero_()
+            if isinstance(module, Seen):
+                module.adapter.uniform_(-1, 1, generator=generator("adapter")).sign_()
         case Embedding():
             module.table.normal_(0, module.table.shape[1] ** -0.5, generator=generator("table"))
         case Waves():
@@ -112,8 +114,6 @@ def _fill(module: nn.Module, name: str, recipe: Recipe, seed: int, numbers: Tens
             sample = numbers[:: max(1, len(numbers) // 100_000), :features].cpu()
             module.edges.copy_(torch.quantile(sample, levels, dim=0).T)
         case EnsembleBody():
-            signs = torch.empty_like(module.adapter).uniform_(-1, 1, generator=generator("adapter"))
-            module.adapter.copy_(signs.sign())
             bound = module.heads.shape[-1] ** -0.5
             module.heads.uniform_(-bound, bound, generator=generator("heads"))
             module.bias.uniform_(-bound, bound, generator=generator("bias"))
