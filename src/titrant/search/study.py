@@ -24,7 +24,7 @@ from titrant.clock import Clock
 from titrant.data.dataset import Dataset
 from titrant.data.split import folds
 from titrant.errors import BudgetError
-from titrant.models.table import Factory
+from titrant.models.table import Factory, TableNet
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
 from titrant.search.finals import Final, Finalist
@@ -55,9 +55,12 @@ _NEGLIGIBLE = 0.01  # a loss below which that does not matter: a hundredth of th
 _WRITING = 0.03  # and to write the study
 _BEGUN = 0.02  # share of a finalist's steps after which it is clear how long it will take
 _SHORTEST = 0.25  # share of its searched length to which a finalist's training may be cut
-_CAUTION = 0.85  # share of the remaining time that a finalist may plan with
+_CAUTION = 0.93  # share of the remaining time that a finalist may plan with
+_ATTEMPTS = 3  # at finding the length of training that fits a finalist
+_WORTHWHILE = 1.15  # times as long a training that would fit, for which a finalist begins anew
 _FIRST_FINAL = 0.7  # share of that for the first finalist, so that a second one can be compared with it
 _SEARCHED = 0.5  # share of the search's time that the first bracket may plan with: most other recipes cost more
+_DEAR = 3.0  # times its parent's cost that a recipe of other shapes may have where time is short, more where there is plenty
 _FINALS = 0.48  # share of the time that is kept for the finals
 _PROBED = 5  # steps by which the baseline's pace is measured
 _BASELINE = 0.06  # and for the baseline's own final training
@@ -139,6 +142,7 @@ class Study:
     _length: float = 1.0
     _pace: Pace | None = None
     _first: int = _FIRST
+    _dearest: float = math.inf
     _trials: dict[int, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -226,7 +230,7 @@ class Study:
             if turn % 2 == 0 and not self.region.only:
                 proposals.append((self._mutation.propose(shape), "mutation", None))
             else:
-                proposals.append((self._random.propose(None if turn % 4 == 3 else shape), "quasi-random", None))
+                proposals.append((self._covering(shape, anywhere=turn % 4 == 3), "quasi-random", None))
         chosen = proposals[: max(wanted, 1)]
         return [(self._at_length(self.region.suited(recipe)), origin, trial) for recipe, origin, trial in chosen]
 
@@ -240,7 +244,7 @@ class Study:
         for turn in range(wanted):
             parent = parents[(turn // 2) % len(parents)]
             if turn % 4 == 3:
-                recipe, origin, trial = self._random.propose(parent if turn % 8 == 3 else None), "quasi-random", None
+                recipe, origin, trial = self._covering(parent, anywhere=turn % 8 != 3), "quasi-random", None
             elif turn % 2 == 1:
                 recipe, origin, trial = self._mutation.propose(parent), "mutation", None
             else:
@@ -248,6 +252,25 @@ class Study:
                 origin = "tpe"
             proposals.append((self._at_length(recipe), origin, trial))
         return proposals
+
+    def _covering(self, shape: Recipe, *, anywhere: bool) -> Recipe:
+        """The next recipe of an even cover: of the whole region, or with a given recipe's shapes.
+
+        One whose network would take many times the parent's time gives way to one of the parent's shapes: it would cost as much
+        as a whole stack, while everybody waits for it at the end of the rung.
+        """
+        if anywhere:
+            recipe = self._random.propose(None)
+            if self._cost(recipe) <= self._dearest * self._cost(shape):
+                return recipe
+        return self._random.propose(shape)
+
+    def _cost(self, recipe: Recipe) -> float:
+        """Products for a row of data, in proportion: learned numbers, and views that use them again."""
+        shape = self._problem.shape(self._problem.encoder(recipe.data, self._train))
+        with torch.device("meta"):
+            network = TableNet([recipe], shape, factory=self.factory)
+        return float(sum(p.numel() for p in network.parameters()) * network.views)
 
     def _wanted(self, at_most: int) -> int:
         return at_most if self.members is None else max(1, min(at_most, self.members - self._number))
@@ -280,6 +303,7 @@ class Study:
         for_finals = _CAUTION * max(self.clock.left - clock.left, 0.1) / (full * _FEWEST_FOLDS * self._growth)
         self._length = min(1.0, for_search / _FEWEST, for_finals)
         self._first = max(_FEWEST, min(_FIRST, int(for_search / self._length)))
+        self._dearest = max(_DEAR, _DEAR * for_search / _FIRST)
 
     @property
     def _growth(self) -> float:
@@ -340,8 +364,8 @@ class Study:
             )
         leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))
         share = 0.0 if self.members is not None else _BASELINE * (self.clock.end - self.clock.start)
-        found = self._train_finalists(leaders, self.clock.before_end(share)) if finished else []
-        plain = self._baseline(share) if finished else None
+        plain = self._baseline(share) if finished else None  # first, so that the finalists know what is left for them
+        found = self._train_finalists(leaders, self.clock) if finished else []
         interrupted = self._interrupted
         refused = bool(found) and self.members is None and self._failed(found[0].finalist, self.best)
         if found and not interrupted and not refused:
@@ -446,16 +470,18 @@ class Study:
             places = min(places, math.ceil(affordable / lanes) * lanes)  # a lane that idles costs as much
         length = min(1.0, _CAUTION * clock.left / (fold * places))
         # What a step took in the search, in other company, is a guess; the folds' own first steps are not.
-        while length >= _SHORTEST:
+        for attempt in range(_ATTEMPTS):
+            if length < _SHORTEST:
+                break
             final = self._final(leader, _shortened(recipe, length), problem, parts[:places], clock)
             fits = _CAUTION * clock.left / max(final.begin(_BEGUN), 1e-9)
-            if fits >= 1.0:
+            last = not first or attempt == _ATTEMPTS - 1
+            if fits >= 1.0 and (last or length >= 1.0 or fits < _WORTHWHILE):
                 return final
             if not first:
                 return None
-            fewer = min(places, math.ceil(_FEWEST_FOLDS / lanes) * lanes)
-            length *= 0.98 * fits * places / fewer
-            length, places = min(1.0, length), fewer
+            fewer = min(places, math.ceil(_FEWEST_FOLDS / lanes) * lanes) if fits < 1.0 else places
+            length, places = min(1.0, length * 0.98 * fits * places / fewer), fewer
         return None
 
     def _final(
