@@ -114,8 +114,8 @@ Average = Annotated[Off | Ema | Swa, Options()]
 def _steps_since(start: Value, step: int, progress: Value) -> Value:
     """The number of steps after the share `start` of the run, this one included; not positive before.
 
-    The first 49 hundredths of a step are rounded down: exact halves, at which numbers and float32 tensors would differ, are
-    safely on one side.
+    Fractions of a step up to 0.505 are rounded down: no share in whole hundredths of a run comes so near to that limit that
+    numbers and float32 tensors would differ.
     """
-    first = start * (step / progress) + 0.49
+    first = start * (step / progress) + 0.495
     return step - (first.floor() if isinstance(first, Tensor) else float(first // 1))
