@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench-mlp bench-clock format clean
+.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-peers format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -43,10 +43,17 @@ bench-mlp: install  ## compare with scikit-learn's tuned MLP, over an hour (ARGS
 bench-clock: install  ## measure how well budgets are kept, about half an hour (ARGS="--budgets 20 --tables all" for others)
 	$(BIN)/python benchmarks/clock.py $(ARGS)
 
+bench-engine: install  ## measure the population engine against other loops, about a quarter of an hour
+	$(BIN)/python benchmarks/engine.py $(ARGS)
+
+bench-peers: install  ## make .venv-peers with the libraries that benchmarks compare with
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt --constraint constraints.txt
+
 format: install  ## rewrite the code in the project's style
 	$(BIN)/python -m ruff check --fix
 	$(BIN)/python -m ruff format
 
 clean:  ## remove what these targets made, .venv included
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-run dist build
+	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-run dist build
 	find benchmarks src tests -name __pycache__ -type d -prune -exec rm -rf {} +

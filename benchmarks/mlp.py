@@ -29,7 +29,21 @@ import polars as pl
 from sklearn.metrics import accuracy_score, log_loss, r2_score, root_mean_squared_error
 from sklearn.model_selection import train_test_split
 
-from tables import FOLDER, ROOT, SPLIT, TABLES, Table, chosen, circumstances, complaint, numbers, path_of, titrant
+from tables import (
+    FOLDER,
+    ROOT,
+    SPLIT,
+    TABLES,
+    Table,
+    chosen,
+    circumstances,
+    complaint,
+    grid,
+    numbers,
+    path_of,
+    shown,
+    titrant,
+)
 
 DEFAULT = "adult,bank_marketing,credit_g,abalone,cpu_act,seoul_bike,letter,obesity,churn_mlc,wine_quality,satimage,house_16H"
 SIDES = ("Titrant", "peer", "baseline")
@@ -162,14 +176,6 @@ def verdict(found: dict[str, Scores], rival: str, classes: bool) -> str:
     return "tie" if gain == 0 else "Titrant" if gain > 0 else rival
 
 
-def _shown(values: list[float], form: str = ".4g") -> str:
-    """The median, and the ends where there is more than one value."""
-    if not values:
-        return "none"
-    middle = format(median(values), form)
-    return middle if len(values) == 1 else f"{middle} ({format(min(values), form)}–{format(max(values), form)})"
-
-
 def page(results: Results, budget: int, seeds: list[int]) -> str:
     """The Markdown page."""
     wins = {
@@ -193,16 +199,16 @@ def page(results: Results, budget: int, seeds: list[int]) -> str:
         if found:
             gain = "difference to peer" if classes else "ratio to peer"
             lines += ["", f"## {title}", ""]
-            lines += _grid(
+            lines += grid(
                 ["table", "rows", "held out", *SIDES, gain, "better of Titrant and peer", "of Titrant and baseline"],
                 _main(found),
             )
             lines += ["", f"The same models' {other}, and the seconds that they took:", ""]
-            lines += _grid(
+            lines += grid(
                 ["table", *(f"{other}, {side}" for side in SIDES), *(f"seconds, {side}" for side in SIDES)], _other(found)
             )
             lines += ["", "What Titrant's own report said, on rows of the training file that it set aside:", ""]
-            lines += _grid(["table", "Titrant", "plain baseline, one network"], _reported(found))
+            lines += grid(["table", "Titrant", "plain baseline, one network"], _reported(found))
     notes = [f"- {name}: {TABLES[name].note}" for name in results if TABLES[name].note]
     failures = [
         f"- {name}: {side} failed: {scores.failure}"
@@ -223,25 +229,20 @@ def _main(results: Results) -> list[list[str]]:
         if ours and theirs:
             gain = f"{median(ours) - median(theirs):+.4f}" if classes else f"{median(ours) / median(theirs):.3f}"
         verdicts = [verdict(found, rival, classes) for rival in SIDES[1:]]
-        rows.append([name, f"{train:,}", f"{test:,}", *(_shown(found[side].main) for side in SIDES), gain, *verdicts])
+        rows.append([name, f"{train:,}", f"{test:,}", *(shown(found[side].main) for side in SIDES), gain, *verdicts])
     return rows
 
 
 def _other(results: Results) -> list[list[str]]:
     return [
-        [name, *(_shown(found[side].other) for side in SIDES), *(_shown(found[side].seconds, ".1f") for side in SIDES)]
+        [name, *(shown(found[side].other) for side in SIDES), *(shown(found[side].seconds, ".1f") for side in SIDES)]
         for name, (found, _, _) in results.items()
     ]
 
 
 def _reported(results: Results) -> list[list[str]]:
     sides = {name: found["Titrant"] for name, (found, _, _) in results.items()}
-    return [[name, _shown(ours.reported), _shown(ours.reported_baseline)] for name, ours in sides.items()]
-
-
-def _grid(names: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table."""
-    return ["| " + " | ".join(names) + " |", "|---" * len(names) + "|", *("| " + " | ".join(row) + " |" for row in rows)]
+    return [[name, shown(ours.reported), shown(ours.reported_baseline)] for name, ours in sides.items()]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""What both benchmarks share: the tables with their targets, and a description of the machine.
+"""What the benchmarks share: the tables with their targets, a description of the machine, and how a page is laid out.
 
 The tables are not distributed with the project. They are Parquet files `NAME.parquet` in one folder; `split`, where a table has
 such a column, is its official division into train and test.
@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT.parent / "shared" / "data" / "tables"
@@ -124,6 +125,19 @@ def titrant() -> str:
 def complaint(stderr: str) -> str:
     """The last line of what a failed command said: its message, or the end of its traceback."""
     return (stderr.strip().splitlines() or ["it said nothing"])[-1]
+
+
+def shown(values: list[float], form: str = ".4g") -> str:
+    """The median, and the ends where there is more than one value."""
+    if not values:
+        return "none"
+    middle = format(median(values), form)
+    return middle if len(values) == 1 else f"{middle} ({format(min(values), form)}–{format(max(values), form)})"
+
+
+def grid(names: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table."""
+    return ["| " + " | ".join(names) + " |", "|---" * len(names) + "|", *("| " + " | ".join(row) + " |" for row in rows)]
 
 
 def circumstances() -> list[str]:

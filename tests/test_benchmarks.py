@@ -34,7 +34,7 @@ def tiny(rows: int = 240) -> pl.DataFrame:
     )
 
 
-@pytest.mark.parametrize("name", ["mlp", "clock", "peer"])
+@pytest.mark.parametrize("name", ["mlp", "clock", "peer", "engine", "sides"])
 def test_help_says_how_to_call_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         import_module(name).parser().parse_args(["--help"])
@@ -174,3 +174,37 @@ def test_peer_scores_candidates_and_writes_predictions(tmp_path: Path) -> None:
     written = pl.read_csv(tmp_path / "out.csv")
     assert written.columns == ["prediction", "probability_high", "probability_low"]
     assert (written["probability_high"] + written["probability_low"]).to_list() == pytest.approx([1.0] * len(frame))
+
+
+# ---------------------------------------------------------------------- engine
+
+
+@pytest.mark.parametrize("side", ["titrant", "plain", "vmap", "peak"])
+def test_a_side_says_how_many_steps_it_takes(side: str) -> None:
+    members = [1, 3] if side in {"titrant", "vmap"} else [1]
+    found = import_module("sides").SIDES[side](8, members, 0.05)
+    assert list(found) == members
+    assert all(np.isfinite(rate) and rate > 0 for rate in found.values())
+
+
+def test_the_operations_of_a_step_are_those_of_its_matrix_products() -> None:
+    sides = import_module("sides")
+    forward = 2 * sides.BATCH * (32 * 16 + 16 * 16 + 16 * 16 + 16 * 10)
+    assert sides.flops(16) == 3 * forward - 2 * sides.BATCH * 32 * 16
+
+
+def test_the_engine_page_compares_best_with_plain() -> None:
+    engine = import_module("engine")
+    rates = engine.defaultdict(list)
+    rates["titrant", 16, 1], rates["titrant", 16, 8], rates["titrant", 16, 64] = [90.0], [700.0, 800.0, 900.0], [500.0]
+    rates["plain", 16, 1], rates["lightning", 16, 1], rates["peak", 16, 1] = [100.0], [40.0], [200.0]
+    page = engine.page(rates, [16], 3, ["skorch: not installed here"])
+    assert "| 16 | 8 | 800 (700–900) | 100 | 8.00 | 12 | 0.90 |" in page
+    assert "| 16 | 40 | 20.00 |" in page
+    assert "Not measured: skorch" in page
+
+
+def test_populations_that_would_not_fit_are_left_out() -> None:
+    engine = import_module("engine")
+    assert engine.fitting(16, [1, 512]) == [1, 512]
+    assert engine.fitting(512, [1, 128, 512]) == [1, 128]
