@@ -1,10 +1,12 @@
 """The command line as a person meets it: what it prints, what it writes, and what it refuses."""
 
+import inspect
 import json
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -111,6 +113,27 @@ def test_json_is_one_document_and_nothing_else() -> None:
     assert result.stderr == ""
     assert document.pop("folder") == "run"
     assert document == json.loads(Path("run/summary.json").read_text())
+
+
+def test_every_option_of_fit_reaches_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("titrant.job.fit", lambda *arguments, **named: given.update(named))
+    assert titrant("fit", table(), "--target", "y", "--no-hold-out", "--no-ensemble").exit_code == 0
+    assert (given["hold_out"], given["ensemble"]) == (False, False)
+    offered = set(inspect.signature(cli.fit).parameters) - {"data", "target", "quiet", "as_json", "kind"}
+    assert set(given) == offered | {"kinds", "view", "started"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--search", "randm"), ["no search 'randm'", "Did you mean random?", "gp"]),
+        (("--search", "grid"), ["--space", "never end"]),
+    ],
+)
+def test_searches_that_cannot_be_are_refused(arguments: tuple[str, ...], words: list[str]) -> None:
+    said = refused("fit", table(), "--target", "y", *arguments)
+    assert all(word in said for word in words)
 
 
 def test_an_empty_folder_may_be_given() -> None:

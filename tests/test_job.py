@@ -17,15 +17,18 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, mean_absolute_error, r2_score, roc_auc_score
 from torch import nn
 
 import titrant
 from titrant import Recipe, Run, samples
 from titrant.errors import BudgetError, OutputError, TitrantError
+from titrant.job import _intervals
 from titrant.record import Evaluation, read_members
 from titrant.report.terminal import QuietView
 from titrant.search.study import Study
+from titrant.train.metrics import METRICS
 
 QUICK = {
     "model": {"kind": "mlp", "width": 16, "depth": 1},
@@ -67,6 +70,10 @@ def test_reported_scores_are_those_of_scikit_learn_on_the_test_rows(tmp_path: Pa
     assert run.summary.score_test == found.metrics["accuracy"]
     assert run.summary.score_test_interval is not None
     assert run.summary.score_test_interval[0] <= run.summary.score_test <= run.summary.score_test_interval[1]
+    assert run.summary.baseline_score_test is not None
+    assert run.summary.gain_interval is not None
+    gained = run.summary.score_test - run.summary.baseline_score_test
+    assert run.summary.gain_interval[0] <= gained <= run.summary.gain_interval[1]
 
 
 def test_values_are_scored_in_their_own_unit(tmp_path: Path) -> None:
@@ -94,6 +101,7 @@ def test_a_run_without_a_folder_vanishes_with_its_last_reference(tmp_path: Path)
 def test_no_test_rows_no_test_score() -> None:
     summary = quick(hold_out=False).summary
     assert (summary.score_test, summary.baseline_score_test, summary.score_test_interval) == (None, None, None)
+    assert summary.gain_interval is None
     assert summary.score_validation is not None
 
 
@@ -115,6 +123,14 @@ def test_a_network_of_one_s_own_is_trained_and_needed_again_to_load(tmp_path: Pa
     with pytest.raises(OutputError, match="factory"):
         titrant.load(tmp_path / "run")
     np.testing.assert_array_equal(titrant.load(tmp_path / "run", Wide).predict_proba(TABLE), run.predict_proba(TABLE))
+
+
+def test_a_search_around_a_network_of_one_s_own_tries_no_other(tmp_path: Path) -> None:
+    run = titrant.fit(TABLE, "y", budget="5m", members=5, model=Wide, out=tmp_path / "run")
+    assert run.recipe.model.kind == "custom"
+    tried = read_members(tmp_path / "run" / "members.jsonl")
+    assert {record.recipe["model"]["kind"] for record in tried} == {"custom"}
+    assert len({json.dumps(record.recipe) for record in tried if record.origin != "refit"}) == 5
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others() -> None:
@@ -300,3 +316,27 @@ def test_every_outcome_is_a_result_or_an_error_that_says_why(frame: dict[str, li
         assert probability.shape == (rows, len(run.predictor.schema.classes))
     else:
         assert np.isfinite(predicted).all()
+
+
+def test_the_gain_is_known_better_than_either_score() -> None:
+    """Two models that err on nearly the same rows: scipy's bootstrap of the paired difference is the reference."""
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 2, 400)
+    wrong = generator.random(400) < 0.3
+    ours = np.where(wrong, 1 - truth, truth)
+    theirs = np.where(wrong | (generator.random(400) < 0.03), 1 - truth, truth)
+
+    def sure(labels: Any) -> torch.Tensor:
+        return torch.nn.functional.one_hot(torch.as_tensor(labels), 2).float()
+
+    score, gain = _intervals(METRICS["accuracy"], sure(ours), sure(theirs), torch.as_tensor(truth))
+    assert score is not None
+    assert gain is not None
+    assert gain[0] > 0
+    assert gain[1] - gain[0] < (score[1] - score[0]) / 2
+    hits = ((ours == truth).astype(float), (theirs == truth).astype(float))
+    expected = stats.bootstrap(
+        hits, lambda one, other, axis: one.mean(axis) - other.mean(axis), paired=True, method="percentile", rng=1
+    ).confidence_interval
+    assert gain == pytest.approx((expected.low, expected.high), abs=0.006)
+    assert _intervals(METRICS["accuracy"], sure(ours), None, torch.as_tensor(truth)) == (score, None)

@@ -26,6 +26,7 @@ TABLE = {
     "colour": [["red", "green", "blue"][row % 3] for row in range(ROWS)],
     "y": ["low"] * (ROWS // 2) + ["high"] * (ROWS // 2),
 }
+HEADS = "networks.0.body.body.heads"
 RECIPE = {
     "data": {"scale": "quantile", "categories": "embed", "numbers": {"kind": "piecewise_linear", "bins": 4}},
     "model": {"kind": "ensemble", "width": 8, "depth": 1, "views": 2},
@@ -150,7 +151,7 @@ def _weights(act: Callable[[Path], object]) -> Callable[[Path], None]:
         pytest.param(lambda folder: describe(folder, []), "damaged", id="a list"),
         pytest.param(_without("digest"), "digest", id="no digest"),
         pytest.param(_with(code="import os"), "code", id="something unknown"),
-        pytest.param(_with(format=2), "newer", id="a later format"),
+        pytest.param(_with(format=3), "newer", id="a later format"),
         pytest.param(_with(weights="../../secret.safetensors"), "missing", id="a path that leaves the folder"),
         pytest.param(_with(weights=""), "damaged|missing", id="no file name"),
         pytest.param(_with(networks=[]), "networks", id="no networks"),
@@ -175,7 +176,7 @@ def _weights(act: Callable[[Path], object]) -> Callable[[Path], None]:
             id="wrong places",
         ),
         pytest.param(
-            _tensors(lambda tensors: tensors.update({name: tensors[name][..., :1].clone() for name in list(tensors)[-1:]})),
+            _tensors(lambda tensors: tensors.update({HEADS: tensors[HEADS][..., :1].clone()})),
             "damaged",
             id="a smaller tensor",
         ),
@@ -226,3 +227,18 @@ def test_a_flipped_byte_anywhere_is_an_error_or_a_model_that_predicts(model: Pat
         assert len(predictor.predict(TABLE)) == ROWS
     except DataError:
         return  # a column has another name now
+
+
+def test_shares_and_temperature_act_and_are_kept(model: Path, tmp_path: Path) -> None:
+    plain = Predictor.load(model)
+    shares = [1 / 2**place for place in range(1, len(plain.networks))]
+    shares.append(1 - sum(shares))
+    given = Predictor(plain.schema, list(plain.networks), plain.recipes, shares=shares, temperature=2.0)  # type: ignore[arg-type]
+    given.save(tmp_path / "run" / "model")
+    found = Predictor.load(tmp_path / "run" / "model")
+    numbers, codes = plain.encode(TABLE, [])
+    parts = torch.stack([network(numbers, codes) for network in plain.networks]).double()
+    mean = (torch.tensor(shares, dtype=torch.float64).view(-1, 1, 1) * parts).sum(0)
+    expected = mean.sqrt() / mean.sqrt().sum(-1, keepdim=True)
+    torch.testing.assert_close(found.raw(numbers, codes).double(), expected, rtol=1e-5, atol=1e-6)
+    assert (found.shares, found.temperature) == (shares, 2.0)

@@ -143,6 +143,20 @@ def fit(
         bool,
         typer.Option("--hold-out/--no-hold-out", help=say("Set a fifth of DATA aside to judge the model, or learn from all.")),
     ] = True,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble/--no-ensemble",
+            help=say("Average networks of several recipes where that is better, or of one."),
+        ),
+    ] = True,
+    search: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help=say("Who proposes recipes: mixed, grid (of a search space), random, sobol, or Optuna's tpe, gp, cmaes."),
+        ),
+    ] = "mixed",
     members: Annotated[
         int | None,
         typer.Option(
@@ -177,6 +191,9 @@ def fit(
             split_column=split_column,
             group=group,
             time=time,
+            hold_out=hold_out,
+            ensemble=ensemble,
+            search=search,
             members=members,
             device=device,
             view=JsonView() if as_json else QuietView() if quiet else LiveView(),

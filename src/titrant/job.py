@@ -25,14 +25,15 @@ from torch import Tensor
 
 from titrant.clock import Clock, Interrupt, seconds
 from titrant.data.dataset import Dataset, read
-from titrant.errors import BudgetError, OutputError
+from titrant.errors import BudgetError, OutputError, TitrantError
 from titrant.models.table import Factory
 from titrant.predictor import Predictor
-from titrant.recipe import Recipe, read_yaml
+from titrant.recipe import Recipe, near, read_yaml
 from titrant.record import Evaluation, MemberRecord, Receipt, Summary, versions, write_members
 from titrant.report.html import write_report
 from titrant.report.terminal import QuietView
 from titrant.search.portfolio import start, suited_batch
+from titrant.search.proposers import SEARCHES
 from titrant.search.region import Region
 from titrant.search.study import Outcome, Study
 from titrant.texts import say
@@ -146,6 +147,8 @@ def fit(
     members: int | None = None,
     device: str = "auto",
     hold_out: bool = True,
+    ensemble: bool = True,
+    search: str = "mixed",
     view: View | None = None,
     started: float | None = None,
 ) -> Run:
@@ -172,6 +175,10 @@ def fit(
         members: the most recipes to try; with it the result does not depend on the clock unless the budget ends first.
         device: auto, cpu, cuda, cuda:1, mps.
         hold_out: False sets no test rows aside, and then no held-out score is reported.
+        ensemble: True averages networks of several recipes where that scores better and there is time to train them; False
+            keeps to one recipe.
+        search: who proposes recipes: mixed (known good recipes, then a model of what worked, mutations of the best and an even
+            cover), grid (of a `space`), random, sobol, or a sampler of Optuna: tpe, gp, cmaes.
         view: watches the run.
         started: when the budget began, on the scale of `time.monotonic`; now if None.
 
@@ -191,6 +198,7 @@ def fit(
         ['low', 'high']
     """
     limit = seconds(budget)
+    _check_search(search, space)
     place = None if out is None else _free(Path(out))
     watcher = view or QuietView()
     notes: list[str] = []
@@ -204,7 +212,8 @@ def fit(
             data, target, task=task, kinds=kinds, test=test, split_column=split_column, group=group, time=time, seed=seed,
             hold_out=hold_out, notes=notes,
         )  # fmt: skip
-        if dataset.numbers.nbytes + dataset.codes.nbytes > LARGEST:
+        large = dataset.numbers.nbytes + dataset.codes.nbytes > LARGEST
+        if large:
             workers.close()
         goal = metric_for(dataset.schema.task, metric)
         region = _region(dataset, given, limits, model)
@@ -221,8 +230,8 @@ def fit(
 
         study = Study(
             dataset, region, goal, clock.before_end(_reserve(limit, dataset)), seed, used, folder, progress,
-            given=given, narrowed=limits is not None, members=members, factory=model,
-            workers=workers,
+            given=given, narrowed=limits is not None or model is not None, members=members, factory=model,
+            workers=None if large else workers, ensemble=ensemble, search=search,
         )  # fmt: skip
         results = _Results(folder, dataset, study, notes, limit, clock)
         outcome = _searched(study, budget, clock, interrupt)
@@ -246,6 +255,23 @@ def _given(
     given = Recipe.of(recipe) if isinstance(recipe, Mapping) else recipe
     limits = read_yaml(Path(space)) if isinstance(space, str | Path) else dict(space) if space is not None else None
     return given, limits
+
+
+def _check_search(search: str, space: Mapping[str, Any] | str | Path | None) -> None:
+    if search not in SEARCHES:
+        known = ", ".join(SEARCHES)
+        raise TitrantError(
+            say(
+                "There is no search {search!r}.{hint} Choose of {known}.",
+                search=search,
+                hint=near(search, SEARCHES),
+                known=known,
+            )
+        )
+    if search == "grid" and space is None:
+        raise TitrantError(
+            say("A grid over all tricks would never end. Name what it shall cross in a search space (--space), or use random.")
+        )
 
 
 def _wanted(device: torch.device, given: Recipe | None, model: Factory | None, members: int | None) -> int:
@@ -358,6 +384,10 @@ def _searched(study: Study, budget: str | float, clock: Clock, interrupt: Interr
 # ------------------------------------------------------------------- after
 
 
+Ends = tuple[float, float] | None
+"""The ends of an interval, if there is one."""
+
+
 @dataclass
 class _Results:
     """Writes what the search has found: the best so far while it goes on, everything at its end, in the same form."""
@@ -378,7 +408,7 @@ class _Results:
             return
         records = list(self.study.records)
         so_far = Outcome([best], best.member.recipe, "checkpoint", best.history.best, None, None, records, interrupted=True)
-        self._write(so_far, self._predictor(so_far), Evaluation(metrics={}), None)
+        self._write(so_far, self._predictor(so_far), Evaluation(metrics={}))
         self._kept, self._next = best, monotonic() + max(_EVERY, (monotonic() - begun) / _SHARE)
 
     def finish(self, outcome: Outcome, *, report: bool) -> tuple[Predictor, Summary]:
@@ -386,8 +416,8 @@ class _Results:
         predictor = self._predictor(outcome)
         plain = outcome.baseline
         baseline = None if plain is None else Predictor.of(self.dataset.schema, [plain], self.study.development_problem())
-        evaluation, interval = _evaluated(self.dataset, self.study.metric, predictor, baseline)
-        summary = self._write(outcome, predictor, evaluation, interval)
+        evaluation, intervals = _evaluated(self.dataset, self.study.metric, predictor, baseline)
+        summary = self._write(outcome, predictor, evaluation, *intervals)
         if not report:
             return predictor, summary
         with _writing(self.folder):
@@ -397,10 +427,11 @@ class _Results:
         return predictor, summary
 
     def _predictor(self, outcome: Outcome) -> Predictor:
-        return Predictor.of(self.dataset.schema, outcome.final, self.study.final_problem(outcome))
+        problem = self.study.final_problem(outcome)
+        return Predictor.of(self.dataset.schema, outcome.final, problem, outcome.weights, outcome.temperature)
 
     def _write(
-        self, outcome: Outcome, predictor: Predictor, evaluation: Evaluation, interval: tuple[float, float] | None
+        self, outcome: Outcome, predictor: Predictor, evaluation: Evaluation, interval: Ends = None, gain: Ends = None
     ) -> Summary:
         """Writes everything but the report; the summary comes last and says that the rest is there."""
         metric = self.study.metric
@@ -414,9 +445,11 @@ class _Results:
             score_test=evaluation.metrics.get(metric.name),
             baseline_score_test=evaluation.metrics_baseline.get(metric.name),
             score_test_interval=interval,
+            gain_interval=gain,
             final="refit" if outcome.kind == "refit" else "checkpoint",
             n_members=_tried(outcome.records),
             n_networks=len(outcome.final),
+            n_recipes=len({one.member.recipe.yaml() for one in outcome.final}),
             seconds_total=self.clock.elapsed,
             budget_seconds=self.limit,
             interrupted=outcome.interrupted,
@@ -442,10 +475,11 @@ def _tried(records: list[MemberRecord]) -> int:
 
 def _evaluated(
     dataset: Dataset, metric: Metric, predictor: Predictor, baseline: Predictor | None
-) -> tuple[Evaluation, tuple[float, float] | None]:
+) -> tuple[Evaluation, tuple[Ends, Ends]]:
+    """What the models did on test rows; the interval of the score, and that of its gain over the baseline's."""
     rows = dataset.split.test
     if len(rows) == 0:
-        return Evaluation(metrics={}), None
+        return Evaluation(metrics={}), (None, None)
     target = dataset.target if dataset.values is None else torch.as_tensor(dataset.values)
     truth = target[rows]
     predicted = predictor.raw(dataset.numbers[rows], dataset.codes[rows])
@@ -462,7 +496,7 @@ def _evaluated(
     else:
         shown = torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).long()
         evaluation = evaluation.model_copy(update={"truth": truth[shown].tolist(), "predicted": predicted[shown].tolist()})
-    return evaluation, _interval(metric, predicted, truth)
+    return evaluation, _intervals(metric, predicted, plain, truth)
 
 
 def _scores(predicted: Tensor, truth: Tensor, dataset: Dataset) -> dict[str, float | None]:
@@ -481,16 +515,27 @@ def _reliability(predicted: Tensor, truth: Tensor) -> list[tuple[float, float, i
     return found
 
 
-def _interval(metric: Metric, predicted: Tensor, truth: Tensor) -> tuple[float, float] | None:
-    """95 % percentile bootstrap over the test rows; fewer resamples where rows are many and the interval is narrow."""
+def _intervals(metric: Metric, predicted: Tensor, plain: Tensor | None, truth: Tensor) -> tuple[Ends, Ends]:
+    """95 % percentile bootstrap over the test rows, of a score and of its gain over the baseline's on the same resamples.
+
+    The gain's interval is narrower than those of the two scores, because rows that are hard for one are hard for the other.
+    Fewer resamples where rows are many and the intervals are narrow.
+    """
     generator = torch.Generator().manual_seed(0)
     resamples = max(100, min(_RESAMPLES, 4_000_000 // max(1, predicted.numel())))
-    found = []
+    scores, gains = [], []
     for _ in range(resamples):
         drawn = torch.randint(len(truth), (len(truth),), generator=generator)
-        found.append(float(metric.score(predicted[drawn], truth[drawn])))
-    finite = [score for score in found if math.isfinite(score)]
-    if len(finite) < resamples // 2:
+        scores.append(float(metric.score(predicted[drawn], truth[drawn])))
+        if plain is not None:
+            gains.append(metric.as_loss(float(metric.score(plain[drawn], truth[drawn]))) - metric.as_loss(scores[-1]))
+    return _ends(scores, resamples), _ends(gains, resamples)
+
+
+def _ends(values: list[float], resamples: int) -> Ends:
+    """The middle 95 % of values; None if half of them or more are missing."""
+    finite = [value for value in values if math.isfinite(value)]
+    if 2 * len(finite) <= resamples:
         return None
     low, high = np.quantile(finite, [0.025, 0.975])
     return float(low), float(high)

@@ -28,10 +28,11 @@ from titrant.texts import say
 from titrant.train.member import Trained
 from titrant.train.problem import Problem, probabilities, values
 
-FORMAT = 1
+FORMAT = 2
 """Of `model.json`."""
 
 _ROWS = 8192  # rows predicted at a time
+_TINY = 1e-12  # a probability below which logarithms are not told apart
 
 
 class ModelFile(Record):
@@ -47,6 +48,10 @@ class ModelFile(Record):
     networks: list[dict[str, Any]] = Field(
         min_length=1, description="the recipe of each; their shapes follow from recipe and columns"
     )
+    shares: list[float] | None = Field(
+        default=None, description="of each network in the mean of their predictions; None: equal"
+    )
+    temperature: float = Field(default=1.0, gt=0, description="by which the logarithms of mean probabilities are divided")
     centre: float = Field(description="of the target, regression")
     width: float = Field(description="of the target, regression")
 
@@ -67,22 +72,33 @@ class Network(nn.Module):
 
 
 class Predictor(nn.Module):
-    """A model on raw rows: the mean of its networks' predictions.
+    """A model on raw rows: the weighted mean of its networks' predictions.
 
     Args:
         schema: how rows are read.
         networks: one or more.
         recipes: theirs.
         centre, width: mean and standard deviation of a regression target, which its networks learned in scaled form.
+        shares: the weight of each network; equal ones by default.
+        temperature: by which the logarithms of the mean probabilities are divided: above 1 makes them more even.
 
     Shape: forward takes numbers float32 [n, f] and codes int32 [n, c] as `Schema.encode` gives them, and returns class
     probabilities [n, classes] or values float64 [n].
     """
 
     def __init__(
-        self, schema: Schema, networks: Sequence[Network], recipes: Sequence[Recipe], centre: float = 0.0, width: float = 1.0
+        self,
+        schema: Schema,
+        networks: Sequence[Network],
+        recipes: Sequence[Recipe],
+        centre: float = 0.0,
+        width: float = 1.0,
+        shares: Sequence[float] | None = None,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
+        self.shares = list(shares or [1 / len(networks)] * len(networks))
+        self.temperature = temperature
         self.schema = schema
         self.networks = nn.ModuleList(networks)
         self.recipes = list(recipes)
@@ -91,10 +107,18 @@ class Predictor(nn.Module):
         self.eval()
 
     @classmethod
-    def of(cls, schema: Schema, trained: Sequence[Trained], problem: Problem) -> "Predictor":
+    def of(
+        cls,
+        schema: Schema,
+        trained: Sequence[Trained],
+        problem: Problem,
+        shares: Sequence[float] | None = None,
+        temperature: float = 1.0,
+    ) -> "Predictor":
         """The model that averages trained members."""
         networks = [Network(deepcopy(one.encoder).cpu(), one.network, classifies=not problem.is_regression) for one in trained]
-        return cls(schema, networks, [one.member.recipe for one in trained], problem.centre, problem.width)
+        recipes = [one.member.recipe for one in trained]
+        return cls(schema, networks, recipes, problem.centre, problem.width, shares, temperature)
 
     @property
     def classifies(self) -> bool:
@@ -103,8 +127,11 @@ class Predictor(nn.Module):
 
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
         """Predictions for encoded rows."""
-        mean = torch.stack([network(numbers, codes) for network in self.networks]).mean(0)
-        return mean if self.classifies else mean.double() * self.width + self.centre
+        found = [share * network(numbers, codes) for share, network in zip(self.shares, self.networks, strict=True)]
+        mean = torch.stack(found).sum(0)
+        if not self.classifies:
+            return mean.double() * self.width + self.centre
+        return mean if self.temperature == 1 else (mean.clamp(min=_TINY).log() / self.temperature).softmax(-1)
 
     @torch.no_grad()
     def raw(self, numbers: Tensor, codes: Tensor) -> Tensor:
@@ -157,6 +184,8 @@ class Predictor(nn.Module):
             digest=digest,
             columns=self.schema,
             networks=[recipe.plain() for recipe in self.recipes],
+            shares=self.shares,
+            temperature=self.temperature,
             centre=self.centre,
             width=self.width,
         )
@@ -222,7 +251,9 @@ class Predictor(nn.Module):
             body = TableNet([recipe], shape, factory=factory)
             networks.append(Network(encoder, body, classifies=described.columns.task != "regression"))
             recipes.append(recipe)
-        predictor = cls(described.columns, networks, recipes, described.centre, described.width)
+        predictor = cls(
+            described.columns, networks, recipes, described.centre, described.width, described.shares, described.temperature
+        )
         predictor.load_state_dict(tensors)
         # A row in which everything is missing shows whether the parts fit together.
         features, codes = len(described.columns.number_names), len(cardinalities)

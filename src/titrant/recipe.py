@@ -10,7 +10,7 @@ A recipe is a tree of frozen values. Its YAML form mirrors it one to one:
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -76,17 +76,25 @@ class Recipe(BaseModel):
     hardware: Hardware = Hardware()
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Makes a recipe from nested plain values; slots that are not named keep the baseline's."""
+    def of(cls, values: Mapping[str, Any], source: Path | None = None) -> "Recipe":
+        """Makes a recipe from nested plain values; slots that are not named keep the baseline's.
+
+        Args:
+            values: by slot.
+            source: the file that they come from, for the message.
+
+        Raises:
+            RecipeError: a path is unknown, or a value lies outside its range; the message names both.
+        """
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise RecipeError(_explain(error)) from None
+            raise RecipeError(_explain(error, source)) from None
 
     @classmethod
     def load(cls, path: str | Path) -> "Recipe":
         """Reads a recipe from a YAML file."""
-        return cls.of(read_yaml(Path(path)))
+        return cls.of(read_yaml(Path(path)), Path(path))
 
     def save(self, path: str | Path) -> None:
         """Writes the recipe as YAML, whole or not at all."""
@@ -117,7 +125,7 @@ class Recipe(BaseModel):
                 say(
                     "A recipe has no {path!r}.{hint} `titrant recipe show` lists every path.",
                     path=path,
-                    hint=_near(path, known),
+                    hint=near(path, known),
                 )
             )
         place[last] = value
@@ -127,7 +135,7 @@ class Recipe(BaseModel):
         """The recipe with one slot switched off, or set back to the baseline's where nothing can stand for off."""
         kinds = slots().get(path)
         if kinds is None:
-            raise RecipeError(say("{path!r} is no slot.{hint}", path=path, hint=_near(path, slots())))
+            raise RecipeError(say("{path!r} is no slot.{hint}", path=path, hint=near(path, slots())))
         if any(kind is Off for kind in kinds):
             return self.replace(path, "off")
         return self.replace(path, Recipe().at(path).model_dump())
@@ -231,10 +239,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, source: Path | None) -> str:
     """Pydantic's complaints, each with the path as people write it, the value, and what is expected."""
-    complaints = [_complaint(detail) for detail in error.errors()]
-    return say("The recipe cannot be used: {complaints}", complaints="; ".join(complaints))
+    complaints = "; ".join(_complaint(detail) for detail in error.errors())
+    if source is None:
+        return say("The recipe cannot be used: {complaints}", complaints=complaints)
+    return say("The recipe in {file} cannot be used: {complaints}", file=source, complaints=complaints)
 
 
 def _complaint(detail: ErrorDetails) -> str:
@@ -259,13 +269,19 @@ def _complaint(detail: ErrorDetails) -> str:
     where = ".".join(path)
     if detail["type"] == "extra_forbidden":
         return say(
-            "{path} is unknown.{hint} Known here: {known}", path=where, hint=_near(path[-1], known), known=", ".join(known)
+            "{path} is unknown.{hint} Known here: {known}", path=where, hint=near(path[-1], known), known=", ".join(known)
         )
     if detail["type"] in {"dose_range", "trick_form", "trick_kind"}:
         return f"{where}: {detail['msg']}"
     return say("{path} = {value!r}: {problem}", path=where, value=detail["input"], problem=detail["msg"])
 
 
-def _near(word: str, known: Any) -> str:
-    near = get_close_matches(word, list(known), n=1)
-    return " " + say("Did you mean {near}?", near=near[0]) if near else ""
+def near(word: str, known: Iterable[str]) -> str:
+    """A hint at the known word that is nearest to a misspelt one, with a space before it; nothing if none is near.
+
+    Example:
+        >>> near("dropot", slots())
+        ' Did you mean dropout?'
+    """
+    found = get_close_matches(word, list(known), n=1)
+    return " " + say("Did you mean {near}?", near=found[0]) if found else ""

@@ -142,9 +142,14 @@ class Summary(Record):
     score_test: float | None = Field(description="of the final model, on rows that no choice has seen")
     baseline_score_test: float | None = Field(description="of the plain baseline, on the same rows")
     score_test_interval: tuple[float, float] | None = Field(default=None, description="95 %, bootstrap over the test rows")
+    gain_interval: tuple[float, float] | None = Field(
+        default=None,
+        description="95 %, of the score's gain over the baseline's, positive where better: both on the same resampled rows",
+    )
     final: Literal["refit", "checkpoint"]
     n_members: int
     n_networks: int = Field(description="networks whose predictions the final model averages")
+    n_recipes: int = Field(default=1, description="recipes that these networks were trained by; the best one is `recipe.yaml`")
     seconds_total: float
     budget_seconds: float
     interrupted: bool = False

@@ -113,6 +113,7 @@ def make_summary(task: Task = "binary", **changes: Any) -> Summary:
             "score_test": 0.9158,
             "baseline_score_test": 0.8987,
             "score_test_interval": (0.9101, 0.9214),
+            "gain_interval": (0.015, 0.019),
         }
     )
     base = Summary(

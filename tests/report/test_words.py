@@ -57,15 +57,22 @@ def test_durations_as_people_say_them(seconds, text):
         (
             {},
             "ROC AUC 0.9158 on held-out rows (95% interval 0.9101 to 0.9214; higher is better), "
-            "better than the plain baseline's 0.8987.",
+            "better than the plain baseline's 0.8987 by 0.017 (0.015 to 0.019).",
         ),
-        ({"baseline_score_test": 0.93}, "worse than the plain baseline's 0.9300."),
-        ({"baseline_score_test": 0.9150}, "baseline's 0.9150 lies inside that interval, so the difference is not certain."),
-        ({"baseline_score_test": 0.9165}, "baseline's 0.9165 lies inside that interval, so the difference is not certain."),
+        (
+            {"baseline_score_test": 0.93, "gain_interval": (-0.02, -0.01)},
+            "worse than the plain baseline's 0.9300 by 0.014 (0.010 to 0.020).",
+        ),
+        (
+            {"baseline_score_test": 0.9150, "gain_interval": (-0.001, 0.003)},
+            "the gain over the plain baseline's 0.9150 is 0.00080 (-0.0010 to 0.0030), so it is not certain.",
+        ),
+        ({"gain_interval": None}, "higher is better), better than the plain baseline's 0.8987."),
+        ({"baseline_score_test": 0.93, "gain_interval": None}, "higher is better), worse than the plain baseline's 0.9300."),
         ({"baseline_score_test": 0.9158}, "the same as the plain baseline."),
         ({"baseline_score_test": None}, "the plain baseline was not scored."),
         (
-            {"score_test_interval": None},
+            {"score_test_interval": None, "gain_interval": None},
             "ROC AUC 0.9158 on held-out rows (higher is better), better than the plain baseline's 0.8987.",
         ),
         ({"score_test": None}, "The final model has no ROC AUC score on held-out rows."),

@@ -13,7 +13,7 @@ from titrant.clock import Clock
 from titrant.data.split import folds
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
-from titrant.search.finals import Final, Finalist
+from titrant.search.finals import Final, Finalist, blended, temperature
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import metric_for
 from titrant.train.problem import Problem, probabilities, values
@@ -149,3 +149,60 @@ def test_folds_of_unequal_size_train_together(make_problem: MakeProblem, small: 
     assert finalist is not None
     assert len(finalist.networks) == len(records) == FOLDS
     assert len({record.steps for record in records}) == 1
+
+
+# ------------------------------------------------------------ several finalists
+
+
+def stand_in(problem: Problem, predicted: torch.Tensor, rows: torch.Tensor, name: str) -> Finalist:
+    """A finalist of two networks, of which only the predictions matter."""
+    networks: list[Any] = [f"{name} 0", f"{name} 1"]
+    return Finalist.judged(problem, metric_for(problem.task), networks, rows, predicted)
+
+
+def test_finalists_that_err_apart_are_averaged_by_what_each_is_worth(make_problem: MakeProblem) -> None:
+    problem = make_problem("regression", rows=4000)
+    rows = problem.rows[torch.randperm(len(problem.rows), generator=torch.Generator().manual_seed(0))]
+    noise = torch.randn(3, len(rows), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    spreads = (1.0, 1.5, 40.0)
+    good, fair, useless = (
+        stand_in(problem, problem.target[rows] + problem.width * spread * part, rows, name)
+        for spread, part, name in zip(spreads, noise, "abc", strict=True)
+    )
+    found = blended(problem, metric_for("regression"), [good, fair, useless])
+    assert found.networks == ["a 0", "a 1", "b 0", "b 1"]
+    assert sum(found.weights) == pytest.approx(1)
+    assert found.score < 0.9 * good.score
+    # Inverse variances give the least error: 1 to 1 / 1.5².
+    assert found.weights[0] * 2 == pytest.approx(1 / (1 + 1.5**-2), abs=0.05)
+    together = found.weights[0] * 2 * good.predicted + found.weights[2] * 2 * fair.predicted
+    torch.testing.assert_close(found.predicted, together)
+    assert found.score == pytest.approx(math.sqrt(mean_squared_error(problem.target[found.rows], together)), rel=1e-6)
+
+
+def test_a_finalist_that_helps_nothing_is_left_out(make_problem: MakeProblem) -> None:
+    problem = make_problem("regression")
+    rows = problem.rows
+    best = stand_in(problem, problem.target[rows] + 0.1, rows, "best")
+    worse = stand_in(problem, problem.target[rows] + 0.5, rows, "worse")
+    elsewhere = stand_in(problem, problem.target[rows[:-1]] - 0.1, rows[:-1], "other rows")
+    found = blended(problem, metric_for("regression"), [best, worse, elsewhere])
+    assert (found.networks, found.weights) == (best.networks, [0.5, 0.5])
+    assert found.score == best.score
+
+
+@pytest.mark.parametrize("true", [0.5, 1.0, 2.0])
+def test_the_temperature_undoes_what_makes_probabilities_too_sure(true: float, make_problem: MakeProblem) -> None:
+    problem = make_problem("multiclass", rows=6000)
+    generator = torch.Generator().manual_seed(3)
+    log_p = torch.randn(len(problem.target), 3, generator=generator, dtype=torch.float64).log_softmax(-1)
+    problem.target[:] = torch.multinomial(log_p.exp(), 1, generator=generator).squeeze(-1)
+    rows = problem.rows
+    finalist = stand_in(problem, (true * log_p[rows]).softmax(-1), rows, "sure")
+    found = temperature(problem, finalist)
+    assert found == 1.0 if true == 1.0 else found == pytest.approx(true, rel=0.1)
+
+
+def test_values_have_no_temperature(make_problem: MakeProblem) -> None:
+    problem = make_problem("regression")
+    assert temperature(problem, stand_in(problem, problem.target[problem.rows] * 3, problem.rows, "any")) == 1.0

@@ -70,4 +70,4 @@ def test_more_views_and_wider_layers_make_smaller_stacks(make_members: MakeMembe
 
 def test_a_module_of_ones_own_is_trained_by_one_thread(make_members: MakeMembers, small: Recipe) -> None:
     (own,) = make_members([small.replace("model", {"kind": "custom", "factory": "here:make"})])
-    assert Pace.usual(CPU, [own]).lanes == 1
+    assert Pace.usual(CPU, [own.recipe]).lanes == 1

@@ -1,5 +1,6 @@
 """Proposers: always inside the region, the same for the same seed; even, near the best, or learning, as each promises."""
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,18 @@ from hypothesis import strategies as st
 
 from titrant.recipe import Recipe
 from titrant.search.portfolio import portfolio, start
-from titrant.search.proposers import Bayesian, Mutation, QuasiRandom, chooser_of, distribution, keeping_shapes
+from titrant.search.proposers import (
+    MODELS,
+    Bayesian,
+    Grid,
+    Mutation,
+    QuasiRandom,
+    Random,
+    chooser_of,
+    distribution,
+    keeping_shapes,
+    sampler,
+)
 from titrant.search.region import Axis, Region
 from titrant.space import Range
 from titrant.train.build import cohort_key
@@ -100,6 +112,78 @@ def test_shapes_outside_the_region_are_not_taken_over(region: Region) -> None:
     assert child.model.kind == shape.model.kind
     assert child.at("model").model_dump()["width"] == 64
     assert region.point(child) is not None
+
+
+# ----------------------------------------------------------- grid and chance
+
+
+def everything(grid: Grid) -> list[Recipe]:
+    found = []
+    while (recipe := grid.propose()) is not None:
+        found.append(recipe)
+    assert grid.propose() is None
+    return found
+
+
+def test_a_grid_holds_every_combination_once() -> None:
+    limits: dict[str, Any] = {
+        "activation": ["relu", "tanh"],
+        "learning_rate.peak": {"low": 1e-4, "high": 1e-2},
+        "batch.size": {"low": 32, "high": 64},
+        "stop.epochs": 3,
+    }
+    found = everything(Grid(Region(Recipe(), limits, only=True)))
+    seen = {(recipe.activation.kind, recipe.learning_rate.peak, recipe.batch.size) for recipe in found}
+    assert len(found) == len(seen) == 2 * 3 * 3
+    assert {peak for _, peak, _ in seen} == {1e-4, 1e-3, 1e-2}
+    assert {size for _, _, size in seen} == {32, 64, round(32 * 2**0.5)}
+    assert {recipe.stop.epochs for recipe in found} == {3}
+
+
+def test_a_grid_crosses_doses_only_under_the_kind_that_has_them() -> None:
+    limits: dict[str, Any] = {"dropout": ["off", "bernoulli"], "dropout.p": [0.1, 0.2, 0.3], "clip": ["off", "norm"]}
+    found = everything(Grid(Region(Recipe(), limits, only=True)))
+    assert len(found) == len(set(found)) == (1 + 3) * 2
+    assert sum(recipe.dropout.kind == "off" for recipe in found) == 2
+
+
+def test_a_grid_of_nothing_is_one_recipe() -> None:
+    assert everything(Grid(Region(Recipe(), {"stop.epochs": 3}, only=True))) == [Recipe().replace("stop.epochs", 3)]
+
+
+def test_chance_stays_inside_the_region_and_follows_its_seed(region: Region) -> None:
+    def sequence(seed: int) -> list[Recipe]:
+        proposer = Random(region, seed)
+        return [proposer.propose(SHAPES[turn % 6] if turn % 2 else None) for turn in range(12)]
+
+    assert sequence(1) == sequence(1)
+    assert set(sequence(1)).isdisjoint(sequence(2))
+    points(region, sequence(1))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_samplers_of_optuna_learn_where_it_is_good(name: str) -> None:
+    """A bowl over two doses: after some thirty trials the best proposals lie nearer to its middle than chance puts them."""
+    limits: dict[str, Any] = {
+        "dropout": ["bernoulli"],
+        "dropout.p": {"low": 0.0, "high": 0.8},
+        "learning_rate.peak": {"low": 1e-5, "high": 1e-1},
+    }
+    region = Region(Recipe(), limits, only=True)
+    study = optuna.create_study(sampler=sampler(name, 0))
+    proposer = Bayesian(region, study)
+
+    def height(recipe: Recipe) -> float:
+        return (recipe.at("dropout").p - 0.3) ** 2 + (math.log10(recipe.learning_rate.peak) + 3) ** 2 / 25  # type: ignore[attr-defined]
+
+    heights = []
+    for _ in range(36):
+        recipe, trial = proposer.propose()
+        assert region.point(recipe) is not None
+        heights.append(height(recipe))
+        study.tell(trial, heights[-1])
+    chance = Random(region, 0)
+    assert sum(heights[-8:]) / 8 < 0.6 * sum(height(chance.propose()) for _ in range(200)) / 200
 
 
 # ------------------------------------------------------------------ mutation

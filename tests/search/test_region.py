@@ -283,7 +283,7 @@ def test_shapes_are_what_the_names_say() -> None:
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
-        ({"dropot": "off"}, ["'dropot'", "which no recipe has", "titrant recipe show"]),
+        ({"dropot": "off"}, ["'dropot'", "which no recipe has", "Did you mean dropout?", "titrant recipe show"]),
         ({"dropout.q": 0.1}, ["'dropout.q'"]),
         ({"regularize": "off"}, ["'regularize'"]),
         ({"dropout.bernoulli.p": 0.1}, ["'dropout.bernoulli.p'"]),

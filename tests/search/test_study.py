@@ -275,7 +275,8 @@ def test_held_out_rows_choose_between_finalists(
     scores: list[float | None], winner: int, noise: Dataset, tmp_path: Path, small: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("titrant.search.study.Final", judged_as(list(scores)))
-    study = study_of(noise, tmp_path, small.replace("stop.epochs", 1), members=None, clock=Clock.of(36000))
+    base = small.replace("stop.epochs", 1)
+    study = study_of(noise, tmp_path, base, members=None, clock=Clock.of(36000), ensemble=False)
     outcome = study.run()
     leader = sorted(study.tried, key=lambda tried: tried.rank(study.metric))[winner]
     assert (outcome.kind, outcome.score_refit) == ("refit", scores[winner])
@@ -309,6 +310,32 @@ def test_what_a_network_predicts_is_its_own(searched: tuple[Study, Outcome, Told
     problem, rows = study.development_problem(), torch.arange(20)
     one = outcome.final[0]
     assert torch.equal(problem.predicted(one.network, one.encoder, rows), alone(one, problem, rows))
+
+
+# ------------------------------------------------------------- one proposer
+
+
+def test_a_grid_is_searched_to_its_end_and_no_further(noise: Dataset, tmp_path: Path, small: Recipe) -> None:
+    small = small.replace("stop.epochs", 1)
+    region = Region(small, {"activation": ["relu", "tanh", "elu"], "learning_rate.peak": [0.01, 0.02]}, only=True)
+    study = study_of(noise, tmp_path, small, region=region, members=50, search="grid")
+    outcome = study.run()
+    tried = [record for record in outcome.records if record.origin != "refit"]
+    assert {record.origin for record in tried} == {"grid"}
+    seen = {(record.recipe["activation"]["kind"], record.recipe["learning_rate"]["peak"]) for record in tried}
+    assert len(tried) == len(seen) == 6
+
+
+@pytest.mark.parametrize("search", ["random", "sobol", "tpe", "gp", "cmaes"])
+def test_a_search_of_one_kind_has_one_origin_beside_the_baseline(
+    search: str, noise: Dataset, tmp_path: Path, small: Recipe
+) -> None:
+    region = Region(small.replace("stop.epochs", 1), {"model": ["mlp"], "model.width": [8], "batch.size": [32]})
+    study = study_of(noise, tmp_path, small, region=region, members=12, search=search)
+    outcome = study.run()
+    tried = [record for record in outcome.records if record.origin != "refit"]
+    assert {record.origin for record in tried} == {search, "baseline"}
+    assert len(tried) == 12
 
 
 # ------------------------------------------------------------- other questions
@@ -409,7 +436,8 @@ def test_the_best_that_is_told_never_grows_worse(noise: Dataset, tmp_path: Path,
 def test_a_search_against_the_clock_uses_it_and_keeps_its_promises(people: Dataset, tmp_path: Path, small: Recipe) -> None:
     study = study_of(people, tmp_path, small.replace("stop.epochs", 3), members=None, clock=Clock.of(4.0))
     outcome = study.run()
-    assert all(network.member.recipe == outcome.recipe for network in outcome.final)
+    assert outcome.final[0].member.recipe == outcome.recipe
+    assert outcome.weights is None or sum(outcome.weights) == pytest.approx(1)
     tried = [record for record in outcome.records if record.origin != "refit"]
     assert len(tried) >= 6
     assert len({record.number for record in outcome.records}) == len(outcome.records)

@@ -99,7 +99,7 @@ def headline(summary: Summary) -> str:
     """The result in one sentence: the held-out score with its interval, against the plain baseline.
 
     For example: "Accuracy 0.8800 on held-out rows (95% interval 0.8700 to 0.8900; higher is better), better than the plain
-    baseline's 0.8500."
+    baseline's 0.8500 by 0.030 (0.021 to 0.039)." The last interval is that of the gain, from both models on the same rows.
     """
     score, baseline, interval = summary.score_test, summary.baseline_score_test, summary.score_test_interval
     name = metric_name(summary.metric)
@@ -129,15 +129,26 @@ def headline(summary: Summary) -> str:
     plain = number(baseline)
     if score == baseline:
         return say("{measured}, the same as the plain baseline.", measured=measured)
-    if interval is not None and interval[0] <= baseline <= interval[1]:
+    gained, ends = gain(summary, score, baseline), summary.gain_interval
+    if ends is None:
+        if gained < 0:
+            return say("{measured}, worse than the plain baseline's {baseline}.", measured=measured, baseline=plain)
+        return say("{measured}, better than the plain baseline's {baseline}.", measured=measured, baseline=plain)
+    low, high = number(ends[0], 2), number(ends[1], 2)
+    if ends[0] > 0:
         return say(
-            "{measured}; the plain baseline's {baseline} lies inside that interval, so the difference is not certain.",
-            measured=measured,
-            baseline=plain,
-        )
-    if gain(summary, score, baseline) < 0:
-        return say("{measured}, worse than the plain baseline's {baseline}.", measured=measured, baseline=plain)
-    return say("{measured}, better than the plain baseline's {baseline}.", measured=measured, baseline=plain)
+            "{measured}, better than the plain baseline's {baseline} by {gain} ({low} to {high}).",
+            measured=measured, baseline=plain, gain=number(gained, 2), low=low, high=high,
+        )  # fmt: skip
+    if ends[1] < 0:
+        return say(
+            "{measured}, worse than the plain baseline's {baseline} by {loss} ({low} to {high}).",
+            measured=measured, baseline=plain, loss=number(-gained, 2), low=number(-ends[1], 2), high=number(-ends[0], 2),
+        )  # fmt: skip
+    return say(
+        "{measured}; the gain over the plain baseline's {baseline} is {gain} ({low} to {high}), so it is not certain.",
+        measured=measured, baseline=plain, gain=number(gained, 2), low=low, high=high,
+    )  # fmt: skip
 
 
 def effort(summary: Summary) -> str:
@@ -150,7 +161,10 @@ def effort(summary: Summary) -> str:
     else:
         over = duration(used - budget)
         time = say("Budget exceeded by {over}: {used} of {budget}.", over=over, used=duration(used), budget=duration(budget))
-    final = say("the refitted recipe") if summary.final == "refit" else say("the best checkpoints of the search")
+    final = say("the best checkpoints of the search")
+    if summary.final == "refit":
+        several = say("{count} refitted recipes, the best of which is named here", count=summary.n_recipes)
+        final = say("the refitted recipe") if summary.n_recipes == 1 else several
     return say(
         "{time} Recipes tried: {members}. Networks in the final model: {networks} ({final}).",
         time=time,

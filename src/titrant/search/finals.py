@@ -2,7 +2,8 @@
 
 Each fold's network learns from the other folds and is judged by its own, so every development row is predicted by a network
 that never saw it. That estimate rests on several times more rows than the search's validation part, which guards against a
-recipe that only had luck there. The networks of the winning recipe form the final model; their predictions are averaged.
+recipe that only had luck there. The networks of the winning recipe form the final model, with those of others where the mean of
+both predicts better; their predictions are averaged.
 """
 
 import math
@@ -12,17 +13,21 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from titrant.clock import Clock
 from titrant.models.table import Factory
 from titrant.record import MemberRecord
-from titrant.search.halving import advanced, record_of, same, stacks
+from titrant.search.halving import advanced, rank, record_of, same, stacks
 from titrant.search.pace import Pace
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
+
+_PICKS = 12  # finalists that are averaged at most, one that is chosen twice counted twice
+_JUDGED = 20_000  # rows that decide on the temperature
 
 
 @dataclass(frozen=True)
@@ -31,29 +36,104 @@ class Finalist:
 
     Args:
         networks: one for each fold that was trained.
-        rows: the rows that they held out [n].
+        weights: the share of each in the mean of their predictions.
+        rows: the rows that they held out [n], in rising order.
         predicted: predictions for those rows, each by the network that never saw it: [n, c] or [n].
         score: of these predictions.
         loss: their plain loss.
     """
 
     networks: list[Trained]
+    weights: list[float]
     rows: Tensor
     predicted: Tensor
     score: float
     loss: float
 
     @classmethod
-    def judged(cls, problem: Problem, metric: Metric, networks: list[Trained], rows: Tensor, predicted: Tensor) -> "Finalist":
-        """Scores predictions for held-out rows."""
+    def judged(
+        cls,
+        problem: Problem,
+        metric: Metric,
+        networks: list[Trained],
+        rows: Tensor,
+        predicted: Tensor,
+        weights: list[float] | None = None,
+    ) -> "Finalist":
+        """Scores predictions for held-out rows; the networks count alike if no weights are given."""
+        order = rows.argsort()
+        rows, predicted = rows[order], predicted[order]
         target = problem.target[rows]
         loss = float(problem.plain_loss(predicted, target))
-        return cls(networks, rows, predicted, float(metric.score(predicted, target)), loss)
+        weights = weights or [1 / len(networks)] * len(networks)
+        return cls(networks, weights, rows, predicted, float(metric.score(predicted, target)), loss)
 
     def with_folds_of(self, other: "Finalist", problem: Problem, metric: Metric) -> "Finalist":
         """The same recipe with the networks of further folds."""
         rows, predicted = torch.cat([self.rows, other.rows]), torch.cat([self.predicted, other.predicted])
         return Finalist.judged(problem, metric, [*self.networks, *other.networks], rows, predicted)
+
+    def rank(self, metric: Metric) -> tuple[float, float]:
+        """Sorts the better before the worse."""
+        return rank(metric, self.score, self.loss)
+
+
+def blended(problem: Problem, metric: Metric, finalists: Sequence[Finalist]) -> Finalist:
+    """The best finalist, with others as long as the mean of their predictions scores better on the rows that all held out.
+
+    Source: Caruana et al. 2004, "Ensemble selection from libraries of models": one finalist after another joins, each time the
+    one that helps most, the same one perhaps several times. Departure: it stops where none improves the score.
+
+    Args:
+        problem: the data.
+        metric: who is better.
+        finalists: the best first; those that held out other rows than the best are passed over.
+    """
+    chosen = finalists[0]
+    candidates = [one for one in finalists if torch.equal(one.rows, chosen.rows)]
+    counts = [1] + [0] * (len(candidates) - 1)
+    for picks in range(1, _PICKS):
+        together = [
+            Finalist.judged(problem, metric, one.networks, one.rows, (picks * chosen.predicted + one.predicted) / (picks + 1))
+            for one in candidates
+        ]
+        place = min(range(len(candidates)), key=lambda one: together[one].rank(metric))
+        if not together[place].rank(metric) < chosen.rank(metric):
+            break
+        counts[place] += 1
+        chosen = together[place]
+    if sum(counts) == counts[0]:
+        return finalists[0]
+    networks = [network for one, count in zip(candidates, counts, strict=True) for network in (one.networks if count else [])]
+    weights = [
+        count * weight / sum(counts) for one, count in zip(candidates, counts, strict=True) if count for weight in one.weights
+    ]
+    return Finalist.judged(problem, metric, networks, chosen.rows, chosen.predicted, weights)
+
+
+def temperature(problem: Problem, finalist: Finalist) -> float:
+    """By what the logarithms of probabilities are divided so that they fit the held-out rows best; 1 where that is not certain.
+
+    Source: Guo et al. 2017, "On calibration of modern neural networks". Departure: it acts on the mean of the networks'
+    probabilities, and stays 1 unless the gain in log loss is twice its standard error.
+
+    Args:
+        problem: the data; 1 for values.
+        finalist: whose predictions are judged, at most 20,000 of them.
+    """
+    if problem.is_regression:
+        return 1.0
+    shown = torch.linspace(0, len(finalist.rows) - 1, min(len(finalist.rows), _JUDGED)).long().to(finalist.rows.device)
+    log_p = finalist.predicted[shown].double().clamp(min=1e-12).log()
+    target = problem.target[finalist.rows[shown]].unsqueeze(-1)
+
+    def losses(logarithm: float) -> Tensor:
+        return -(log_p / math.exp(logarithm)).log_softmax(-1).gather(-1, target).squeeze(-1)
+
+    found = float(minimize_scalar(lambda t: float(losses(t).mean()), bounds=(-2.0, 2.0), method="bounded").x)
+    gain = losses(0.0) - losses(found)
+    certain = len(gain) > 1 and float(gain.mean()) > 2 * float(gain.std()) / math.sqrt(len(gain))
+    return math.exp(found) if certain else 1.0
 
 
 class Final:
@@ -85,7 +165,7 @@ class Final:
         self.clock = clock
         self.factory = factory
         self.folds = len(members)
-        self._pace = pace or Pace.usual(problem.device, members)
+        self._pace = pace or Pace.usual(problem.device, [member.recipe for member in members])
         self._stacks = stacks(members, problem, self._pace)
         self._cohorts: list[Cohort] = []
 

@@ -96,7 +96,7 @@ class Bracket:
         self.best: Trained | None = None
         self._best_rank = (math.inf, math.inf, 0)
         self._making = (problem, metric, clock, factory)
-        self._pace = pace or Pace.usual(problem.device, members)
+        self._pace = pace or Pace.usual(problem.device, [member.recipe for member in members])
         self._waiting = stacks(members, problem, self._pace)
         self.cohorts: list[Cohort] = []
 

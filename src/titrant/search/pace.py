@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from titrant.clock import Clock
+from titrant.recipe import Recipe
 from titrant.train.cohort import Cohort
 from titrant.train.lanes import lanes, side_by_side
 from titrant.train.member import Member
@@ -46,9 +47,9 @@ class Pace:
     workers: Workers | None = None
 
     @classmethod
-    def usual(cls, device: torch.device, members: Sequence[Member], workers: Workers | None = None) -> "Pace":
-        """What needs no measurement: a lane for each thread, stacks that fit the caches of most machines."""
-        return cls(lanes(device, [member.recipe for member in members]), workers=workers)
+    def usual(cls, device: torch.device, recipes: Sequence[Recipe], workers: Workers | None = None) -> "Pace":
+        """What needs no measurement: as many lanes as the recipes allow, stacks that fit the caches of most machines."""
+        return cls(lanes(device, recipes), workers=workers)
 
     def side_by_side(self, tasks: Iterable[Callable[[], T]], expected: int) -> Iterator[T]:
         """Runs tasks in the lanes; see `titrant.train.lanes.side_by_side`."""

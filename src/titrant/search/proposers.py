@@ -1,7 +1,11 @@
-"""Who chooses the next recipes: a quasi-random sequence, a model of what has worked, and mutations of the best."""
+"""Who chooses the next recipes: a grid, chance, a quasi-random sequence, a model of what has worked, mutations of the best.
+
+A person may name one of the first four kinds (`--search`); by default several work together, as `titrant.search.study` says.
+"""
 
 import math
 import warnings
+from importlib.util import find_spec
 from typing import Any
 from zlib import crc32
 
@@ -11,11 +15,80 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import Trial
 from scipy.stats import qmc
 
+from titrant.errors import TitrantError
 from titrant.recipe import Recipe
 from titrant.search.region import Axis, Chooser, Region, held, unit_chooser
 from titrant.space import rounded_into
+from titrant.texts import say
 
 _DIMENSIONS = 256
+_LEVELS = 3  # of a range in a grid
+
+MODELS = ("tpe", "gp", "cmaes")
+"""Samplers of Optuna that learn from what has been tried."""
+
+SEARCHES = ("mixed", "grid", "random", "sobol", *MODELS)
+"""What a person may ask for by name."""
+
+
+class Grid:
+    """Every combination, the last axes first: all choices, and three values of a range, evenly spaced on its scale.
+
+    Axes that hang on another choice are walked through only where that choice is made.
+
+    Args:
+        region: what may be visited. A grid grows with every axis by a factor, so it suits a few axes.
+        levels: values of a range.
+    """
+
+    def __init__(self, region: Region, levels: int = _LEVELS) -> None:
+        self.region = region
+        self.levels = levels
+        self._digits: list[int] | None = []
+
+    def propose(self, shape: Recipe | None = None) -> Recipe | None:
+        """The next recipe; None after the last one. A grid has its own order and keeps to no shape."""
+        if self._digits is None:
+            return None
+        given, sizes = self._digits, list[int]()
+
+        def choose(axis: Axis) -> Any:
+            values = self._values(axis)
+            digit = given[len(sizes)] if len(sizes) < len(given) else 0
+            sizes.append(len(values))
+            return values[digit]
+
+        recipe = self.region.make(choose)
+        digits = (given + [0] * len(sizes))[: len(sizes)]
+        while digits and digits[-1] + 1 == sizes[len(digits) - 1]:
+            digits.pop()
+        self._digits = [*digits[:-1], digits[-1] + 1] if digits else None
+        return recipe
+
+    def _values(self, axis: Axis) -> list[Any]:
+        if isinstance(axis.mark, tuple):
+            return list(axis.mark)
+        low, high = axis.ends
+        units = [place / max(1, self.levels - 1) for place in range(self.levels)]
+        found = [low * (high / low) ** unit if axis.mark.log else low + (high - low) * unit for unit in units]
+        kept = [round(value) for value in found] if axis.integer else [rounded_into(value, low, high) for value in found]
+        return list(dict.fromkeys(kept))
+
+
+class Random:
+    """Recipes drawn by chance, evenly on each axis' scale; where off is a choice it gets half.
+
+    Source: Bergstra & Bengio 2012, "Random search for hyper-parameter optimization".
+    """
+
+    def __init__(self, region: Region, seed: int) -> None:
+        self.region = region
+        self._generator = np.random.default_rng(seed)
+
+    def propose(self, shape: Recipe | None = None) -> Recipe:
+        """The next recipe; with `shape`, one whose tensors have that recipe's shapes."""
+        choose = unit_chooser(lambda _: float(self._generator.random()))
+        return self.region.make(choose if shape is None else keeping_shapes(choose, shape))
 
 
 class QuasiRandom:
@@ -48,11 +121,11 @@ class QuasiRandom:
 
 
 class Bayesian:
-    """Recipes that Optuna's multivariate TPE expects to improve on what has been seen.
+    """Recipes that a sampler of Optuna expects to improve on what has been seen.
 
     Args:
         region: what may be visited.
-        study: where trials are asked for and told.
+        study: where trials are asked for and told; its sampler is one of `sampler`.
     """
 
     def __init__(self, region: Region, study: optuna.Study) -> None:
@@ -127,3 +200,21 @@ def distribution(axis: Axis) -> BaseDistribution:
     if axis.integer:
         return IntDistribution(int(low), int(high), log=axis.mark.log)
     return FloatDistribution(low, high, log=axis.mark.log)
+
+
+def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """A sampler of Optuna: `tpe` (multivariate), `gp` (a Gaussian process) or `cmaes`.
+
+    Raises:
+        TitrantError: `cmaes` needs a package that is not installed.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name == "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=8)
+        if name == "cmaes":
+            if find_spec("cmaes") is None:
+                raise TitrantError(say("--search cmaes needs the package cmaes: pip install cmaes"))
+            return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=8, warn_independent_sampling=False)
+        return optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, n_startup_trials=8, seed=seed)

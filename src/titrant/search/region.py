@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from titrant.errors import RecipeError
-from titrant.recipe import Recipe, slots
+from titrant.recipe import Recipe, near, slots
 from titrant.space import Dose, Range, at, doses
 from titrant.texts import say
 from titrant.tricks.base import Off, Trick
@@ -203,8 +203,9 @@ class Region:
             if path not in paths:
                 raise RecipeError(
                     say(
-                        "The search space names {path!r}, which no recipe has. `titrant recipe show` lists every path.",
+                        "The search space names {path!r}, which no recipe has.{hint} `titrant recipe show` lists every path.",
                         path=path,
+                        hint=near(str(path), sorted(paths)),
                     )
                 )
             if path in known:

@@ -9,7 +9,6 @@ gives the same result.
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,11 +26,11 @@ from titrant.errors import BudgetError
 from titrant.models.table import Factory, TableNet
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
-from titrant.search.finals import Final, Finalist
+from titrant.search.finals import Final, Finalist, blended, temperature
 from titrant.search.halving import COST, RUNGS, Bracket, Tried, rank
 from titrant.search.pace import Pace, measured
 from titrant.search.portfolio import baseline, portfolio
-from titrant.search.proposers import Bayesian, Mutation, QuasiRandom, distribution
+from titrant.search.proposers import MODELS, Bayesian, Grid, Mutation, QuasiRandom, Random, distribution, sampler
 from titrant.search.region import Region
 from titrant.texts import say
 from titrant.train.cohort import Cohort, batch_sizes
@@ -80,6 +79,8 @@ class Outcome:
         records: every member, in the order in which they left.
         interrupted: a person or the clock ended training before its plan.
         refused: the best recipe was trained again, did far worse than the search's network, and is not used.
+        weights: the share of each network in the mean of their predictions; None for equal ones.
+        temperature: by which the logarithms of the mean probabilities are divided.
     """
 
     final: list[Trained]
@@ -91,6 +92,8 @@ class Outcome:
     records: list[MemberRecord]
     interrupted: bool
     refused: bool = False
+    weights: list[float] | None = None
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ class Study:
         members: the most members to try; None leaves it to the clock.
         factory: the network of `model: custom`.
         workers: processes that train beside this one.
+        ensemble: False keeps the final model to networks of one recipe.
+        search: who proposes: one of `titrant.search.proposers.SEARCHES`.
     """
 
     dataset: Dataset
@@ -135,12 +140,13 @@ class Study:
     members: int | None = None
     factory: Factory | None = None
     workers: Workers | None = None
+    ensemble: bool = True
+    search: str = "mixed"
     tried: list[Tried] = field(default_factory=list)
     records: list[MemberRecord] = field(default_factory=list)
     best: Trained | None = None
     _number: int = 0
     _length: float = 1.0
-    _pace: Pace | None = None
     _first: int = _FIRST
     _dearest: float = math.inf
     _trials: dict[int, Trial] = field(default_factory=dict)
@@ -151,11 +157,15 @@ class Study:
         self._development = torch.cat([split.train, split.validation]).sort().values.to(self.device)
         self._train, self._validation = split.train.to(self.device), split.validation.to(self.device)
         self._problem = self._problem_on(self._train)
-        self._study = optuna.create_study(direction=self.metric.direction, sampler=_sampler(self.seed))
+        first = self.given or (self.region.base if self.region is not None else Recipe())
+        self._pace = Pace.usual(self.device, [first], self.workers)
+        self._study = optuna.create_study(direction=self.metric.direction, sampler=sampler(self.search, self.seed % 2**31))
         if self.region is not None:
             self._random = QuasiRandom(self.region, derived_seed(self.seed, "quasi-random"))
             self._bayesian = Bayesian(self.region, self._study)
             self._mutation = Mutation(self.region, derived_seed(self.seed, "mutation"))
+            self._chance = Random(self.region, derived_seed(self.seed, "random"))
+            self._grid = Grid(self.region)
 
     def run(self) -> Outcome:
         """Searches, trains the finalists, and returns the best.
@@ -180,6 +190,8 @@ class Study:
         while first or self._another(clock):
             proposals = self._first_proposals() if first else self._later_proposals()
             begun, before = time.monotonic(), self._number
+            if not proposals:
+                break  # a grid that has ended
             self._bracket(proposals, clock)
             self._last_pace = (time.monotonic() - begun) / max(1, self._number - before)
             first = False
@@ -217,6 +229,10 @@ class Study:
             proposals.append((self.given, "given", None))
         if self.region is None:
             return proposals
+        if self.search != "mixed":
+            plain = [] if self.narrowed or self.region.only else [(self._at_length(baseline(rows)), "baseline", None)]
+            proposals += plain
+            return [*proposals, *self._one_kind(max(1, self._wanted(self._first)) - len(proposals))]
         known = [(recipe, "portfolio", None) for recipe in portfolio(rows)]
         if self.narrowed and not self.region.only:  # nothing outside what the person allows is tried
             inside = [(self.region.nearest(recipe), origin, trial) for recipe, origin, trial in known]
@@ -237,6 +253,8 @@ class Study:
     def _later_proposals(self) -> list[tuple[Recipe, str, Trial | None]]:
         """Half from the model of what worked, the rest mutations of the best and an even cover, in stacks of few shapes."""
         wanted = self._wanted(_LATER)
+        if self.search != "mixed":
+            return self._one_kind(wanted)
         leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))[:4]
         parents = [leader.member.recipe for leader in leaders if leader.member.origin not in {"baseline", "given"}]
         parents = parents or [self.region.base] if self.region is not None else []
@@ -251,6 +269,23 @@ class Study:
                 recipe, trial = self._bayesian.propose(parent if turn % 8 else None)
                 origin = "tpe"
             proposals.append((self._at_length(recipe), origin, trial))
+        return proposals
+
+    def _one_kind(self, wanted: int) -> list[tuple[Recipe, str, Trial | None]]:
+        """Recipes of the one proposer that a person named; fewer where a grid ends."""
+        proposals: list[tuple[Recipe, str, Trial | None]] = []
+        for _ in range(wanted):
+            recipe: Recipe | None
+            trial = None
+            if self.search in MODELS:
+                recipe, trial = self._bayesian.propose()
+            elif self.search == "grid":
+                recipe = self._grid.propose()
+            else:
+                recipe = self._random.propose() if self.search == "sobol" else self._chance.propose()
+            if recipe is None:
+                break
+            proposals.append((self._at_length(recipe), self.search, trial))
         return proposals
 
     def _covering(self, shape: Recipe, *, anywhere: bool) -> Recipe:
@@ -293,11 +328,11 @@ class Study:
         """
         if self.members is not None or self.region is None:
             return
-        recipe = portfolio(len(self._train))[0] if self.given is None else self.given
+        known = portfolio(len(self._train))[0]
+        recipe = self.given or (self.region.nearest(known) if self.narrowed else known)
         member = Member(-1, recipe, self.seed, "measure", self._train, self._validation)
         make = partial(Cohort, self._problem, metric=self.metric, clock=clock, factory=self.factory)
-        pace = Pace.usual(self.device, [member], self.workers)
-        self._pace = measured(make, member, self._problem.numbers.shape[1], pace, clock)
+        self._pace = measured(make, member, self._problem.numbers.shape[1], self._pace, clock)
         full = max(self._pace.seconds or 0.0, 1e-6) * len(batch_sizes(recipe, len(self._train))) / self._pace.lanes
         for_search = _SEARCHED * max(clock.left, 0.1) / (full * COST)
         for_finals = _CAUTION * max(self.clock.left - clock.left, 0.1) / (full * _FEWEST_FOLDS * self._growth)
@@ -369,9 +404,13 @@ class Study:
         interrupted = self._interrupted
         refused = bool(found) and self.members is None and self._failed(found[0].finalist, self.best)
         if found and not interrupted and not refused:
-            won, searched = found[0].finalist, found[0].leader.score
-            recipe = won.networks[0].member.recipe
-            return Outcome(won.networks, recipe, "refit", searched, won.score, plain, self.records, interrupted)
+            problem, searched = self.development_problem(), found[0].leader.score
+            recipe = found[0].finalist.networks[0].member.recipe
+            won = blended(problem, self.metric, [one.finalist for one in found[: None if self.ensemble else 1]])
+            return Outcome(
+                won.networks, recipe, "refit", searched, won.score, plain, self.records, interrupted,
+                weights=won.weights, temperature=temperature(problem, won),
+            )  # fmt: skip
         recipe, score = self.best.member.recipe, self.best.history.best
         return Outcome([self.best], recipe, "checkpoint", score, None, plain, self.records, interrupted, refused)
 
@@ -460,7 +499,7 @@ class Study:
         recipe, places = leader.member.recipe, len(parts)
         if self.members is not None:
             return self._final(leader, recipe, problem, parts, clock)
-        lanes = (self._pace or Pace.usual(self.device, [leader.member])).lanes
+        lanes = self._pace.lanes
         fold = self._seconds_of_a_fold(leader, problem, parts[0], lanes)
         share = _CAUTION * (_FIRST_FINAL if first else 1.0)
         if fold * places > share * clock.left:
@@ -560,15 +599,6 @@ def _shortened(recipe: Recipe, length: float) -> Recipe:
     if length >= 1.0:
         return recipe
     return recipe.replace("stop.epochs", max(0.01, float(f"{recipe.stop.epochs * length:.3g}")))
-
-
-def _sampler(seed: int) -> optuna.samplers.BaseSampler:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            multivariate=True, group=True, constant_liar=True, n_startup_trials=8, seed=seed % 2**31
-        )  # fmt: skip
 
 
 def _lean(trial: FrozenTrial) -> FrozenTrial:

@@ -213,8 +213,9 @@ class Cohort:
         codes = torch.empty(members, count, first.codes.shape[1], dtype=first.codes.dtype, device=self.device)
         for encoded, begin, end in self._sources:
             chosen = rows[begin:end].flatten()
-            torch.index_select(encoded.numbers, 0, chosen, out=numbers[begin:end].flatten(0, 1))
-            torch.index_select(encoded.codes, 0, chosen, out=codes[begin:end].flatten(0, 1))
+            for source, place in ((encoded.numbers, numbers), (encoded.codes, codes)):
+                if source.shape[1]:
+                    torch.index_select(source, 0, chosen, out=place[begin:end].flatten(0, 1))
         return numbers, codes
 
     def _losses(self, rows: Tensor) -> Tensor:
@@ -238,7 +239,7 @@ class Cohort:
         recipe = self.members[0].recipe
         hardware = recipe.hardware
         tensors = {**self.layout.views(weights.flat), **weights.buffers}
-        half = torch.autocast(self.device.type, torch.bfloat16, enabled=hardware.precision == "bf16")
+        half = torch.autocast(self.device.type, torch.bfloat16) if hardware.precision == "bf16" else nullcontext()
         with half, warnings.catch_warnings() if hardware.compile else nullcontext():
             if hardware.compile:  # torch.compile looks at the gradient of a view and warns about it
                 warnings.simplefilter("ignore", UserWarning)

@@ -59,6 +59,8 @@ class Worker:
     """
 
     def __init__(self) -> None:
+        if not sys.executable:  # as in a program that embeds Python
+            raise OSError
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START.format(path=sys.path)],
             stdin=subprocess.PIPE,

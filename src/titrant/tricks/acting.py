@@ -4,6 +4,7 @@ Every member has one random stream for each slot. Switching one trick on or off 
 another, arms of a comparison stay paired, and a member draws the same numbers in a stack as alone.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
@@ -50,7 +51,7 @@ class Streams:
 
         Whole 64-bit words are drawn and read as bytes: eight times fewer calls into the generator than drawing floats.
         """
-        count = int(np.prod(shape))
+        count = math.prod(shape)
         words = torch.empty(stop - start, (count + 7) // 8, dtype=torch.int64, device=self.device)
         for row, generator in zip(words, self.of(slot)[start:stop], strict=True):
             row.random_(-(2**63), None, generator=generator)

@@ -112,6 +112,9 @@ def _kept(noise: Tensor, threshold: Value) -> Tensor:
 
     In bytes alone: a comparison makes truth values, whose conversion to numbers took 15 times as long as all of this.
     """
-    limit = threshold.to(torch.uint8) if isinstance(threshold, Tensor) else torch.tensor(int(threshold), dtype=torch.uint8)
-    dropped = torch.sub(limit, torch.minimum(noise, limit)).clamp_(max=1)
+    if isinstance(threshold, Tensor):
+        limit = threshold.to(torch.uint8)
+        dropped = torch.sub(limit, torch.minimum(noise, limit)).clamp_(max=1)
+    else:
+        dropped = torch.rsub(noise.clamp(max=int(threshold)), int(threshold)).clamp_(max=1)
     return torch.rsub(dropped, 1)
