@@ -43,7 +43,7 @@ bench-mlp: install  ## compare with scikit-learn's tuned MLP, over an hour (ARGS
 bench-clock: install  ## measure how well budgets are kept, about half an hour (ARGS="--budgets 20 --tables all" for others)
 	$(BIN)/python benchmarks/clock.py $(ARGS)
 
-bench-engine: install  ## measure the population engine against other loops, about a quarter of an hour
+bench-engine: install  ## measure the population engine against other loops, about half an hour
 	$(BIN)/python benchmarks/engine.py $(ARGS)
 
 bench-peers: install  ## make .venv-peers with the libraries that benchmarks compare with

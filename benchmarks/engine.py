@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -54,8 +55,10 @@ def measure(side: str, width: int, members: list[int], seconds: float, rates: Ra
     return ""
 
 
-def run(widths: list[int], members: list[int], rounds: int, seconds: float, sides: list[str]) -> tuple[Rates, list[str]]:
-    """All measurements, and what could not be measured."""
+def run(
+    widths: list[int], members: list[int], rounds: int, seconds: float, sides: list[str]
+) -> Iterator[tuple[Rates, list[str]]]:
+    """All measurements so far, and what could not be measured; anew after each width."""
     rates: Rates = defaultdict(list)
     complaints: dict[str, None] = {}
     for turn in range(rounds):
@@ -66,7 +69,7 @@ def run(widths: list[int], members: list[int], rounds: int, seconds: float, side
                 if said:
                     complaints[said] = None
             print(f"round {turn + 1} of {rounds}, width {width}: done", flush=True)
-    return rates, list(complaints)
+            yield rates, list(complaints)
 
 
 def best(rates: Rates, side: str, width: int) -> tuple[int, list[float]]:
@@ -149,9 +152,9 @@ def main() -> None:
     sides = [side.strip() for side in given.sides.split(",")]
     if unknown := set(sides) - set(SIDES):
         sys.exit(f"There is no side {min(unknown)!r}; choose of {', '.join(SIDES)}")
-    rates, complaints = run(given.widths, given.members, given.rounds, given.seconds, sides)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(page(rates, given.widths, given.rounds, complaints), encoding="utf-8")
+    for rates, complaints in run(given.widths, given.members, given.rounds, given.seconds, sides):
+        given.out.write_text(page(rates, given.widths, given.rounds, complaints), encoding="utf-8")
     print(f"Written: {given.out}")
 
 

@@ -28,7 +28,8 @@ from typing import Any
 from tables import numbers
 
 ROWS, INPUTS, CLASSES, BATCH, DEPTH, DROPOUT, CLIP, RATE = 8192, 32, 10, 256, 3, 0.2, 1.0, 1e-3
-WARM = 10  # steps before the clock starts
+WARM = 10  # calls before the clock starts
+BLOCK = 4  # steps that a population takes between two looks at the clock; in a fit it takes tens to hundreds
 
 
 def flops(width: int) -> float:
@@ -200,8 +201,8 @@ def _population(problem: Any, stack: list[Any], clock: Any, seconds: float, begi
     from titrant.train.metrics import METRICS
 
     cohort = Cohort(problem, stack, METRICS["accuracy"], clock)
-    steps = rate(lambda: cohort.train(cohort.step + 1, clock), seconds, begin)
-    return None if steps is None else steps * len(stack)
+    blocks = rate(lambda: cohort.train(cohort.step + BLOCK, clock), seconds, begin)
+    return None if blocks is None else blocks * BLOCK * len(stack)
 
 
 def lightning(width: int, members: list[int], seconds: float) -> dict[int, float]:
