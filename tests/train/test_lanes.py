@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from titrant.train.lanes import own_randomness, side_by_side
+from titrant.train.lanes import side_by_side
+from titrant.tricks.acting import own_randomness
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 5])

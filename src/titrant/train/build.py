@@ -21,8 +21,7 @@ from torch import Generator, Tensor, nn
 from titrant.models.layers import Linear
 from titrant.models.table import Embedding, EnsembleBody, Factory, Seen, TableNet, TableShape, Thermometer, Waves
 from titrant.recipe import Recipe
-from titrant.train.lanes import own_randomness
-from titrant.tricks.acting import derived_seed
+from titrant.tricks.acting import derived_seed, own_randomness
 from titrant.tricks.activation import gain_of
 from titrant.tricks.data import Periodic
 from titrant.tricks.initialize import Default, unit_variance_scale

@@ -25,14 +25,13 @@ from titrant.models.table import Factory, TableNet
 from titrant.recipe import Recipe
 from titrant.record import Point, Receipt
 from titrant.train.build import layout_of, start
-from titrant.train.lanes import own_randomness
 from titrant.train.member import History, Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.objective import Objective
 from titrant.train.problem import Encoded, Problem, probabilities, values
 from titrant.train.update import Update
 from titrant.train.weights import Weights, copied, places
-from titrant.tricks.acting import Ledger, Streams, derived_seed
+from titrant.tricks.acting import Ledger, Streams, derived_seed, own_randomness
 from titrant.tricks.base import Off, Trick
 from titrant.tricks.learning_rate import Plateau
 from titrant.tricks.model import Custom

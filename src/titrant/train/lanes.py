@@ -7,10 +7,8 @@ while one is idle, and does it in a thread of this process otherwise. A device o
 gets one cohort at a time.
 """
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from functools import partial
 from queue import Empty
 from typing import TypeVar
@@ -23,16 +21,7 @@ from titrant.tricks.model import Custom
 
 T = TypeVar("T")
 
-_RANDOMNESS = threading.RLock()
 _LISTENING = 0.1  # seconds after which a person's interrupt is passed on at the latest
-
-
-@contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """Sets torch's global random stream, which threads share, and puts it back; one thread at a time."""
-    with _RANDOMNESS, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 def lanes(device: torch.device, recipes: Sequence[Recipe] = ()) -> int:

@@ -5,13 +5,17 @@ another, arms of a comparison stay paired, and a member draws the same numbers i
 """
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
+
+_RANDOMNESS = threading.RLock()
 
 
 def derived_seed(seed: int, *names: str | int) -> int:
@@ -23,6 +27,14 @@ def derived_seed(seed: int, *names: str | int) -> int:
     """
     words = [crc32(str(name).encode()) for name in names]
     return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def own_randomness(seed: int) -> Iterator[None]:
+    """Sets torch's global random stream, which threads share, and puts it back; one thread at a time."""
+    with _RANDOMNESS, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 class Streams:
