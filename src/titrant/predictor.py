@@ -26,13 +26,12 @@ from titrant.recipe import Recipe
 from titrant.record import Record, write_bytes, write_text
 from titrant.texts import say
 from titrant.train.member import Trained
-from titrant.train.problem import Problem, probabilities, values
+from titrant.train.problem import Problem, probabilities, tempered, values
 
 FORMAT = 2
 """Of `model.json`."""
 
 _ROWS = 8192  # rows predicted at a time
-_TINY = 1e-12  # a probability below which logarithms are not told apart
 
 
 class ModelFile(Record):
@@ -131,7 +130,7 @@ class Predictor(nn.Module):
         mean = torch.stack(found).sum(0)
         if not self.classifies:
             return mean.double() * self.width + self.centre
-        return mean if self.temperature == 1 else (mean.clamp(min=_TINY).log() / self.temperature).softmax(-1)
+        return mean if self.temperature == 1 else tempered(mean, self.temperature)
 
     @torch.no_grad()
     def raw(self, numbers: Tensor, codes: Tensor) -> Tensor:

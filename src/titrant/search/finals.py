@@ -24,7 +24,7 @@ from titrant.search.pace import Pace
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
-from titrant.train.problem import Problem
+from titrant.train.problem import Problem, tempered
 
 _PICKS = 12  # finalists that are averaged at most, one that is chosen twice counted twice
 _JUDGED = 20_000  # rows that decide on the temperature
@@ -124,11 +124,11 @@ def temperature(problem: Problem, finalist: Finalist) -> float:
     if problem.is_regression:
         return 1.0
     shown = torch.linspace(0, len(finalist.rows) - 1, min(len(finalist.rows), _JUDGED)).long().to(finalist.rows.device)
-    log_p = finalist.predicted[shown].double().clamp(min=1e-12).log()
+    predicted = finalist.predicted[shown].double()
     target = problem.target[finalist.rows[shown]].unsqueeze(-1)
 
     def losses(logarithm: float) -> Tensor:
-        return -(log_p / math.exp(logarithm)).log_softmax(-1).gather(-1, target).squeeze(-1)
+        return -tempered(predicted, math.exp(logarithm)).gather(-1, target).squeeze(-1).log()
 
     found = float(minimize_scalar(lambda t: float(losses(t).mean()), bounds=(-2.0, 2.0), method="bounded").x)
     gain = losses(0.0) - losses(found)

@@ -1,7 +1,7 @@
 """How fast this machine trains on this data: measured once, before the search is planned.
 
 Small stacks repeat the fixed cost of a step too often, large ones fall out of the caches; where the best size lies differs from
-machine to machine. So does whether cores do better with a cohort each or with every operation shared.
+machine to machine.
 """
 
 import time

@@ -61,58 +61,49 @@ def _recipe(rows: int, **slots: Any) -> Recipe:
 _PERIODIC = {"scale": "quantile", "categories": "embed", "numbers": {"kind": "periodic", "sigma": 0.3}}
 _PIECEWISE = {"scale": "quantile", "categories": "embed", "numbers": {"kind": "piecewise_linear", "bins": 12}}
 
+_TRAINED: dict[str, Any] = {  # what most of them share
+    "activation": "silu",
+    "initialize": "he_normal",
+    "optimizer": {"kind": "adamw", "decay": 0.02},
+    "learning_rate": {"peak": 0.004, "warmup": 0.02, "schedule": "cosine"},
+    "average": {"kind": "ema", "decay": 0.99},
+}
+
 _STRONG: list[dict[str, Any]] = [
     {  # waves for the numbers, after RealMLP (arXiv 2407.04491)
         "data": _PERIODIC,
         "model": {"kind": "mlp", "width": 128, "depth": 3},
-        "activation": "silu",
-        "initialize": "he_normal",
+        **_TRAINED,
         "dropout": {"kind": "bernoulli", "p": 0.15},
-        "optimizer": {"kind": "adamw", "decay": 0.02},
-        "learning_rate": {"peak": 0.004, "warmup": 0.02, "schedule": "cosine"},
         "regularize": {"label_smoothing": {"epsilon": 0.03}},
-        "average": {"kind": "ema", "decay": 0.99},
     },
     {  # slower waves over evenly scaled numbers: smooth functions
         "data": {"scale": "robust", "categories": "embed", "numbers": {"kind": "periodic", "sigma": 0.1}},
         "model": {"kind": "mlp", "width": 128, "depth": 3},
-        "activation": "silu",
-        "initialize": "he_normal",
+        **_TRAINED,
         "dropout": {"kind": "bernoulli", "p": 0.1},
-        "optimizer": {"kind": "adamw", "decay": 0.02},
-        "learning_rate": {"peak": 0.004, "warmup": 0.02, "schedule": "cosine"},
-        "average": {"kind": "ema", "decay": 0.99},
     },
     {  # no embedded numbers: quick, and enough where categories or many plain columns carry the signal
         "data": {"scale": "standardize", "categories": "embed"},
         "model": {"kind": "mlp", "width": 256, "depth": 3},
-        "activation": "silu",
-        "initialize": "he_normal",
+        **_TRAINED,
         "dropout": {"kind": "bernoulli", "p": 0.25},
-        "optimizer": {"kind": "adamw", "decay": 0.02},
         "learning_rate": {"peak": 0.003, "warmup": 0.02, "schedule": "cosine"},
-        "average": {"kind": "ema", "decay": 0.99},
     },
     {  # how far each number lies into its bins
         "data": _PIECEWISE,
         "model": {"kind": "mlp", "width": 128, "depth": 2},
-        "activation": "silu",
-        "initialize": "he_normal",
+        **_TRAINED,
         "dropout": {"kind": "bernoulli", "p": 0.1},
-        "optimizer": {"kind": "adamw", "decay": 0.02},
-        "learning_rate": {"peak": 0.004, "warmup": 0.02, "schedule": "cosine"},
-        "average": {"kind": "ema", "decay": 0.99},
     },
     {  # waves, and momentum in orthogonal directions
         "data": _PERIODIC,
         "model": {"kind": "mlp", "width": 128, "depth": 3},
-        "activation": "silu",
-        "initialize": "he_normal",
+        **_TRAINED,
         "dropout": {"kind": "bernoulli", "p": 0.15},
         "optimizer": "muon",
         "learning_rate": {"peak": 0.01, "warmup": 0.02, "schedule": "polynomial"},
         "regularize": {"decay": {"rate": 0.05}, "label_smoothing": {"epsilon": 0.03}},
-        "average": {"kind": "ema", "decay": 0.99},
     },
     {  # many views of one network, after TabM (arXiv 2410.24210)
         "data": _PIECEWISE,

@@ -28,7 +28,7 @@ from titrant.train.build import layout_of, start
 from titrant.train.member import History, Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.objective import Objective
-from titrant.train.problem import Encoded, Problem, probabilities, values
+from titrant.train.problem import Encoded, Problem
 from titrant.train.update import Update
 from titrant.train.weights import Weights, copied, places
 from titrant.tricks.acting import Ledger, Streams, derived_seed, own_randomness
@@ -261,14 +261,8 @@ class Cohort:
         widest = max([entry.shape[0] for entry in self.layout.entries if entry.matrix] + [1])
         width = max(widest, self.network.expand.width) * self.network.views
         most = max(16, _EVALUATED // (len(self.members) * width))
-        pieces = []
-        for chosen in torch.split(rows, most, dim=1):
-            outputs = self._outputs(weights, *self._gather(chosen))
-            if self.problem.is_regression:
-                pieces.append(values(outputs, self.network.views) * self.problem.width + self.problem.centre)
-            else:
-                pieces.append(probabilities(outputs, self.network.views))
-        return torch.cat(pieces, dim=1)
+        outputs = (self._outputs(weights, *self._gather(chosen)) for chosen in torch.split(rows, most, dim=1))
+        return torch.cat([self.problem.read(some, self.network.views) for some in outputs], dim=1)
 
     def evaluate(self) -> None:
         """Scores every member on its held-out rows, keeps its best state, and sees who is done."""

@@ -17,6 +17,8 @@ from titrant.tricks.data import Data
 
 T = TypeVar("T")
 
+_TINY = 1e-12  # a probability below which logarithms are not told apart
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -136,10 +138,13 @@ class Problem:
     def predicted(self, network: TableNet, encoder: Encoder, rows: Tensor) -> Tensor:
         """What a plain network behind its encoder predicts for rows: probabilities [n, c], or values in the target's unit."""
         network, encoder = deepcopy(network).to(self.device), deepcopy(encoder).to(self.device)
-        outputs = network(*encoder(self.numbers[rows], self.codes[rows]))
+        return self.read(network(*encoder(self.numbers[rows], self.codes[rows])), network.views)
+
+    def read(self, outputs: Tensor, views: int) -> Tensor:
+        """Outputs [..., v·b, o] as predictions: probabilities [..., b, c], or values [..., b] in the target's own unit."""
         if self.is_regression:
-            return values(outputs, network.views) * self.width + self.centre
-        return probabilities(outputs, network.views)
+            return values(outputs, views) * self.width + self.centre
+        return probabilities(outputs, views)
 
     def shape(self, encoder: Encoder) -> TableShape:
         """What a network must know of the encoded data."""
@@ -155,6 +160,11 @@ def probabilities(outputs: Tensor, views: int) -> Tensor:
     """Class probabilities [..., b, c] from logits [..., v·b, c], averaged over the views."""
     by_view = outputs.view(*outputs.shape[:-2], views, outputs.shape[-2] // views, outputs.shape[-1])
     return by_view.softmax(-1).mean(-3)
+
+
+def tempered(probability: Tensor, temperature: float) -> Tensor:
+    """Probabilities [..., c] whose logarithms are divided by a temperature, and which sum to 1 again; above 1 more even."""
+    return (probability.clamp(min=_TINY).log() / temperature).softmax(-1)
 
 
 def values(outputs: Tensor, views: int) -> Tensor:

@@ -271,8 +271,8 @@ class _Shared:
 
     def define(self, content: bytes) -> None:
         """Takes over a definition."""
-        name, made = self.unpack(content)
-        self._keep(name, made)
+        name, recipe = self.unpack(content)
+        self._keep(name, recipe())
 
     def name_of(self, thing: Any, definitions: list[bytes]) -> Any:
         """The name of something shared, which is defined first if it is new; None for anything else."""
@@ -292,7 +292,7 @@ class _Shared:
                     self.share(raw, definitions, partial(_tensor, raw.numpy(), False))
             name = len(self._objects)
             self._keep(name, thing)
-            definitions.append(self._packed((name, _Made(recipe)), definitions))
+            definitions.append(self._packed((name, recipe), definitions))
         return self._names[id(thing)]
 
     def named(self, name: Any) -> Any:
@@ -307,21 +307,6 @@ class _Shared:
         stream = io.BytesIO()
         _Pickler(self, stream, definitions).dump(thing)
         return stream.getvalue()
-
-
-class _Made:
-    """Arrives as what its recipe makes."""
-
-    def __init__(self, recipe: Callable[[], Any]) -> None:
-        self.recipe = recipe
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        assert isinstance(self.recipe, partial)
-        return _called, (self.recipe.func, self.recipe.args, self.recipe.keywords)
-
-
-def _called(function: Callable[..., T], arguments: tuple[Any, ...], named: dict[str, Any]) -> T:
-    return function(*arguments, **named)
 
 
 def _tensor(array: "np.ndarray[Any, Any]", requires_grad: bool) -> Tensor:
