@@ -18,7 +18,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tables import FOLDER, ROOT, SPLIT, TABLES, chosen, circumstances, complaint, numbers, path_of, titrant
+from common import FOLDER, ROOT, SPLIT, TABLES, chosen, circumstances, complaint, numbers, path_of, titrant
 
 DEFAULT = "yacht,cpu_act,adult,nycflights13,kddcup99_10pct"
 ALLOWED = 5.0  # seconds over the budget

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+from common import ROOT, circumstances, complaint, grid, numbers, shown
 from sides import SIDES, flops
-from tables import ROOT, circumstances, complaint, grid, numbers, shown
 
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 STACKED = ("titrant", "vmap")

@@ -29,7 +29,7 @@ import polars as pl
 from sklearn.metrics import accuracy_score, log_loss, r2_score, root_mean_squared_error
 from sklearn.model_selection import train_test_split
 
-from tables import (
+from common import (
     FOLDER,
     ROOT,
     SPLIT,

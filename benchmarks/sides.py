@@ -25,7 +25,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from tables import numbers
+from common import numbers
 
 ROWS, INPUTS, CLASSES, BATCH, DEPTH, DROPOUT, CLIP, RATE = 8192, 32, 10, 256, 3, 0.2, 1.0, 1e-3
 WARM = 10  # calls before the clock starts

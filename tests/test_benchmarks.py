@@ -51,7 +51,7 @@ def test_mlp_arguments() -> None:
 def test_clock_arguments() -> None:
     given = import_module("clock").parser().parse_args(["--budgets", "20", "--tables", "all"])
     assert given.budgets == [20]
-    assert given.tables == list(import_module("tables").TABLES)
+    assert given.tables == list(import_module("common").TABLES)
 
 
 @pytest.mark.parametrize(("option", "value", "named"), [("--tables", "adlut", "adlut"), ("--seeds", "1,x", "1,x")])
@@ -64,11 +64,11 @@ def test_wrong_arguments_are_named(option: str, value: str, named: str, capsys: 
 
 def test_missing_tables_are_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"adult\.parquet.*--data"):
-        import_module("tables").path_of(tmp_path, "adult")
+        import_module("common").path_of(tmp_path, "adult")
 
 
 def test_every_table_that_is_here_has_its_target(shared_data: Path) -> None:
-    for name, table in import_module("tables").TABLES.items():
+    for name, table in import_module("common").TABLES.items():
         schema = pl.read_parquet_schema(shared_data / "tables" / f"{name}.parquet")
         assert table.target in schema, name
         assert table.classes or schema[table.target].is_numeric(), name

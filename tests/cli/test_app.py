@@ -39,7 +39,7 @@ RUN_FILES = {
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command runs in an empty folder, and its budget begins with it and not with the test process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "process_started", time.monotonic)
+    monkeypatch.setattr(cli.fit, "process_started", time.monotonic)
 
 
 def titrant(*arguments: str | Path) -> Result:
@@ -120,7 +120,7 @@ def test_every_option_of_fit_reaches_the_job(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("titrant.job.fit", lambda *arguments, **named: given.update(named))
     assert titrant("fit", table(), "--target", "y", "--no-hold-out", "--no-ensemble").exit_code == 0
     assert (given["hold_out"], given["ensemble"]) == (False, False)
-    offered = set(inspect.signature(cli.fit).parameters) - {"data", "target", "quiet", "as_json", "kind"}
+    offered = set(inspect.signature(cli.fit.fit).parameters) - {"data", "target", "quiet", "as_json", "kind"}
     assert set(given) == offered | {"kinds", "view", "started"}
 
 

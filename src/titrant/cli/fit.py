@@ -1,0 +1,154 @@
+"""`titrant fit`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from titrant.cli.app import app
+from titrant.cli.folders import run_folder
+from titrant.clock import process_started
+from titrant.errors import TitrantError
+from titrant.texts import say
+
+
+@app.command(
+    short_help=say("Find the best model that the time allows."),
+    help=say(
+        "Find the best model for DATA that the time allows.\n\n"
+        "Writes a folder with the model, its recipe and a report. Ctrl-C ends early and keeps the best so far.\n\n"
+        "\b\nExamples:\n  titrant fit adult.parquet --target income --budget 10m\n"
+        "  titrant fit sales.csv --target revenue --metric mae --time day --kind shop=category"
+    ),
+)
+def fit(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help=say("A table: CSV, TSV, Parquet, Arrow or Feather."))],
+    target: Annotated[str, typer.Option(metavar="COLUMN", help=say("The column to predict."))],
+    budget: Annotated[
+        str, typer.Option(metavar="TIME", help=say("Wall clock for everything, from start to exit: 90s, 10m, 1h30m."))
+    ] = "10m",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help=say("Where to write the run, a new or empty folder. [default: titrant-runs/NAME-NUMBER]")
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=say(
+                "What to optimise. For classes: accuracy, balanced_accuracy, f1, log_loss, roc_auc. For values: rmse, mae, r2. "
+                "[default: accuracy or rmse]"
+            ),
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="NUMBER", help=say("Starts all random choices."))] = 0,
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help=say("binary, multiclass or regression. [default: inferred from COLUMN]"))
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=say("Train this recipe alone; with --space, search around it."))
+    ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=say("What to search: YAML such as `dropout.p: {low: 0, high: 0.5}` or `activation: [relu, gelu]`."),
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help=say("A second table to judge the final model on. [default: a fifth of DATA]")),
+    ] = None,
+    split_column: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help=say("Says train, validation or test for each row."))
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help=say("Rows with equal values stay together, all in train or all in test, as of one patient.")
+        ),
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help=say("Orders the rows; the model is tested on the newest."))
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=KIND",
+            help=say(
+                "Read COLUMN as number, category, boolean or date, or ignore it, whatever it looks like. May be repeated."
+            ),
+        ),
+    ] = None,
+    hold_out: Annotated[
+        bool,
+        typer.Option("--hold-out/--no-hold-out", help=say("Set a fifth of DATA aside to judge the model, or learn from all.")),
+    ] = True,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble/--no-ensemble",
+            help=say("Average networks of several recipes where that is better, or of one."),
+        ),
+    ] = True,
+    search: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help=say("Who proposes recipes: mixed, grid (of a search space), random, sobol, or Optuna's tpe, gp, cmaes."),
+        ),
+    ] = "mixed",
+    members: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="NUMBER",
+            help=say("Try at most so many recipes. The result then depends on the seed and not on the speed of this machine."),
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help=say("Where to train: auto, cpu, cuda, cuda:1, mps."))] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help=say("Print nothing but errors."))] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help=say("Print the summary as JSON on stdout, and nothing else."))
+    ] = False,
+) -> None:
+    """Runs one job; see `titrant.fit`."""
+    from titrant.job import fit as run
+    from titrant.report.terminal import JsonView, LiveView, QuietView
+
+    with run_folder(out, data) as folder:
+        run(
+            data,
+            target,
+            budget=budget,
+            out=folder,
+            metric=metric,
+            seed=seed,
+            task=task,
+            kinds=_kinds(kind or []),
+            recipe=recipe,
+            space=space,
+            test=test,
+            split_column=split_column,
+            group=group,
+            time=time,
+            hold_out=hold_out,
+            ensemble=ensemble,
+            search=search,
+            members=members,
+            device=device,
+            view=JsonView() if as_json else QuietView() if quiet else LiveView(),
+            started=process_started(),
+        )
+
+
+def _kinds(entries: list[str]) -> dict[str, str]:
+    kinds = {}
+    for entry in entries:
+        name, equals, kind = entry.rpartition("=")
+        if not equals or not name:
+            raise TitrantError(say("--kind {entry!r} is not COLUMN=KIND, such as zip=category.", entry=entry))
+        kinds[name] = kind
+    return kinds
