@@ -353,8 +353,8 @@ def runs(task: Task) -> Runs:
     return found
 
 
-def assert_close(one: Tensor, other: Tensor) -> None:
-    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+def assert_close(one: Tensor, other: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
 
 @each_kind
@@ -365,7 +365,7 @@ def test_a_stack_equals_separate_runs(path: str, kind: type[Trick], task: Task, 
         network = alone.trained(0).network.state_dict()
         assert network.keys() == run.network.keys()
         for name, tensor in network.items():
-            assert_close(tensor, run.network[name])
+            assert_close(tensor, run.network[name], 3e-5)  # two-dimensional products sum in another order
         for point, stacked in zip(curve_of(alone, 0), run.curve, strict=True):
             assert point == pytest.approx(stacked, rel=1e-4, abs=1e-5)
 

@@ -116,11 +116,11 @@ class Drop(nn.Module):
         if self.streams is None:
             noise = torch.randint(0, 256, x.shape, dtype=torch.uint8, device=x.device)
         else:
-            noise = self.streams.bytes("dropout", x.shape[1:], part.start, part.stop)
+            noise = self.streams.bytes("dropout", x.shape[-2:], part.start, part.stop).view(x.shape)
         dropped, kept = kind.apply(x, noise, **part.values)
         if self.ledger is not None and self.ledger.probing:
-            units = float(kept[0].numel())
-            self.ledger.add("dropout", part.start, part.stop, units - kept.flatten(1).sum(1), units)
+            units = float(kept.numel() // len(part))
+            self.ledger.add("dropout", part.start, part.stop, units - kept.view(len(part), -1).sum(1), units)
         return dropped
 
 

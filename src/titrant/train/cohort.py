@@ -10,8 +10,8 @@ Axes: k member, b row of a batch, f number column, c code column or class, P lea
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ EVALUATIONS = 40
 
 _PROBED = 16  # every so many steps, tricks that act on single units are asked to count
 _EVALUATED = 1 << 22  # numbers of one hidden layer that an evaluation may hold at a time
+_SHARED = 60_000_000  # floating-point operations of a step from which on it pays that two cores share them
 _DERIVED = {"network", "_homes", "_sources", "_target", "_objective"}  # what `Cohort._arrange` makes
 
 
@@ -170,11 +171,23 @@ class Cohort:
         """Trains to step `until` without evaluating; False if the clock rang first."""
         self._arrange()
         self.network.train()
-        while self.step < min(until, self.steps):
-            if clock.left <= 0:
-                return False
-            self._one_step()
+        with self._threads():
+            while self.step < min(until, self.steps):
+                if clock.left <= 0:
+                    return False
+                self._one_step()
         return True
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """One thread where steps are so small that threads would wait for one another longer than they compute."""
+        threads = torch.get_num_threads()
+        work = 6 * len(self.members) * self.sizes[-1] * self.network.views * self.layout.matrices_end
+        torch.set_num_threads(threads if work > _SHARED else 1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     def _one_step(self) -> None:
         recipe = self.members[0].recipe
@@ -237,7 +250,13 @@ class Cohort:
         """The networks' outputs [k, v·b, o] under given weights."""
         recipe = self.members[0].recipe
         hardware = recipe.hardware
-        tensors = {**self.layout.views(weights.flat), **weights.buffers}
+        flat, buffers = weights.flat, weights.buffers
+        alone = len(self.members) == 1
+        if alone:  # a plain network without the member axis: two dimensions need fewer and faster operations than three
+            flat, buffers = flat.squeeze(0), {name: buffer.squeeze(0) for name, buffer in buffers.items()}
+            numbers, codes = numbers.squeeze(0), codes.squeeze(0)
+            mix = None if mix is None else _of_one(mix)
+        tensors = {**self.layout.views(flat), **buffers}
         half = torch.autocast(self.device.type, torch.bfloat16) if hardware.precision == "bf16" else nullcontext()
         with half, warnings.catch_warnings() if hardware.compile else nullcontext():
             if hardware.compile:  # torch.compile looks at the gradient of a view and warns about it
@@ -248,7 +267,7 @@ class Cohort:
                 for home, leaf, name in self._homes:
                     home[leaf] = tensors[name]
                 out = self.network(numbers, codes, mix)
-        return out.float()
+        return out.float().unsqueeze(0) if alone else out.float()
 
     # ------------------------------------------------------------- evaluation
 
@@ -453,6 +472,11 @@ def _homes(network: TableNet) -> list[tuple[dict[str, Any], str, str]]:
         for leaf in home
         if (name := f"{prefix}.{leaf}".removeprefix(".")) in kept
     ]
+
+
+def _of_one(mix: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A mixer of features [1, b, d] as one of features [b, d]."""
+    return lambda z: mix(z.unsqueeze(0)).squeeze(0)
 
 
 def batch_sizes(recipe: Recipe, rows: int) -> list[int]:

@@ -108,13 +108,14 @@ def _threshold(p: Value) -> Value:
 
 
 def _kept(noise: Tensor, threshold: Value) -> Tensor:
-    """1 where a byte reaches the threshold, else 0.
+    """1 where a byte reaches the threshold, else 0: the byte, pressed between the last dropped value and the threshold.
 
-    In bytes alone: a comparison makes truth values, whose conversion to numbers took 15 times as long as all of this.
+    In bytes alone: a comparison makes truth values, whose conversion to numbers took 15 times as long as all of this. Bytes wrap
+    around, which makes a threshold of 0 right as well: 0 - 255 = 1, all are kept.
     """
     if isinstance(threshold, Tensor):
         limit = threshold.to(torch.uint8)
-        dropped = torch.sub(limit, torch.minimum(noise, limit)).clamp_(max=1)
-    else:
-        dropped = torch.rsub(noise.clamp(max=int(threshold)), int(threshold)).clamp_(max=1)
-    return torch.rsub(dropped, 1)
+        dropped = limit - 1
+        return torch.minimum(torch.maximum(noise, dropped), limit).sub_(dropped)
+    limit = int(threshold)
+    return noise.clamp((limit - 1) % _LEVELS, limit).sub_((limit - 1) % _LEVELS)
