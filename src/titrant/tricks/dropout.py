@@ -110,12 +110,12 @@ def _threshold(p: Value) -> Value:
 def _kept(noise: Tensor, threshold: Value) -> Tensor:
     """1 where a byte reaches the threshold, else 0: the byte, pressed between the last dropped value and the threshold.
 
-    In bytes alone: a comparison makes truth values, whose conversion to numbers took 15 times as long as all of this. Bytes wrap
-    around, which makes a threshold of 0 right as well: 0 - 255 = 1, all are kept.
+    In bytes alone: a comparison makes truth values, whose conversion to numbers took 15 times as long as all of this. Bytes
+    wrap around, which makes a threshold of 0 right as well: 0 - 255 = 1, all are kept.
     """
     if isinstance(threshold, Tensor):
         limit = threshold.to(torch.uint8)
         dropped = limit - 1
         return torch.minimum(torch.maximum(noise, dropped), limit).sub_(dropped)
-    limit = int(threshold)
-    return noise.clamp((limit - 1) % _LEVELS, limit).sub_((limit - 1) % _LEVELS)
+    last = (int(threshold) - 1) % _LEVELS
+    return noise.clamp(last, int(threshold)).sub_(last)
