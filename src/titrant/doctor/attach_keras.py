@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from inspect import signature
 from typing import Any
 
-import keras
 import numpy as np
 import torch
 from torch import Tensor
+
+from titrant.doctor import backend  # noqa: F401  isort: skip  before Keras
+import keras  # isort: skip
 
 from titrant.doctor.case import Case, Evaluation, Family
 from titrant.doctor.finding import Findings
@@ -173,7 +175,7 @@ class DoctorCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._take(x, y)
         if held_x is not None:
             self.recorder.fingerprints(_torch(_first(held_x))[:_MOST_ROWS], training=False)
-            loader.unseen_classes = _unseen(_first(y), _first(held_y))
+            loader.class_shift = _class_shift(_first(y), _first(held_y))
         if loader.shuffled is False and y is not None:
             for start in range(0, min(rows, 60 * loader.batch), loader.batch):
                 self.recorder.batch_labels(_torch(_first(y)[start : start + loader.batch]))
@@ -471,16 +473,18 @@ def _first_batch(data: Any) -> tuple[Any, Any]:
     return _arrays(batch[0]), _arrays(batch[1])
 
 
-def _unseen(training: Any, held: Any) -> float | None:
-    if training is None or held is None or len(held) == 0:
+def _class_shift(training: Any, held: Any) -> float | None:
+    """Half the sum of the differences between class shares (total variation); None where the targets are no classes."""
+    if training is None or held is None or len(held) < 10:
         return None
     training, held = np.asarray(training), np.asarray(held)
     if training.ndim > 1 and training.shape[1] > 1:
         training, held = training.argmax(1), held.argmax(1)
-    known = np.unique(training)
-    if len(known) > 100 or (held != np.round(held)).any():
+    classes = np.unique(np.concatenate([training.reshape(-1), held.reshape(-1)]))
+    if len(classes) > 20 or training.dtype.kind not in "iufb" or (classes != np.round(classes)).any():
         return None
-    return float(1 - np.isin(held, known).mean())
+    shares = [np.asarray([(labels == name).mean() for name in classes]) for labels in (training, held)]
+    return float(np.abs(shares[0] - shares[1]).sum() / 2)
 
 
 # Around fit

@@ -140,7 +140,7 @@ class Loader(Observation):
     shuffled: bool | None = None
     overlap: float | None = Field(default=None, description="share of evaluation rows that stand among the training rows")
     repeats: float | None = Field(default=None, description="share of training rows that stand there more than once")
-    unseen_classes: float | None = Field(default=None, description="share of evaluation rows with a class never trained on")
+    class_shift: float | None = Field(default=None, description="distance of class shares, training and evaluation, 0 to 1")
 
 
 class Objective(Observation):

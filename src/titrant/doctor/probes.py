@@ -258,7 +258,7 @@ class Probes:
             objective.loss, objective.called = kind, name
             objective.activation = last_function(output)
             objective.output_shape, objective.target_shape = list(output.shape), list(target.shape)
-        if kind in ("mse", "mae", "huber") and output.shape != target.shape and output.numel() != target.numel():
+        if kind in ("mse", "mae", "huber") and torch.broadcast_shapes(output.shape, target.shape).numel() > output.numel():
             self.recorder.case.wiring.broadcast = f"{list(output.shape)} / {list(target.shape)}"
         self._targets = target.detach()
 

@@ -62,6 +62,7 @@ class Recorder:
         self._keys: dict[bool, list[Tensor]] = {True: [], False: []}
         self._evaluated: list[Tensor] = []
         self._random = torch.Generator().manual_seed(0)  # its own: the program's random numbers stay as they are
+        self._not_finite = 0.0
         self._projection: Tensor | None = None
         self.after_settling: Callable[[], None] = lambda: None
 
@@ -209,6 +210,8 @@ class Recorder:
         if len(batch) == 1:
             self.case.wiring.single_row_batches += 1
         self.fingerprints(batch, training=True)
+        if batch.is_floating_point():
+            self.number((~torch.isfinite(batch)).float().mean(), self._spoiled)
         if targets is not None and (targets.ndim == 0 or len(targets) != len(batch)):
             targets = None
         held = sum(len(rows) for rows, _ in self._rows)
@@ -218,6 +221,9 @@ class Recorder:
         chosen = torch.randperm(len(batch), generator=self._random)[:take].to(batch.device)
         rows = batch.detach()[chosen].cpu()
         self._rows.append((rows, None if targets is None else targets.detach()[chosen.to(targets.device)].cpu()))
+
+    def _spoiled(self, share: float) -> None:
+        self._not_finite = max(self._not_finite, share)
 
     def batch_labels(self, targets: Tensor) -> None:
         """The classes of one training batch, to see whether rows are shuffled."""
@@ -296,6 +302,7 @@ class Recorder:
             shape = self._rows[0][0].shape[1:]
             same = [(rows, targets) for rows, targets in self._rows if rows.shape[1:] == shape]
             case.inputs = [inputs_of(np.concatenate([rows.numpy() for rows, _ in same]))]
+            case.inputs[0].not_finite = max(case.inputs[0].not_finite, self._not_finite)
             told = [(rows, targets) for rows, targets in same if targets is not None]
             told = [(rows, targets) for rows, targets in told if targets.shape[1:] == told[0][1].shape[1:]]
             if told:

@@ -114,8 +114,7 @@ def main() -> None:
     settings = json.loads(os.environ.pop(_SETTINGS))
     script, sys.argv = Path(sys.argv[1]), sys.argv[1:]
     sys.path[0] = str(script.resolve().parent)
-    if "KERAS_BACKEND" not in os.environ and importlib.util.find_spec("tensorflow") is None:
-        os.environ["KERAS_BACKEND"] = "torch"
+    from titrant.doctor import backend  # noqa: F401  before the program imports Keras
     from titrant.doctor.probes import EnoughSeen, Probes
     from titrant.doctor.recorder import Recorder
 

@@ -150,12 +150,12 @@ _ENTRIES = (
         code="DataLoader(dataset, batch_size=32, shuffle=True)  # PyTorch\nmodel.fit(X, y, shuffle=True)  # Keras",
     ),
     Rule(
-        "unseen_classes",
+        "sorted_split",
         "data",
-        say("The validation rows have classes that training never sees."),
+        say("The validation rows have other classes than the training rows."),
         say("The rows are sorted, and the validation part was cut off the end (as validation_split does)."),
         say("Shuffle before splitting, or split with equal shares of every class."),
-        {"share": Limit(0.05, say("validation rows whose class no training row has"))},
+        {"share": Limit(0.3, say("validation rows that would have to change class to have the shares of the training rows"))},
         code="X, X_val, y, y_val = train_test_split(X, y, test_size=0.2, stratify=y, shuffle=True)",
     ),
     Rule(

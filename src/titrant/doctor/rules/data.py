@@ -184,13 +184,13 @@ def no_shuffling(case: Case) -> Finding | None:
     return finding("no_shuffling", "problem", say("order of the training rows"), found)
 
 
-def unseen_classes(case: Case) -> Finding | None:
+def sorted_split(case: Case) -> Finding | None:
     """A validation part with other classes."""
-    share = case.loader.unseen_classes
-    if share is None or share <= limit("unseen_classes", "share"):
+    share = case.loader.class_shift
+    if share is None or share <= limit("sorted_split", "share"):
         return None
-    found = say("{share:.0%} of the validation rows have a class that no training row has.", share=share)
-    return finding("unseen_classes", "problem", say("validation split"), found)
+    found = say("{share:.0%} of the validation rows belong to classes that are rarer, or missing, in training.", share=share)
+    return finding("sorted_split", "problem", say("validation split"), found)
 
 
 def train_validation_overlap(case: Case) -> Finding | None:

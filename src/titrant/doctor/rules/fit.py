@@ -49,7 +49,8 @@ def too_few_epochs(case: Case) -> Finding | None:
         return None
     rough = len({entry.step for entry in case.evaluations}) or None
     slow = fall > 0.02 and learned is not None and learned < limit("not_learning", "explained")
-    if fall <= limit("too_few_epochs", "fall") and not slow:
+    single = case.epochs_planned in (1, 2) and case.wiring.steps < 500 and learned is not None and -1 < learned < 0.5
+    if fall <= limit("too_few_epochs", "fall") and not slow and not single:
         return None
     found = say(
         "Over the last quarter of the run the training loss fell by {fall:.0%}, to {last}.", fall=fall, last=g(last_loss(case))

@@ -37,14 +37,14 @@ def learning_rate_too_high(case: Case) -> Finding | None:
     """A loss that climbs, swings, or stays up under long steps."""
     losses = finite_losses(case)
     first, last = first_loss(case), last_loss(case)
-    if len(losses) < 8 or first is None or last is None or case.wiring.optimizers > 1:
+    broken = not np.isfinite(case.losses).all()
+    if first is None or last is None or (len(losses) < 8 and not broken) or case.wiring.optimizers > 1:
         return None
     reference = constant_loss(case) or first
     moves, rate = _late_updates(case), _rate(case)
     long = bool(moves) and (median(moves) or 0.0) > limit("learning_rate_too_high", "update")
     adaptive = (case.optimizer or "").lower() in ADAPTIVE
     high_rate = rate is not None and rate > (limit("learning_rate_too_high", "adaptive") if adaptive else 0.5)
-    broken = not np.isfinite(case.losses).all()
     # Over twenty stretches of the later half, so that a batch of few rows is no swing.
     late = [float(part.mean()) for part in np.array_split(losses[len(losses) // 2 :], 20) if len(part)]
     swing = float(np.abs(np.diff(late)).mean() / max(reference, 1e-12)) if len(late) > 3 else 0.0
@@ -56,7 +56,7 @@ def learning_rate_too_high(case: Case) -> Finding | None:
     elif broken and (high_rate or long or losses.max() > 10 * first):
         found, crossed = say("The loss reached {most} and then was no longer finite.", most=g(float(losses.max()))), "rise"
     elif swinging:
-        found, crossed = say("Late in the run the loss still swings by {swing:.0%} of its level.", swing=swing), "swing"
+        found, crossed = say("Late in the run the loss still swings by {swing:.2g} times its level.", swing=swing), "swing"
     elif poor(case) and high_rate and adaptive:
         found, crossed = say("The run learns poorly with the learning rate {rate}.", rate=g(rate)), "adaptive"
     elif poor(case) and long:

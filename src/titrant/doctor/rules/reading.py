@@ -21,7 +21,10 @@ def finite_losses(case: Case) -> np.ndarray:
 def first_loss(case: Case) -> float | None:
     """The loss before anything was learned: of the very first steps."""
     losses = finite_losses(case)
-    return float(losses[: max(1, min(3, len(losses) // 20))].mean()) if len(losses) else None
+    if not len(losses):
+        return None
+    start = float(losses[: max(1, min(5, len(losses) // 20))].mean())
+    return start if start < 3 * abs(losses[0]) else float(losses[0])  # it may leap with the very first step
 
 
 def last_loss(case: Case) -> float | None:
@@ -98,7 +101,8 @@ def falling(case: Case) -> float:
     noise = float(np.hypot(before.std(), after.std()) / math.sqrt(width))
     fall = float(before.mean() - after.mean())
     # Relative to where it stands: a loss far above the constant prediction's is judged by its own size.
-    return fall / max(reference, float(before.mean())) if fall > 2 * noise else 0.0
+    on_the_way = fall > 2 * noise and after.mean() < 1.5 * losses[0]  # and not on its way back from a leap
+    return fall / max(reference, float(before.mean())) if on_the_way else 0.0
 
 
 def in_call_order(case: Case) -> list[Layer]:
