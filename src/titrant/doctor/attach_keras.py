@@ -88,12 +88,19 @@ class DoctorCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_begin(self, logs: Any = None) -> None:
         """Takes up the model."""
         case, model = self.recorder.case, self.model
+        self._build(model)
         case.optimizer = type(model.optimizer).__name__
         case.wiring.optimizers = 1
         self._variables = list(_variables(model))
         for variable, layer, owner in self._variables:
             self._take_up(variable, layer, owner)
         _objective(case, model)
+
+    def _build(self, model: Any) -> None:
+        """Makes the weights of a model that would make them with its first batch, so that their start can be seen."""
+        if not model.built and isinstance(model, keras.Sequential) and self._rows is not None:
+            with contextlib.suppress(Exception):  # then its first batch makes them
+                model.build((None, *_first(self._rows[0]).shape[1:]))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Starts the mean over an epoch, which Keras gives in place of a batch's loss."""
@@ -214,7 +221,7 @@ class DoctorCallback(keras.callbacks.Callback):  # type: ignore[misc]
         )
 
     def _look(self) -> None:
-        if self._rows is None:
+        if self._rows is None or not self.model.built:
             return
         capture = _Capture(self.recorder, self.model)
         try:
@@ -427,8 +434,8 @@ def _tensor(variable: Any) -> Tensor:
 def _torch(value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value.detach()
-    array = np.asarray(value)
-    return torch.from_numpy(np.ascontiguousarray(array)) if array.dtype.kind in "fiub" else torch.zeros(0)
+    array = np.array(value)
+    return torch.from_numpy(array) if array.dtype.kind in "fiub" else torch.zeros(0)
 
 
 def _is_arrays(data: Any) -> bool:

@@ -3,8 +3,10 @@
 Reading the graph needs no cooperation of the program and misses no function, however it was called.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -23,7 +25,22 @@ _ACTIVATIONS = {
     "Tanh": "tanh", "LeakyRelu": "leaky_relu", "Elu": "elu", "Gelu": "gelu", "Silu": "silu", "Softplus": "softplus",
     "Hardtanh": "hardtanh", "Exp": "exp", "Hardsigmoid": "sigmoid", "Prelu": "prelu", "Threshold": "relu",
 }  # fmt: skip
+_LOSSES = {
+    "NllLoss": "nll", "NllLossNd": "nll", "NllLoss2D": "nll", "BinaryCrossEntropy": "bce", "MseLoss": "mse", "L1Loss": "mae",
+    "BinaryCrossEntropyWithLogits": "bce_logits", "SmoothL1Loss": "huber", "HuberLoss": "huber", "KlDiv": "kl",
+}  # fmt: skip
 _MOST_NODES = 20_000
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a loss compares: its kind, the function before it, the shapes, and the targets if the graph holds them."""
+
+    loss: str
+    activation: str
+    output_shape: list[int]
+    target: Tensor | None
+    broadcast: bool
 
 
 def _kind(node: Any) -> str:
@@ -39,7 +56,10 @@ def last_function(tensor: Tensor) -> str:
         >>> last_function(torch.softmax(torch.ones(2, 3) @ weight, 1).view(-1))
         'softmax'
     """
-    node = tensor.grad_fn
+    return _last_function(tensor.grad_fn)
+
+
+def _last_function(node: Any) -> str:
     logarithm = False
     for _ in range(50):
         if node is None:
@@ -56,6 +76,53 @@ def last_function(tensor: Tensor) -> str:
         logarithm |= kind == "Log"
         node = next(_children(node), None)
     return "unknown"
+
+
+def compared(loss: Tensor) -> Compared | None:
+    """The comparison of outputs with targets in a loss that is still attached to its graph; None where there is none known.
+
+    Example:
+        >>> import torch
+        >>> output = torch.ones(4, 3) @ torch.ones(3, 2, requires_grad=True)
+        >>> found = compared(torch.nn.functional.cross_entropy(output, torch.tensor([0, 1, 1, 0])))
+        >>> found.loss, found.activation, found.target
+        ('cross_entropy', 'linear', tensor([0, 1, 1, 0]))
+    """
+    queue = [loss.grad_fn]
+    for node in queue:
+        if node is None or len(queue) > 50:
+            return None
+        kind = _LOSSES.get(_kind(node))
+        children = list(_children(node))
+        if kind is not None and children:
+            below = children[0]
+            if kind == "nll" and _kind(below) == "LogSoftmax":
+                kind, below = "cross_entropy", next(_children(below), None)
+            output, target = getattr(node, "_saved_self", None), getattr(node, "_saved_target", None)
+            stretched = any(_stretched(tensor) for tensor in (output, target) if tensor is not None)
+            shape = [] if output is None else list(output.shape)
+            return Compared(kind, _last_function(below), shape, target, stretched)
+        if _kind(node) == "Pow" and children and _kind(children[0]) == "Sub":
+            return _difference(children[0])
+        queue += children
+    return None
+
+
+def _difference(node: Any) -> Compared | None:
+    """A squared error that is written out: (output - target) ** 2."""
+    below = next(_children(node), None)
+    if below is None:
+        return None
+    shape, inner = _shape(node), _shape(below)
+    return Compared("mse", _last_function(below), inner, None, math.prod(shape) > math.prod(inner) > 1)
+
+
+def _shape(node: Any) -> list[int]:
+    return list(node._input_metadata[0].shape)
+
+
+def _stretched(tensor: Tensor) -> bool:
+    return any(size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def linear_pairs(loss: Tensor, names: Mapping[int, str]) -> tuple[list[tuple[str, str]], int]:

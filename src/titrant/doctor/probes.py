@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from titrant.doctor.case import Family
-from titrant.doctor.graph import last_function, linear_pairs
+from titrant.doctor.graph import compared, last_function, linear_pairs
 from titrant.doctor.recorder import Recorder
 
 _NORMS = (
@@ -259,7 +259,7 @@ class Probes:
             objective.activation = last_function(output)
             objective.output_shape, objective.target_shape = list(output.shape), list(target.shape)
         if kind in ("mse", "mae", "huber") and torch.broadcast_shapes(output.shape, target.shape).numel() > output.numel():
-            self.recorder.case.wiring.broadcast = f"{list(output.shape)} / {list(target.shape)}"
+            self.recorder.case.wiring.broadcast = f"{list(output.shape)} - {list(target.shape)}"
         self._targets = target.detach()
 
     def _backward(self, original: Any, loss: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -276,6 +276,9 @@ class Probes:
             self._graph_read = True
             with suppress(RuntimeError):
                 self._read_graph(loss)
+        if recorder.due and self._targets is None and loss.requires_grad:
+            with suppress(RuntimeError, AttributeError):  # a graph of a kind that is not known
+                self._read_objective(loss)
         if recorder.due and self._batch is not None:
             self._look_at_data()
         if loss.numel() == 1:
@@ -301,6 +304,18 @@ class Probes:
         }
         objective = self.recorder.case.objective
         objective.linear_pairs, objective.weighted_layers = linear_pairs(loss, names)
+
+    def _read_objective(self, loss: Tensor) -> None:
+        """For a loss that was not called through `torch.nn.functional` after the start: imported by name, or written out."""
+        found, objective = compared(loss), self.recorder.case.objective
+        if found is None:
+            return
+        if objective.loss == "unknown":
+            objective.loss, objective.activation, objective.output_shape = found.loss, found.activation, found.output_shape
+            objective.target_shape = [] if found.target is None else list(found.target.shape)
+        if found.broadcast:
+            self.recorder.case.wiring.broadcast = str(found.output_shape)
+        self._targets = found.target
 
     def _check_cleared(self) -> None:
         gradients = [

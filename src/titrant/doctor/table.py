@@ -293,6 +293,14 @@ _ENTRIES = (
         say("Keep the path from weights to loss in torch: no detach(), item(), numpy(), torch.tensor(...) or argmax in it."),
     ),
     Rule(
+        "foreign_parameters",
+        "wiring",
+        say("The optimiser holds other parameters than the model that is trained."),
+        say("It was made for another model, or before layers were replaced or moved."),
+        say("Make the optimiser last, from the parameters of the very model that computes the loss."),
+        code="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)  # after the model is complete",
+    ),
+    Rule(
         "step_without_backward",
         "wiring",
         say("The optimiser steps without new gradients."),
@@ -309,14 +317,6 @@ _ENTRIES = (
         say("Call optimizer.step() after loss.backward()."),
         {"backwards": Limit(5, say("backward passes without any step"))},
         code="loss.backward()\noptimizer.step()",
-    ),
-    Rule(
-        "foreign_parameters",
-        "wiring",
-        say("The optimiser holds other parameters than the model that is trained."),
-        say("It was made for another model, or before layers were replaced or moved."),
-        say("Make the optimiser last, from the parameters of the very model that computes the loss."),
-        code="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)  # after the model is complete",
     ),
     Rule(
         "unused_parameter",

@@ -1,11 +1,12 @@
 """Rules about the loop: what is called when, on what, and in which mode."""
 
+import math
 import re
 from itertools import pairwise
 
-from titrant.doctor.case import Case
+from titrant.doctor.case import Case, Parameter
 from titrant.doctor.finding import Finding
-from titrant.doctor.rules.reading import g, grave, in_call_order, listed, weighted_layers, weights
+from titrant.doctor.rules.reading import ADAPTIVE, g, grave, in_call_order, listed, weighted_layers, weights
 from titrant.doctor.table import finding, limit
 from titrant.texts import say
 
@@ -130,17 +131,23 @@ def never_updated(case: Case) -> Finding | None:
         for parameter in case.parameters
         if parameter.trainable and len(parameter.samples) >= 3 and any(sample.gradient for sample in parameter.samples)
     ]
-    still = [
-        parameter.name
-        for parameter in sampled
-        if parameter.held is False or all(sample.update == 0 for sample in parameter.samples if sample.update is not None)
-    ]
+    still = [parameter.name for parameter in sampled if parameter.held is False or _unmoved(case, parameter)]
     if not still or case.wiring.steps < 3 or (case.wiring.foreign and len(still) == len(sampled)):
         return None
     found = say(
         "{count} of {all} weight tensors never changed: {names}.", count=len(still), all=len(sampled), names=listed(still)
     )
     return finding("never_updated", "problem" if len(still) == len(sampled) else grave(case), still[0], found)
+
+
+def _unmoved(case: Case, parameter: Parameter) -> bool:
+    """No step changed it, though a step of this rate and gradient is larger than the rounding of its numbers."""
+    steps = [sample for sample in parameter.samples if sample.update is not None]
+    if not steps or any(sample.update for sample in steps):
+        return False
+    rate = max(case.rates, default=1.0)
+    size = 1.0 if (case.optimizer or "").lower() in ADAPTIVE else max(sample.gradient or 0.0 for sample in steps)
+    return rate == 0 or rate * size > 1e-6 * max(sample.weight for sample in steps)
 
 
 def frozen_layers(case: Case) -> Finding | None:
@@ -156,11 +163,8 @@ def frozen_layers(case: Case) -> Finding | None:
     return finding("frozen_layers", grave(case, "note") if much else "note", names[0], found)
 
 
-def _size(parameter: object) -> int:
-    size = 1
-    for side in getattr(parameter, "shape", []):
-        size *= side
-    return size
+def _size(parameter: Parameter) -> int:
+    return math.prod(parameter.shape)
 
 
 def evaluation_mode_in_training(case: Case) -> Finding | None:
