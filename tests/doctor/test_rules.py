@@ -100,6 +100,7 @@ def healthy() -> Case:
         ),
         wiring=Wiring(
             steps=STEPS,
+            steps_looked_at=10,
             backwards=STEPS,
             cleared=40,
             training_forwards=STEPS,
@@ -255,7 +256,7 @@ SICK: dict[str, Callable[[], Case]] = {
     "missing_activation": lambda: spoil(healthy(), objective__linear_pairs=[("fc1", "fc2"), ("fc2", "fc3")]),
     "missing_zero_grad": lambda: spoil(healthy(), wiring__uncleared=40, wiring__cleared=0),
     "detached_loss": lambda: gradients(healthy(), None, None, None),
-    "step_without_backward": lambda: spoil(healthy(), wiring__idle_steps=150),
+    "step_without_backward": lambda: spoil(healthy(), wiring__idle_steps=8),
     "backward_without_step": lambda: spoil(healthy(), wiring__steps=0),
     "foreign_parameters": lambda: spoil(
         healthy(), parameters__0__held=False, parameters__1__held=False, parameters__2__held=False, wiring__foreign=3

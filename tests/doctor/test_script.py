@@ -53,7 +53,7 @@ def test_its_own_arguments_are_handed_on_and_epochs_are_cut(tmp_path: Path, capf
 def test_a_program_that_crashes_gets_its_findings(tmp_path: Path) -> None:
     case = observe(program(tmp_path, tail=", nn.Softmax(1)", end="model(torch.randn(2, 7))"), show=False)
     assert case.crash is not None
-    assert case.crash.place.startswith("train.py:21: model(torch.randn(2, 7))")
+    assert case.crash.place.startswith("train.py:19: model(torch.randn(2, 7))")
     rules = [found.rule for found in diagnose(case)]
     assert rules[0] == "crash"
     assert "softmax_twice" in rules

@@ -28,12 +28,12 @@ def diagnose(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help=say("End the training after so many epochs."))] = None,
     steps: Annotated[int | None, typer.Option(min=1, help=say("End the training after so many steps."))] = None,
-    every: Annotated[int, typer.Option(min=1, help=say("Widest gap between looks, in steps."))] = 100,
+    every: Annotated[int, typer.Option(min=1, help=say("Widest gap between looks, in steps."))] = 250,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help=say("Write the findings with pictures as HTML."))] = None,
     as_json: Annotated[bool, typer.Option("--json", help=say("Print the findings as JSON."))] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help=say("Drop the program's own output."))] = False,
 ) -> None:
-    """Runs the program and prints what was found; exit code 1 if there is a problem."""
+    """Runs the program and prints what was found."""
     from titrant.doctor.rules import diagnose as judge
     from titrant.doctor.script import observe
 

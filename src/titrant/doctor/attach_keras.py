@@ -59,7 +59,7 @@ class DoctorCallback(keras.callbacks.Callback):  # type: ignore[misc]
         print(doctor.findings)
     """
 
-    def __init__(self, every: int = 100) -> None:
+    def __init__(self, every: int = 250) -> None:
         super().__init__()
         self.recorder = Recorder(every)
         self.recorder.case.framework = "keras"
@@ -131,7 +131,7 @@ class DoctorCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 gradient = self._gradients.get(variable.path)
                 recorder.after_step(variable.path, _tensor(variable), gradient, held=True if variable.trainable else None)
             recorder.settle()
-        recorder.step += 1
+        recorder.next_step()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Notes the metrics of the epoch."""

@@ -23,7 +23,7 @@ class DoctorCallback(pl.Callback):  # type: ignore[misc]
         print(doctor.findings)
     """
 
-    def __init__(self, every: int = 100) -> None:
+    def __init__(self, every: int = 250) -> None:
         self.recorder = Recorder(every)
         self.recorder.case.framework = "lightning"
         self._probes: Probes | None = None

@@ -163,7 +163,8 @@ class Wiring(Observation):
     backwards: int = 0
     uncleared: int = Field(default=0, description="backward passes after a step that added to old gradients")
     cleared: int = Field(default=0, description="backward passes after a step that began from zero")
-    idle_steps: int = Field(default=0, description="optimiser steps without a backward pass before them")
+    idle_steps: int = Field(default=0, description="optimiser steps without a gradient, of those looked at")
+    steps_looked_at: int = 0
     frozen_forwards: int = Field(
         default=0, description="training passes with dropout or batch normalisation in evaluation mode"
     )

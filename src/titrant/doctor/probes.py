@@ -16,6 +16,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -101,16 +102,15 @@ class Probes:
         self._held: set[int] = set()
         self._inside: nn.Module | None = None
         self._pass: _Pass | None = None
-        self._fresh = self._stepped = False
+        self._fresh = self._stepped = self._frozen = False
         self._plain: list[Tensor] = []
         self._targets: Tensor | None = None
         self._batch: Tensor | None = None
         self._graph_read = False
         self._unreached: set[int] = set()
         self._loose: dict[int, str] = {}
-        self._loaders: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._passes = 0  # over training data
         self._trained_on: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._iterating: weakref.ref[Any] | None = None
 
     def start(self) -> None:
         """Puts the hooks in place."""
@@ -162,22 +162,21 @@ class Probes:
             return
         if any(True for _ in module.parameters()):
             self._add_root(module)
-            self._enter(module, args, {})  # its own hook acts from the next call on
+            self._enter(self._roots[module], module, args, {})  # its own hook acts from the next call on
 
     def _add_root(self, module: nn.Module) -> None:
         name = "" if not self._roots else f"{type(module).__name__}."
         root = _Root(module, name)
         root.handles = [
-            module.register_forward_pre_hook(self._enter, prepend=True, with_kwargs=True),
+            module.register_forward_pre_hook(partial(self._enter, root), prepend=True, with_kwargs=True),
             module.register_forward_hook(self._leave, always_call=True),
         ]
         self._roots[module] = root
 
-    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _enter(self, root: "_Root", module: nn.Module, args: Any, kwargs: Any) -> None:
         if self._inside is not None or self.asleep:
             return
         self._inside = module
-        root = self._roots[module]
         if not torch.is_grad_enabled():
             self._evaluated(module, root, args, kwargs)
             return
@@ -185,7 +184,7 @@ class Probes:
         if self._steps is not None and self.recorder.step >= self._steps:
             self._inside = None
             raise EnoughSeen
-        root.frozen = root.modal and not module.training
+        self._frozen = root.modal and not module.training
         if self.recorder.due and not torch.compiler.is_compiling():
             self._batch = next(_tensors((args, kwargs)), None)
             self._follow(module, root)
@@ -231,8 +230,11 @@ class Probes:
     def _loss_function(self, name: str, kind: str) -> Callable[..., Any]:
         def around(original: Any, *args: Any, **kwargs: Any) -> Any:
             value = original(*args, **kwargs)
-            with suppress(Exception):  # a program's own subclasses may be anything; its loss is what counts
-                self._lost(name, kind, value, args, kwargs)
+            if self.recorder.due or not torch.is_grad_enabled():
+                with suppress(Exception):  # a program's own subclasses may be anything; its loss is what counts
+                    self._lost(name, kind, value, args, kwargs)
+            elif len(self._plain) < 16 and isinstance(value, Tensor) and kwargs.get("reduction", "mean") == "mean":
+                self._plain.append(value.detach())
             return value
 
         return around
@@ -251,8 +253,6 @@ class Probes:
             return
         if plain.numel() == 1:
             self._plain.append(plain.detach())
-        if not self.recorder.due:
-            return
         objective = self.recorder.case.objective
         if objective.loss == "unknown":
             objective.loss, objective.called = kind, name
@@ -268,8 +268,9 @@ class Probes:
             return original(loss, *args, **kwargs)
         wiring.backwards += 1
         wiring.training_forwards += 1
-        wiring.frozen_forwards += any(root.frozen for root in self._roots.values())
-        if self._stepped and (recorder.due or recorder.step < 8):
+        if self._frozen:
+            wiring.frozen_forwards += 1
+        if self._stepped and recorder.due:
             self._check_cleared()
         self._stepped = False
         if not self._graph_read and loss.requires_grad:
@@ -371,8 +372,10 @@ class Probes:
         if self.asleep:
             return
         recorder, wiring = self.recorder, self.recorder.case.wiring
-        own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         if recorder.due:
+            own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            wiring.steps_looked_at += 1
+            wiring.idle_steps += not self._fresh or all(parameter.grad is None for parameter in own)
             held = set(map(id, own))
             self._held |= held
             named = list(self._named())
@@ -384,13 +387,10 @@ class Probes:
             wiring.optimizers = len(self._optimizers)
             recorder.case.optimizer = type(optimizer).__name__
             recorder.rate(float(optimizer.param_groups[0]["lr"]) if "lr" in optimizer.param_groups[0] else 0.0)
-        if not self._fresh or all(parameter.grad is None for parameter in own):
-            wiring.idle_steps += 1
-        if recorder.due:
             recorder.settle()
         self._fresh, self._stepped = False, True
         self._plain.clear()
-        recorder.step += 1
+        recorder.next_step()
         if self._discovery is not None and recorder.step >= _ROOTS_KNOWN_AFTER and self._roots:
             self._discovery.remove()
             self._discovery = None
@@ -412,9 +412,9 @@ class Probes:
             if count == 0 and self.recorder.case.wiring.backwards > backwards:
                 self._training_loader(loader)
         if self.recorder.step > first and loader in self._trained_on:
-            passes = self._loaders[loader] = self._loaders.get(loader, 0) + 1
+            self._passes += 1
             self.recorder.settle()
-            if self._epochs is not None and passes >= self._epochs:
+            if self._epochs is not None and self._passes >= self._epochs:
                 raise EnoughSeen
 
     def _training_loader(self, loader: Any) -> None:
@@ -437,7 +437,6 @@ class _Root:
     def __init__(self, module: nn.Module, name: str) -> None:
         self.name = name
         self.handles: list[Any] = []
-        self.frozen = False
         self.modal = any(
             (isinstance(layer, _DROPOUTS) and layer.p > 0) or isinstance(layer, nn.modules.batchnorm._BatchNorm)
             for layer in module.modules()
@@ -487,7 +486,8 @@ class _Pass(TorchFunctionMode):
     def _record(self, name: str, kind: str, family: Family, output: Any, rate: float | None) -> None:
         tensor = next(_tensors(output), None)
         if tensor is not None:
-            self._probes.recorder.layer(name, kind, family, self._order, tensor, rate if family == "dropout" else None)
+            with torch._C.DisableTorchFunction():  # this very mode need not see the recorder's own functions
+                self._probes.recorder.layer(name, kind, family, self._order, tensor, rate if family == "dropout" else None)
         self._order += 1
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -27,7 +27,7 @@ from titrant.doctor.case import (
 from titrant.doctor.schedule import Schedule, thin
 
 _ROWS = 64  # of a batch that the statistics of a layer look at, at most
-_VALUES = 1 << 20  # of a layer's output, likewise
+_VALUES = 1 << 16  # of a layer's output, likewise
 _ENTRIES = 4096  # of a weight tensor whose change is followed
 _SAMPLES = 120  # of one layer or parameter that are kept
 _LOSSES = 4000
@@ -47,11 +47,12 @@ class Recorder:
         every: the widest gap between sampled steps.
     """
 
-    def __init__(self, every: int = 100) -> None:
+    def __init__(self, every: int = 250) -> None:
         self.case = Case()
         self.step = 0
         self._schedule = Schedule(every)
-        self._due: tuple[int, bool] = (-1, False)
+        self.due = self._schedule.due(0)
+        """True if the step under way is to be looked at."""
         self._layers: dict[str, Layer] = {}
         self._alive: dict[str, deque[Tensor]] = {}
         self._parameters: dict[str, _Followed] = {}
@@ -59,19 +60,19 @@ class Recorder:
         self._losses: list[tuple[int, Tensor]] = []
         self._stride = 1
         self._rows: list[tuple[Tensor, Tensor | None]] = []
+        self._held = 0  # of these
         self._keys: dict[bool, list[Tensor]] = {True: [], False: []}
+        self._room = {True: _KEYS, False: _KEYS}
         self._evaluated: list[Tensor] = []
         self._random = torch.Generator().manual_seed(0)  # its own: the program's random numbers stay as they are
         self._not_finite = 0.0
         self._projection: Tensor | None = None
         self.after_settling: Callable[[], None] = lambda: None
 
-    @property
-    def due(self) -> bool:
-        """True if the step under way is to be looked at."""
-        if self._due[0] != self.step:
-            self._due = (self.step, self._schedule.due(self.step))
-        return self._due[1]
+    def next_step(self) -> None:
+        """The step under way is over."""
+        self.step += 1
+        self.due = self._schedule.due(self.step)
 
     # What a step brings
 
@@ -214,10 +215,10 @@ class Recorder:
             self.number((~torch.isfinite(batch)).float().mean(), self._spoiled)
         if targets is not None and (targets.ndim == 0 or len(targets) != len(batch)):
             targets = None
-        held = sum(len(rows) for rows, _ in self._rows)
-        take = min(len(batch), 512 if not held else 32, _KEPT_ROWS - held)
+        take = min(len(batch), 32 if self._held else 512, _KEPT_ROWS - self._held)
         if take <= 0:
             return
+        self._held += take
         chosen = torch.randperm(len(batch), generator=self._random)[:take].to(batch.device)
         rows = batch.detach()[chosen].cpu()
         self._rows.append((rows, None if targets is None else targets.detach()[chosen.to(targets.device)].cpu()))
@@ -238,14 +239,14 @@ class Recorder:
 
     def fingerprints(self, batch: Tensor, *, training: bool) -> None:
         """One number for each row, by which equal rows are recognised."""
-        keys = self._keys[training]
-        room = _KEYS - sum(map(len, keys))
-        flat = batch.detach()[: max(room, 0)].flatten(1) if batch.ndim > 1 else batch.detach()[: max(room, 0), None]
-        if room <= 0 or flat.numel() == 0:
+        room = self._room[training]
+        if room <= 0 or batch.numel() == 0:
             return
+        flat = batch.detach()[:room].reshape(min(room, len(batch)), -1)
         if self._projection is None or len(self._projection) != flat.shape[1]:
             self._projection = torch.rand(flat.shape[1], generator=self._random, dtype=torch.float64)
-        keys.append(flat.cpu().double() @ self._projection)
+        self._keys[training].append(flat.cpu().double() @ self._projection)
+        self._room[training] -= len(flat)
 
     def evaluation_loss(self, value: Tensor) -> None:
         """The loss on one batch of an evaluation; batches up to the next training step count as one evaluation."""

@@ -17,7 +17,7 @@ class Schedule:
         [0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 13, 16, 19, 23, 27]
     """
 
-    def __init__(self, every: int = 100) -> None:
+    def __init__(self, every: int = 250) -> None:
         self._every = every
         self._next = 0
 

@@ -41,7 +41,7 @@ def observe(
     *,
     epochs: int | None = None,
     steps: int | None = None,
-    every: int = 100,
+    every: int = 250,
     show: bool = True,
 ) -> Case:
     """Runs a Python program and returns what was seen of its training.

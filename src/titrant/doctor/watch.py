@@ -44,7 +44,7 @@ class Doctor:
         return text(self.findings)
 
 
-def watch(model: nn.Module, optimizer: Optimizer | Iterable[Optimizer] = (), *, every: int = 100) -> Doctor:
+def watch(model: nn.Module, optimizer: Optimizer | Iterable[Optimizer] = (), *, every: int = 250) -> Doctor:
     """Observes a training loop while the context is open; print the result or read its `findings`.
 
     Nothing of the loop changes: its numbers are the same with and without.

@@ -80,10 +80,10 @@ def detached_loss(case: Case) -> Finding | None:
 
 def step_without_backward(case: Case) -> Finding | None:
     """Steps that use nothing new."""
-    idle, steps = case.wiring.idle_steps, case.wiring.steps
+    idle, steps = case.wiring.idle_steps, case.wiring.steps_looked_at
     if steps < 3 or idle / steps <= limit("step_without_backward", "share"):
         return None
-    found = say("{idle} of {steps} steps found no gradient of a backward pass.", idle=idle, steps=steps)
+    found = say("{idle} of the {steps} steps looked at found no gradient of a backward pass.", idle=idle, steps=steps)
     return finding("step_without_backward", "problem", say("training loop"), found)
 
 
