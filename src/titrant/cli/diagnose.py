@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from titrant.cli.app import app
+from titrant.errors import OutputError
 from titrant.texts import say
 
 
@@ -39,6 +40,13 @@ def diagnose(
 
     case = observe(program, arguments or [], epochs=epochs, steps=steps, every=every, show=not quiet)
     findings = judge(case)
+    if html is not None:
+        from titrant.report.diagnosis import write_diagnosis
+
+        try:
+            write_diagnosis(case, findings, program.name, html)
+        except OSError as error:
+            raise OutputError(say("{file} cannot be written: {reason}.", file=html, reason=error.strerror)) from None
     if as_json:
         typer.echo(
             json.dumps({"findings": [found.model_dump(mode="json") for found in findings]}, indent=2, ensure_ascii=False)

@@ -11,7 +11,7 @@ from titrant.doctor.recorder import Recorder
 from titrant.doctor.rules import diagnose
 
 
-class DoctorCallback(pl.Callback):  # type: ignore[misc]
+class DoctorCallback(pl.Callback):
     """Watches `Trainer.fit`; afterwards `findings` says what looked sick, and `print(callback.findings)` reads as text.
 
     Args:

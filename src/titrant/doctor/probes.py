@@ -19,6 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -258,7 +259,7 @@ class Probes:
             objective.loss, objective.called = kind, name
             objective.activation = last_function(output)
             objective.output_shape, objective.target_shape = list(output.shape), list(target.shape)
-        if kind in ("mse", "mae", "huber") and torch.broadcast_shapes(output.shape, target.shape).numel() > output.numel():
+        if kind in ("mse", "mae", "huber") and np.broadcast_shapes(output.shape, target.shape) != tuple(output.shape):
             self.recorder.case.wiring.broadcast = f"{list(output.shape)} - {list(target.shape)}"
         self._targets = target.detach()
 

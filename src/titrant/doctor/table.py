@@ -456,7 +456,9 @@ _ENTRIES = (
             "update": Limit(0.1, say("change of the weights in one step, relative to their size (usual: 0.001)")),
             "rise": Limit(1.5, say("last loss over first loss")),
             "swing": Limit(0.3, say("swings of the loss relative to its level")),
-            "adaptive": Limit(0.01, say("learning rate of Adam and its kin"), UMLAUT),
+            "adaptive": Limit(0.01, say("learning rate of Adam and its kin, where the run learns poorly"), UMLAUT),
+            "extreme": Limit(0.1, say("learning rate of Adam and its kin, ten times the bound before")),
+            "plain": Limit(0.5, say("learning rate of plain gradient descent, where the run learns poorly")),
         },
         code="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)\n"
         "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # between backward and step",

@@ -44,7 +44,9 @@ def learning_rate_too_high(case: Case) -> Finding | None:
     moves, rate = _late_updates(case), _rate(case)
     long = bool(moves) and (median(moves) or 0.0) > limit("learning_rate_too_high", "update")
     adaptive = (case.optimizer or "").lower() in ADAPTIVE
-    high_rate = rate is not None and rate > (limit("learning_rate_too_high", "adaptive") if adaptive else 0.5)
+    bound = "adaptive" if adaptive else "plain"
+    high_rate = rate is not None and rate > limit("learning_rate_too_high", bound)
+    extreme = rate is not None and adaptive and rate >= limit("learning_rate_too_high", "extreme")
     # Over twenty stretches of the later half, so that a batch of few rows is no swing.
     late = [float(part.mean()) for part in np.array_split(losses[len(losses) // 2 :], 20) if len(part)]
     swing = float(np.abs(np.diff(late)).mean() / max(reference, 1e-12)) if len(late) > 3 else 0.0
@@ -57,15 +59,17 @@ def learning_rate_too_high(case: Case) -> Finding | None:
         found, crossed = say("The loss reached {most} and then was no longer finite.", most=g(float(losses.max()))), "rise"
     elif swinging:
         found, crossed = say("Late in the run the loss still swings by {swing:.2g} times its level.", swing=swing), "swing"
-    elif poor(case) and high_rate and adaptive:
-        found, crossed = say("The run learns poorly with the learning rate {rate}.", rate=g(rate)), "adaptive"
+    elif poor(case) and high_rate:
+        found, crossed = say("The run learns poorly with the learning rate {rate}.", rate=g(rate)), bound
     elif poor(case) and long:
         found, crossed = say("Each step changes the weights by {share:.0%}.", share=median(moves)), "update"
+    elif extreme:
+        found, crossed = say("The learning rate is {rate}.", rate=g(rate)), "extreme"
     else:
         return None
     rated = "" if rate is None else say(" Learning rate: {rate}, {optimizer}.", rate=g(rate), optimizer=case.optimizer)
     # A loss that swings under steps of usual length has other causes, such as a batch of few rows.
-    level: Level = "problem" if rising or broken or long or high_rate else "warning"
+    level: Level = "problem" if rising or broken or long or (high_rate and (explained(case) or 0) < 0.5) else "warning"
     return finding("learning_rate_too_high", level, say("learning rate"), found + rated, crossed)
 
 
