@@ -64,13 +64,12 @@ class DoctorCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self.recorder = Recorder(every)
         self.recorder.case.framework = "keras"
         self.steps: int | None = None
-        self.epochs: int | None = None
         self._rows: tuple[Any, Any] | None = None
         self._gradients: dict[str, Tensor | None] = {}
         self._variables: list[tuple[Any, str, Any]] = []
         self._seen_in_epoch = 0
         self._sum_in_epoch = 0.0
-        self._epochs_done = 0
+        self.epochs_done = 0
         _wrap_fit()
 
     @property
@@ -141,7 +140,24 @@ class DoctorCallback(keras.callbacks.Callback):  # type: ignore[misc]
             Evaluation(step=self.recorder.step, loss=logs.get("val_loss"), training_loss=logs.get("loss"), metrics=metrics)
         )
         self.recorder.case.objective.metrics = [name for name in metrics if not name.startswith("val_")]
-        self._epochs_done += 1
+        self.epochs_done += 1
+
+    def batch(self, model: Any, x: Any, y: Any, train: Callable[[], Any]) -> Any:
+        """One call of `train_on_batch`, in place of the batches of a `fit`."""
+        with contextlib.suppress(Exception):  # data of a kind that is not known are left alone
+            if self.recorder.due:
+                self._take(_arrays(x), _arrays(y))
+                if y is not None:
+                    self.recorder.batch_labels(_torch(_first(_arrays(y))))
+        if not self._variables:
+            self.set_model(model)
+            self.on_train_begin()
+        self.on_train_batch_begin(self.recorder.step)
+        result = train()
+        loss = result.get("loss") if isinstance(result, dict) else np.ravel(result)[0]
+        self._seen_in_epoch, self._sum_in_epoch = 0, 0.0
+        self.on_train_batch_end(self.recorder.step, {"loss": loss})
+        return result
 
     # The data, as they go into fit
 
@@ -496,14 +512,41 @@ def _class_shift(training: Any, held: Any) -> float | None:
 
 # Around fit
 
-_forced: tuple[Probes, int | None, int | None] | None = None
+
+class _Forced:
+    """Observation of a whole process: the first model that trains is the patient."""
+
+    def __init__(self, probes: Probes, epochs: int | None, steps: int | None) -> None:
+        self.probes, self.epochs = probes, epochs
+        self.doctor = DoctorCallback()
+        self.doctor.recorder, self.doctor.steps = probes.recorder, steps
+        self.patient: Any = None
+
+    def attends(self, model: Any) -> bool:
+        """True if this model is the patient, or becomes it."""
+        if self.patient is None:
+            self.patient = model
+            self.probes.recorder.case.framework = "keras"
+        return self.patient is model
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """While Keras works, the hooks in torch rest."""
+        before, self.probes.asleep = self.probes.asleep, True
+        try:
+            yield
+        finally:
+            self.probes.asleep = before
+
+
+_forced: _Forced | None = None
 _wrapped = False
 
 
 def install(probes: Probes, epochs: int | None, steps: int | None) -> None:
-    """Watches every `fit` of this process, with the recorder of `probes`, which rest meanwhile."""
+    """Watches the training of this process's first model, with the recorder of `probes`."""
     global _forced
-    _forced = (probes, epochs, steps)
+    _forced = _Forced(probes, epochs, steps)
     _wrap_fit()
 
 
@@ -512,41 +555,40 @@ def _wrap_fit() -> None:
     if _wrapped:
         return
     _wrapped = True
-    original = keras.Model.fit
-    parameters = signature(original)
-    observed: dict[int, DoctorCallback] = {}
+    fit, on_batch = keras.Model.fit, keras.Model.train_on_batch
+    parameters = signature(fit)
 
-    def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
+    def watched_fit(model: Any, *args: Any, **kwargs: Any) -> Any:
         bound = parameters.bind(model, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         arguments.pop(next(iter(parameters.parameters)))
         callbacks = list(_as_list(arguments.get("callbacks")))
         doctor = next((callback for callback in callbacks if isinstance(callback, DoctorCallback)), None)
-        if _forced is None:
-            return original(model, **(arguments if doctor is None else doctor.data(arguments)))
-        probes, epochs, steps = _forced
-        if doctor is None:
-            if observed and id(model) not in observed:
-                return original(model, *args, **kwargs)  # the first model is the patient
-            doctor = observed.setdefault(id(model), DoctorCallback())
-            doctor.recorder, doctor.steps = probes.recorder, steps
-            doctor.recorder.case.framework = "keras"
+        if doctor is not None or _forced is None:
+            return fit(model, **(arguments if doctor is None else doctor.data(arguments)))
+        with _forced.alone():
+            if not _forced.attends(model):
+                return fit(model, *args, **kwargs)
+            doctor, epochs = _forced.doctor, _forced.epochs
+            if epochs is not None:
+                if doctor.epochs_done >= epochs:
+                    raise EnoughSeen
+                doctor.recorder.case.cut_short |= arguments["epochs"] > epochs
+                arguments["epochs"] = min(arguments["epochs"], epochs)
             arguments["callbacks"] = [*callbacks, doctor]
-        arguments = doctor.data(arguments)
-        if epochs is not None and doctor._epochs_done >= epochs:
-            raise EnoughSeen
-        if epochs is not None and arguments.get("epochs", 1) > epochs:
-            arguments["epochs"] = epochs
-            doctor.recorder.case.cut_short = True
-        probes.asleep = True
-        try:
-            return original(model, **arguments)
-        finally:
-            probes.asleep = False
+            return fit(model, **doctor.data(arguments))
 
-    fit.__doc__ = original.__doc__
-    keras.Model.fit = fit
+    def watched_batch(model: Any, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if _forced is None:
+            return on_batch(model, x, y, *args, **kwargs)
+        with _forced.alone():
+            if not _forced.attends(model):
+                return on_batch(model, x, y, *args, **kwargs)
+            return _forced.doctor.batch(model, x, y, lambda: on_batch(model, x, y, *args, **kwargs))
+
+    watched_fit.__doc__, watched_batch.__doc__ = fit.__doc__, on_batch.__doc__
+    keras.Model.fit, keras.Model.train_on_batch = watched_fit, watched_batch
 
 
 def _as_list(callbacks: Any) -> Iterable[Any]:

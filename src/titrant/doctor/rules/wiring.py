@@ -59,7 +59,7 @@ def crash(case: Case) -> Finding | None:
 def missing_zero_grad(case: Case) -> Finding | None:
     """Old gradients under the new ones."""
     old, clean = case.wiring.uncleared, case.wiring.cleared
-    if old < 3 or old / (old + clean) < limit("missing_zero_grad", "share"):
+    if old < 3 or case.wiring.optimizers > 1 or old / (old + clean) < limit("missing_zero_grad", "share"):
         return None
     found = say(
         "{old} of {all} backward passes that followed a step added to the gradients of that step.", old=old, all=old + clean
@@ -90,7 +90,7 @@ def step_without_backward(case: Case) -> Finding | None:
 def backward_without_step(case: Case) -> Finding | None:
     """Gradients that nobody uses."""
     backwards = case.wiring.backwards
-    if case.wiring.steps or backwards < limit("backward_without_step", "backwards"):
+    if case.wiring.steps or case.framework == "keras" or backwards < limit("backward_without_step", "backwards"):
         return None
     found = say("{count} backward passes, and no step of an optimiser.", count=backwards)
     return finding("backward_without_step", "problem", say("training loop"), found)
