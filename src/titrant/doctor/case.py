@@ -125,11 +125,12 @@ class BatchLabels(Observation):
 
 
 class Neighbours(Observation):
-    """How often a row's nearest neighbour has its label, against what chance alone would give."""
+    """How well a row's nearest neighbour tells its target, against what chance alone would give."""
 
     rows: int
-    agreement: float
+    agreement: float = Field(description="share with the same class, or correlation of numbers")
     chance: float
+    classes: bool = True
 
 
 class Loader(Observation):

@@ -448,20 +448,27 @@ def _labels(targets: np.ndarray) -> np.ndarray | None:
 
 
 def neighbours_of(rows: np.ndarray, targets: np.ndarray) -> Neighbours | None:
-    """How often the nearest neighbour of a row, among at most 1,024 different rows, has its class."""
+    """How well the nearest neighbour of a row, among at most 1,024 different rows, tells its target.
+
+    For classes, the share of neighbours with the same class; for a number, the correlation with the neighbour's.
+    """
     labels = _labels(targets)
-    if labels is None or rows.dtype.kind not in "fiub":
+    answers = targets.reshape(len(targets), -1).astype(np.float64)[:, 0] if labels is None else labels
+    if rows.dtype.kind not in "fiub" or not np.isfinite(answers).all() or (labels is None and targets[0].size > 1):
         return None
     values = rows.reshape(len(rows), -1).astype(np.float64)
     values = values[:, :: max(1, values.shape[1] // 256)]
     values = np.nan_to_num((values - values.mean(0)) / (values.std(0) + 1e-12))
     values, first = np.unique(values, axis=0, return_index=True)
-    labels = labels[first]
-    _, counts = np.unique(labels, return_counts=True)
-    if len(labels) < 60 or len(counts) < 2:
+    answers = answers[first]
+    if len(answers) < 60 or answers.std() == 0:
         return None
     squares = (values**2).sum(1)
     distances = squares[:, None] - 2 * values @ values.T + squares
     np.fill_diagonal(distances, np.inf)
-    agreement = float((labels[distances.argmin(1)] == labels).mean())
-    return Neighbours(rows=len(labels), agreement=agreement, chance=float(((counts / len(labels)) ** 2).sum()))
+    nearest = answers[distances.argmin(1)]
+    if labels is None:
+        correlation = float(np.corrcoef(nearest, answers)[0, 1]) if nearest.std() > 0 else 0.0
+        return Neighbours(rows=len(answers), agreement=correlation, chance=0.0, classes=False)
+    shares = np.unique(answers, return_counts=True)[1] / len(answers)
+    return Neighbours(rows=len(answers), agreement=float((nearest == answers).mean()), chance=float((shares**2).sum()))

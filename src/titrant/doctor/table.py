@@ -608,7 +608,10 @@ _ENTRIES = (
         say("The loss was still falling when the run ended."),
         say("Training stopped before it arrived."),
         say("Train longer, and stop when the validation loss no longer falls."),
-        {"fall": Limit(0.1, say("fall of the training loss over the last quarter of the run, relative"))},
+        {
+            "fall": Limit(0.1, say("fall of the training loss over the last quarter of the run, relative")),
+            "epochs": Limit(2, say("epochs, in a run of fewer than 500 steps that has not arrived")),
+        },
         change={"stop.epochs": "* 3"},
     ),
     Rule(

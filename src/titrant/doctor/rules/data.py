@@ -207,22 +207,28 @@ def train_validation_overlap(case: Case) -> Finding | None:
 def unrelated_labels(case: Case) -> Finding | None:
     """Neighbours agree no more than chance would have it, and the run generalises no better."""
     neighbours = case.neighbours
-    if neighbours is None or neighbours.rows < 100 or case.objective.loss not in CLASS_LOSSES:
+    if neighbours is None or neighbours.rows < 100:
         return None
     chance = neighbours.chance
-    noise = 2 * math.sqrt(chance * (1 - chance) / neighbours.rows)
-    gain = neighbours.agreement - chance
-    if gain > max(noise, limit("unrelated_labels", "gain")):
+    noise = 2 * math.sqrt((chance * (1 - chance) if neighbours.classes else 1) / neighbours.rows)
+    if neighbours.agreement - chance > max(noise, limit("unrelated_labels", "gain")):
         return None
     reference = constant_loss(case)
     evaluated = [entry.loss for entry in case.evaluations if entry.loss is not None and math.isfinite(entry.loss)]
     generalises = bool(evaluated) and reference is not None and min(evaluated) < 0.9 * reference
     if generalises or not (poor(case) or evaluated):
         return None
-    found = say(
-        "Of {rows} rows, {agreement:.1%} have the label of their nearest neighbour; chance alone gives {chance:.1%}.",
-        rows=neighbours.rows,
-        agreement=neighbours.agreement,
-        chance=chance,
-    )
+    if neighbours.classes:
+        found = say(
+            "Of {rows} rows, {agreement:.1%} have the label of their nearest neighbour; chance alone gives {chance:.1%}.",
+            rows=neighbours.rows,
+            agreement=neighbours.agreement,
+            chance=chance,
+        )
+    else:
+        found = say(
+            "Over {rows} rows, the correlation of a target with that of the nearest neighbour is {agreement:.2f}.",
+            rows=neighbours.rows,
+            agreement=neighbours.agreement,
+        )
     return finding("unrelated_labels", "problem" if evaluated else "warning", say("targets"), found)

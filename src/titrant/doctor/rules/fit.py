@@ -6,7 +6,18 @@ import numpy as np
 
 from titrant.doctor.case import Case
 from titrant.doctor.finding import Finding, Level
-from titrant.doctor.rules.reading import constant_loss, explained, falling, finite_losses, first_loss, g, last_loss, well
+from titrant.doctor.rules.reading import (
+    constant_loss,
+    epochs,
+    explained,
+    falling,
+    finite_losses,
+    first_loss,
+    g,
+    grave,
+    last_loss,
+    well,
+)
 from titrant.doctor.table import finding, limit
 from titrant.texts import say
 
@@ -42,25 +53,26 @@ def cannot_memorise(case: Case) -> Finding | None:
 
 
 def too_few_epochs(case: Case) -> Finding | None:
-    """Stopped on the way down."""
-    fall, learned = falling(case), explained(case)
-    losses = finite_losses(case)
-    if case.wiring.optimizers > 1 or len(losses) < 12:
+    """Stopped on the way down, or after a handful of steps."""
+    fall, learned, passes, steps = falling(case), explained(case), epochs(case), case.wiring.steps
+    if case.wiring.optimizers > 1 or len(finite_losses(case)) < 5:
         return None
-    rough = len({entry.step for entry in case.evaluations}) or None
+    arrived = learned is None or learned >= 0.9
+    short = passes is not None and passes <= limit("too_few_epochs", "epochs") and steps < 500
     slow = fall > 0.02 and learned is not None and learned < limit("not_learning", "explained")
-    single = case.epochs_planned in (1, 2) and case.wiring.steps < 500 and learned is not None and -1 < learned < 0.5
-    if fall <= limit("too_few_epochs", "fall") and not slow and not single:
+    if fall > limit("too_few_epochs", "fall") or slow:
+        found, crossed = say("Over the last quarter of the run the training loss fell by {fall:.0%}.", fall=fall), "fall"
+    elif (short or steps < 50) and not arrived and learned != -math.inf:
+        found, crossed = (
+            say("The run took {steps} steps; the loss ended at {last}.", steps=steps, last=g(last_loss(case))),
+            "epochs",
+        )
+    else:
         return None
-    found = say(
-        "Over the last quarter of the run the training loss fell by {fall:.0%}, to {last}.", fall=fall, last=g(last_loss(case))
-    )
-    if case.epochs_planned or rough:
-        found += say(" Epochs: {count}.", count=case.epochs_planned or rough)
-    level: Level = "note" if case.cut_short or (learned or 0) > 0.8 else "warning"
-    if not case.cut_short and learned is not None and learned < 0.02:
-        level = "problem"
-    return finding("too_few_epochs", level, say("end of the run"), found)
+    if passes is not None:
+        found += say(" Epochs: {count}.", count=g(passes))
+    level: Level = "note" if case.cut_short or (crossed == "fall" and (learned or 0) > 0.8) else grave(case)
+    return finding("too_few_epochs", level, say("end of the run"), found, crossed)
 
 
 def stopped_early(case: Case) -> Finding | None:

@@ -89,6 +89,14 @@ def grave(case: Case, otherwise: Level = "warning") -> Level:
     return "problem" if poor(case) or case.crash is not None else otherwise
 
 
+def epochs(case: Case) -> float | None:
+    """Passes over the training rows, as planned or as counted; None if unknown."""
+    if case.epochs_planned is not None:
+        return case.epochs_planned
+    rows, batch = case.loader.rows, case.loader.batch
+    return case.wiring.steps / math.ceil(rows / batch) if rows and batch else None
+
+
 def falling(case: Case) -> float:
     """How far the loss fell over the last quarter of the run, relative to the constant prediction's loss or the first."""
     losses = finite_losses(case)
