@@ -44,8 +44,8 @@ def test_json_on_stdout_and_a_page_on_the_disk() -> None:
     ("arguments", "said"),
     [
         (["missing.py"], "There is no file missing.py"),
-        (["train.py", "--html", "no/such/page.html", "--quiet", "--", "0.001"], "cannot be written"),
-        ([".", "--quiet"], "There is no file ."),
+        (["train.py", "--html", "no/such/page.html", "--quiet", "--", "0.001"], "There is no folder no/such"),
+        ([".", "--quiet"], "holds no finished run"),
     ],
 )
 def test_what_cannot_be_done_is_one_message(arguments: list[str], said: str) -> None:

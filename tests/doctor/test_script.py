@@ -1,5 +1,9 @@
 """Programs under observation: each runs in a process of its own, as `titrant diagnose` starts it."""
 
+import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +80,18 @@ def test_a_program_that_trains_nothing_is_said_to(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no file .*missing\.py"):
         observe(tmp_path / "missing.py")
+
+
+def test_an_interrupted_program_gets_its_findings(tmp_path: Path) -> None:
+    """As a person sees it: Ctrl-C ends the program, not the diagnosis."""
+    path = program(tmp_path, tail=", nn.Softmax(1)", end="import time\nprint('asleep', flush=True)\ntime.sleep(60)")
+    command = [sys.executable, "-m", "titrant", "diagnose", str(path), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "asleep" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(out)["findings"][0]["rule"] == "softmax_twice"

@@ -18,12 +18,13 @@ from titrant.texts import say
         "Find out why a training run goes wrong, and what cures it.\n\n"
         "PROGRAM is any Python program that trains with PyTorch, Lightning or Keras. It runs unedited, under observation, in "
         "the current folder; its own output goes to standard error, the findings to standard output. A program that crashes "
-        "still gets its findings. What stands after `--` is handed to the program.\n\n"
+        "still gets its findings. What stands after `--` is handed to the program. Of a RUN that titrant trained, "
+        "the curves of its best member are judged.\n\n"
         "\b\nExamples:\n  titrant diagnose train.py --epochs 3\n  titrant diagnose train.py --json -- --lr 0.1"
     ),
 )
 def diagnose(
-    program: Annotated[Path, typer.Argument(metavar="PROGRAM", help=say("A Python file."))],
+    program: Annotated[Path, typer.Argument(metavar="PROGRAM|RUN", help=say("A Python file, or a folder of `titrant fit`."))],
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help=say("For the program itself."))
     ] = None,
@@ -36,9 +37,19 @@ def diagnose(
 ) -> None:
     """Runs the program and prints what was found."""
     from titrant.doctor.rules import diagnose as judge
-    from titrant.doctor.script import observe
 
-    case = observe(program, arguments or [], epochs=epochs, steps=steps, every=every, show=not quiet)
+    if html is not None and not html.parent.is_dir():
+        raise OutputError(
+            say("There is no folder {folder} to write {file} into. Make it first.", folder=html.parent, file=html.name)
+        )
+    if program.is_dir():
+        from titrant.doctor.runs import case_of_run
+
+        case = case_of_run(program)
+    else:
+        from titrant.doctor.script import observe
+
+        case = observe(program, arguments or [], epochs=epochs, steps=steps, every=every, show=not quiet)
     findings = judge(case)
     if html is not None:
         from titrant.report.diagnosis import write_diagnosis

@@ -32,6 +32,7 @@ from titrant.errors import DataError
 from titrant.texts import say
 
 _SETTINGS = "TITRANT_OBSERVE"
+_PATIENCE = 10.0  # seconds that an interrupted program has to end
 _SECONDS = 5.0  # between writings of the case
 
 
@@ -65,20 +66,22 @@ def observe(
         file = Path(folder) / "case.json"
         settings = {"file": str(file), "epochs": epochs, "steps": steps, "every": every}
         command = [sys.executable, "-m", "titrant.doctor.script", str(script), *arguments]
-        environment = os.environ | {_SETTINGS: json.dumps(settings)}
+        environment = {"MPLBACKEND": "Agg"} | os.environ | {_SETTINGS: json.dumps(settings)}  # no window stops the program
         environment["PYTHONPATH"] = os.pathsep.join(
             filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
         )
         output = sys.stderr.fileno() if show and _has_handle(sys.stderr) else subprocess.DEVNULL
-        child = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        # In a session of its own, so that Ctrl-C reaches it once, from here: it then ends, and its findings are given.
+        child = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
         try:
             code = child.wait()
-        except BaseException:
+        except KeyboardInterrupt:
             child.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(10)
+                child.wait(_PATIENCE)
+            code = child.returncode or 0
+        finally:
             child.kill()
-            raise
         if not file.is_file():
             raise DataError(
                 say("{script} ended with code {code} before anything could be seen of it.", script=script, code=code)

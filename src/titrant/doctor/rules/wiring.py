@@ -39,6 +39,10 @@ _ERRORS = (
      say("End with a sigmoid, or use nn.BCEWithLogitsLoss.")),
     (r"Expected more than 1 value per channel",
      say("Batch normalisation got a batch of one row."), say("Drop the last incomplete batch: drop_last=True.")),
+    (r"Argument\(s\) not recognized|unexpected keyword argument|[Uu]nrecognized keyword arguments"
+     r"|No module named '(tensorflow\.)?keras\.|cannot import name",
+     say("The program was written for another version of the library: a name or an argument has changed."),
+     say("In Keras 3: learning_rate for lr, epochs for nb_epoch, keras.utils for keras.utils.np_utils.")),
     (r"No module named", say("A package is missing."), say("Install it in the environment that runs the program.")),
 )  # fmt: skip
 
