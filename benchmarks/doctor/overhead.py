@@ -20,7 +20,6 @@ from torch.nn import functional
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from common import circumstances, grid  # noqa: E402
-
 from titrant import watch  # noqa: E402
 
 RESULTS = Path(__file__).parents[1] / "results" / "doctor-overhead.md"

@@ -116,12 +116,13 @@ class Targets(Observation):
 
 
 class BatchLabels(Observation):
-    """The classes in one training batch."""
+    """The targets in one training batch."""
 
     step: int
     rows: int
-    classes: int
-    commonest: float = Field(description="share of the commonest class")
+    classes: int = Field(default=0, description="different classes; 0 where the targets are numbers")
+    commonest: float = Field(default=0.0, description="share of the commonest class")
+    spread: float | None = Field(default=None, description="standard deviation, where the targets are numbers")
 
 
 class Neighbours(Observation):

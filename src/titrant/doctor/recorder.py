@@ -227,14 +227,20 @@ class Recorder:
         self._not_finite = max(self._not_finite, share)
 
     def batch_labels(self, targets: Tensor) -> None:
-        """The classes of one training batch, to see whether rows are shuffled."""
-        labels = _labels(targets.detach().cpu().numpy())
-        if labels is None or len(labels) < 4:
+        """The targets of one training batch, to see whether rows are shuffled."""
+        answers = targets.detach().cpu().numpy()
+        # Whole numbers are taken for classes here, however few rows a batch has; the loss tells later whether they are.
+        labels, rows = _labels(answers, 1000 if answers.dtype.kind in "iub" else None), len(answers)
+        if rows < 4:
             return
-        _, counts = np.unique(labels, return_counts=True)
-        self.case.batches.append(
-            BatchLabels(step=self.step, rows=len(labels), classes=len(counts), commonest=float(counts.max() / len(labels)))
-        )
+        if labels is not None:
+            counts = np.unique(labels, return_counts=True)[1]
+            entry = BatchLabels(step=self.step, rows=rows, classes=len(counts), commonest=float(counts.max() / rows))
+        elif answers[0].size == 1:
+            entry = BatchLabels(step=self.step, rows=rows, spread=float(answers.std()))
+        else:
+            return
+        self.case.batches.append(entry)
         thin(self.case.batches, _SAMPLES)
 
     def fingerprints(self, batch: Tensor, *, training: bool) -> None:
@@ -433,8 +439,8 @@ def _one_hot(values: np.ndarray) -> bool:
     return bool(values.shape[1] > 1 and np.isin(values, (0.0, 1.0)).all() and (values.sum(1) == 1).all())
 
 
-def _labels(targets: np.ndarray) -> np.ndarray | None:
-    """Targets as one class number a row, or None where they are something else."""
+def _labels(targets: np.ndarray, most: int | None = None) -> np.ndarray | None:
+    """Targets as one class number a row, or None where they are something else, such as more than `most` different values."""
     values = targets.reshape(len(targets), -1)
     if values.dtype.kind not in "iub" and not np.isfinite(values).all():
         return None
@@ -444,7 +450,7 @@ def _labels(targets: np.ndarray) -> np.ndarray | None:
     if (column != np.round(column)).any():
         return None
     distinct = len(np.unique(column))
-    return column if distinct <= max(2, min(1000, len(column) // 5)) else None
+    return column if distinct <= (most or max(2, min(1000, len(column) // 5))) else None
 
 
 def neighbours_of(rows: np.ndarray, targets: np.ndarray) -> Neighbours | None:

@@ -143,10 +143,14 @@ _ENTRIES = (
     Rule(
         "no_shuffling",
         "data",
-        say("Batches hold far fewer classes than the data."),
-        say("Rows are sorted by class and are not shuffled, so each batch pulls the network towards its own class."),
+        say("Batches hold far fewer classes, or a far narrower range of targets, than the data."),
+        say("Rows are sorted by target and are not shuffled, so each batch pulls the network towards its own answer."),
         say("Shuffle the training rows before each epoch."),
-        {"commonest": Limit(0.95, say("share of a batch that one class has, in more than half of the batches"))},
+        {
+            "commonest": Limit(0.95, say("share of a batch that one class has, in more than half of the batches")),
+            "variety": Limit(0.5, say("classes in a batch, relative to batches drawn at random")),
+            "spread": Limit(0.3, say("standard deviation of the targets in a batch, relative to all")),
+        },
         code="DataLoader(dataset, batch_size=32, shuffle=True)  # PyTorch\nmodel.fit(X, y, shuffle=True)  # Keras",
     ),
     Rule(

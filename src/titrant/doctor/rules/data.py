@@ -165,25 +165,36 @@ def class_imbalance(case: Case) -> Finding | None:
 
 
 def no_shuffling(case: Case) -> Finding | None:
-    """Batches of one class out of several."""
-    batches = [batch for batch in case.batches if batch.rows >= 8]
-    targets = case.targets
-    if targets is None or len(batches) < 3 or len(targets.classes) < 2 or case.objective.loss in NUMBER_LOSSES:
-        return None
-    if case.wiring.optimizers > 1:
+    """Batches of one or few classes out of several, or of numbers that are all alike."""
+    batches, targets = [batch for batch in case.batches if batch.rows >= 8], case.targets
+    if targets is None or len(batches) < 3 or case.wiring.optimizers > 1:
         return None  # adversaries are shown real rows and made ones in turn, each with one label
-    if max(targets.classes.values()) / sum(targets.classes.values()) > 0.8:
+    where = say("order of the training rows")
+    spreads = [batch.spread for batch in batches if batch.spread is not None]
+    if case.objective.loss in NUMBER_LOSSES:
+        if len(spreads) < 3 or not targets.std or np.median(spreads) >= limit("no_shuffling", "spread") * targets.std:
+            return None
+        found = say(
+            "Within a batch the targets have a standard deviation of {inner}; over all rows, of {all}.",
+            inner=g(float(np.median(spreads))),
+            all=g(targets.std),
+        )
+        return finding("no_shuffling", grave(case), where, found, "spread")
+    shares = np.asarray(list(targets.classes.values()), dtype=np.float64)
+    if len(shares) < 2 or spreads or shares.max() / shares.sum() > 0.8:
         return None
     pure = sum(batch.commonest > limit("no_shuffling", "commonest") for batch in batches)
-    if pure <= len(batches) / 2:
-        return None
-    found = say(
-        "{pure} of {all} batches hold one class; the data have {classes}.",
-        pure=pure,
-        all=len(batches),
-        classes=len(targets.classes),
-    )
-    return finding("no_shuffling", "problem", say("order of the training rows"), found)
+    expected = [float((1 - (1 - shares / shares.sum()) ** batch.rows).sum()) for batch in batches]
+    variety = sum(batch.classes for batch in batches) / sum(expected)
+    if pure > len(batches) / 2:
+        found = say(
+            "{pure} of {all} batches hold one class; the data have {classes}.", pure=pure, all=len(batches), classes=len(shares)
+        )
+        return finding("no_shuffling", "problem", where, found, "commonest")
+    if variety < limit("no_shuffling", "variety"):
+        found = say("Batches hold {share:.0%} of the classes that rows drawn at random would have.", share=variety)
+        return finding("no_shuffling", "problem", where, found, "variety")
+    return None
 
 
 def sorted_split(case: Case) -> Finding | None:

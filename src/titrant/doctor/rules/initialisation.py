@@ -25,7 +25,7 @@ from titrant.texts import say
 def constant_initialisation(case: Case) -> Finding | None:
     """Equal weights."""
     matrices = [parameter for parameter in weights(case) if math.prod(parameter.shape) > 1 and parameter.trainable]
-    equal = [parameter for parameter in matrices if parameter.start_std <= 1e-7 * abs(parameter.start_mean)]
+    equal = [parameter for parameter in matrices if parameter.start_std <= 1e-5 * abs(parameter.start_mean)]
     if not equal:
         return None
     names = [parameter.name for parameter in equal]
@@ -56,7 +56,7 @@ def small_initialisation(case: Case) -> Finding | None:
     """Weights that let signals die."""
     matrices = [parameter for parameter in weights(case) if parameter.start_std > 0]
     small = [parameter for parameter in matrices if size_at_start(parameter) < limit("small_initialisation", "gain")]
-    if not small or (len(small) == 1 and small[0] is matrices[-1] and len(matrices) > 1) or (explained(case) or 0) > 0.7:
+    if not small or (len(small) == 1 and small[0] is matrices[-1] and len(matrices) > 1):
         return None
     worst = min(small, key=size_at_start)
     found = say(
@@ -66,7 +66,8 @@ def small_initialisation(case: Case) -> Finding | None:
         name=worst.name,
         gain=g(size_at_start(worst)),
     )
-    return finding("small_initialisation", grave(case), worst.name, found)
+    arrived = (explained(case) or 0) > 0.9
+    return finding("small_initialisation", grave(case, "note" if arrived else "warning"), worst.name, found)
 
 
 def activation_drift(case: Case) -> Finding | None:
