@@ -55,7 +55,7 @@ def cannot_memorise(case: Case) -> Finding | None:
 def too_few_epochs(case: Case) -> Finding | None:
     """Stopped on the way down, or after a handful of steps."""
     fall, learned, passes, steps = falling(case), explained(case), epochs(case), case.wiring.steps
-    if case.wiring.optimizers > 1 or len(finite_losses(case)) < 5:
+    if case.crash is not None or case.wiring.optimizers > 1 or len(finite_losses(case)) < 5:
         return None
     arrived = learned is None or learned >= 0.9
     short = passes is not None and passes <= limit("too_few_epochs", "epochs") and steps < 500
