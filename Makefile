@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-peers format clean
+.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-peers format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,10 @@ bench-clock: install  ## measure how well budgets are kept, about half an hour (
 
 bench-engine: install  ## measure the population engine against other loops, about half an hour
 	$(BIN)/python benchmarks/engine.py $(ARGS)
+
+bench-doctor: install  ## put faults into healthy programs and let the doctor find them, about a quarter of an hour
+	$(BIN)/python benchmarks/doctor/bench.py $(ARGS)
+	$(BIN)/python benchmarks/doctor/overhead.py
 
 bench-peers: install  ## make .venv-peers with the libraries that benchmarks compare with
 	$(PYTHON) -m venv .venv-peers

@@ -145,7 +145,9 @@ def circumstances() -> list[str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     packages = ", ".join(f"{name} {version(name)}" for name in ("titrant", "torch", "scikit-learn", "numpy", "polars"))
-    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    script = Path(sys.argv[0]).resolve()
+    named = script.relative_to(ROOT) if script.is_relative_to(ROOT) else script.name
+    command = shlex.join(["python", str(named), *sys.argv[1:]])
     return [
         f"- Command: `{command}`",
         f"- Machine: {_processor()}, {cores} cores, {_memory()}, {platform.system()}; OMP_NUM_THREADS {threads}",

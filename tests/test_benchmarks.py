@@ -42,6 +42,15 @@ def test_help_says_how_to_call_it(name: str, capsys: pytest.CaptureFixture[str])
     assert f"python benchmarks/{name}.py" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["bench", "overhead"])
+def test_help_of_the_doctors_benchmarks(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS / "doctor"))
+    with pytest.raises(SystemExit) as ended:
+        import_module(name).parser().parse_args(["--help"])
+    assert ended.value.code == 0
+    assert f"python benchmarks/doctor/{name}.py" in capsys.readouterr().out
+
+
 def test_mlp_arguments() -> None:
     given = import_module("mlp").parser().parse_args(["--tables", "adult, letter", "--budget", "5", "--seeds", "3,4"])
     assert (given.tables, given.budget, given.seeds) == (["adult", "letter"], 5, [3, 4])

@@ -27,11 +27,13 @@ _HOMES = {
     "Run": "titrant.job",
     "fit": "titrant.job",
     "load": "titrant.estimators",
+    "watch": "titrant.doctor.watch",
 }
 
-__all__ = ["Classifier", "Recipe", "Regressor", "Run", "fit", "load"]
+__all__ = ["Classifier", "Recipe", "Regressor", "Run", "fit", "load", "watch"]
 
 if TYPE_CHECKING:
+    from titrant.doctor.watch import watch
     from titrant.estimators import Classifier, Regressor, load
     from titrant.job import Run, fit
     from titrant.recipe import Recipe

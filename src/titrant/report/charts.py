@@ -66,9 +66,9 @@ def history(members: Sequence[MemberRecord], direction: Direction, metric: str) 
         "hoverinfo": "skip",
     }
     measured = say("validation {metric}", metric=metric_name(metric))
-    figure = _figure([best, *traces], say("seconds since the command began"), measured, legend=True)
-    figure["layout"]["yaxis"]["range"] = _useful_range(scores, direction)
-    return figure
+    chart = figure([best, *traces], say("seconds since the command began"), measured, legend=True)
+    chart["layout"]["yaxis"]["range"] = _useful_range(scores, direction)
+    return chart
 
 
 def learning_curves(members: Sequence[tuple[str, MemberRecord]], metric: str) -> tuple[Figure, Figure]:
@@ -98,10 +98,10 @@ def learning_curves(members: Sequence[tuple[str, MemberRecord]], metric: str) ->
         ]
         scores.append(common | {"name": name, "y": [point.score_validation for point in curve], "line": solid})
         values += [loss for point in curve for loss in (point.loss_train, point.loss_validation) if loss is not None]
-    loss = _figure(losses, say("epoch"), say("loss"), legend=True)
+    loss = figure(losses, say("epoch"), say("loss"), legend=True)
     if values and min(values) > 0 and max(values) > 30 * min(values):
         loss["layout"]["yaxis"]["type"] = "log"
-    return loss, _figure(scores, say("epoch"), say("validation {metric}", metric=metric_name(metric)), legend=True)
+    return loss, figure(scores, say("epoch"), say("validation {metric}", metric=metric_name(metric)), legend=True)
 
 
 def reliability(evaluation: Evaluation) -> Figure:
@@ -119,7 +119,7 @@ def reliability(evaluation: Evaluation) -> Figure:
         "marker": {"color": "var(--blue)", "size": [6 + 14 * (rows / max(most, 1)) ** 0.5 for _, _, rows in bins]},
         "line": {"color": "var(--blue)", "width": 1.5},
     }
-    return _figure([_diagonal(0, 1), points], say("mean confidence"), say("share that was right"))
+    return figure([_diagonal(0, 1), points], say("mean confidence"), say("share that was right"))
 
 
 def predicted_against_truth(evaluation: Evaluation) -> tuple[Figure, Figure]:
@@ -136,7 +136,7 @@ def predicted_against_truth(evaluation: Evaluation) -> tuple[Figure, Figure]:
         "hovertemplate": "%{x:.5g} / %{y:.5g}<extra></extra>",
         "marker": {"color": "var(--blue)", "size": 5, "opacity": 0.45},
     }
-    scatter = _figure([_diagonal(min(both), max(both)), points], say("truth"), say("prediction"))
+    scatter = figure([_diagonal(min(both), max(both)), points], say("truth"), say("prediction"))
     counts, edges = np.histogram(np.subtract(evaluation.truth, evaluation.predicted), bins=40)
     bars = {
         "type": "bar",
@@ -146,7 +146,7 @@ def predicted_against_truth(evaluation: Evaluation) -> tuple[Figure, Figure]:
         "marker": {"color": "var(--blue)", "line": {"color": "var(--paper)", "width": 1}},
         "hovertemplate": "%{x:.4g}: %{y}<extra></extra>",
     }
-    residuals = _figure([bars], say("truth minus prediction"), say("held-out rows"))
+    residuals = figure([bars], say("truth minus prediction"), say("held-out rows"))
     return scatter, residuals
 
 
@@ -171,13 +171,13 @@ def _useful_range(scores: Sequence[float], direction: Direction) -> list[float] 
     return sorted((far, best + (best - poor) * 0.15))
 
 
-def outside(figure: Figure) -> int:
+def outside(chart: Figure) -> int:
     """How many markers lie outside the range that is shown at first."""
-    shown = figure["layout"]["yaxis"].get("range")
+    shown = chart["layout"]["yaxis"].get("range")
     if shown is None:
         return 0
     low, high = shown
-    return sum(not low <= value <= high for trace in figure["data"] if trace["mode"] == "markers" for value in trace["y"])
+    return sum(not low <= value <= high for trace in chart["data"] if trace["mode"] == "markers" for value in trace["y"])
 
 
 def _diagonal(low: float, high: float) -> dict[str, Any]:
@@ -185,7 +185,8 @@ def _diagonal(low: float, high: float) -> dict[str, Any]:
     return {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "line": line, "hoverinfo": "skip"}
 
 
-def _figure(traces: list[dict[str, Any]], x: str, y: str, *, legend: bool = False) -> Figure:
+def figure(traces: list[dict[str, Any]], x: str, y: str, *, legend: bool = False) -> Figure:
+    """Traces in the look that all charts share, with the words at their axes."""
     axis = {"gridcolor": "var(--line)", "zeroline": False, "linecolor": "var(--line)", "automargin": True}
     return {
         "data": traces,

@@ -33,14 +33,8 @@ def write_report(folder: Path) -> Path:
 
 def render(run: Run) -> str:
     """The report of a run as HTML text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(say=say, words=words, sections=sections)
+    environment = templates()
+    environment.globals.update(words=words, sections=sections)
     figures, outside = _figures(run)
     return environment.get_template("report.html").render(
         run=run,
@@ -52,6 +46,19 @@ def render(run: Run) -> str:
         plotly=Markup(get_plotlyjs()),
         **_tables(run),
     )
+
+
+def templates() -> Environment:
+    """The pages' templates, with `say` for their words."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["say"] = say
+    return environment
 
 
 def _tables(run: Run) -> dict[str, Any]:

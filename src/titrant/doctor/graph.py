@@ -1,0 +1,194 @@
+"""What autograd's graph tells about a program: the function before the loss, and layers with nothing nonlinear in between.
+
+Reading the graph needs no cooperation of the program and misses no function, however it was called.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+_PASSING = {
+    "View", "UnsafeView", "ReshapeAlias", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "T", "Permute", "Alias", "Expand",
+    "Slice", "Select", "Clone", "ToCopy", "Flatten", "Unflatten", "AsStrided", "Contiguous", "Identity", "Copy", "Index",
+}  # fmt: skip
+_LINEAR = {"Addmm", "Mm", "Convolution", "MkldnnConvolution", "CudnnConvolution", "ThnnConv2D", "Linear", "Mv", "Addmv", "Dot"}
+_HARMLESS = {
+    "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "NativeLayerNorm", "NativeGroupNorm", "NativeDropout",
+    "FusedDropout", "AvgPool2D", "AdaptiveAvgPool2D", "MkldnnAdaptiveAvgPool2D", "AvgPool3D", "ConstantPadNd", "Div",
+}  # fmt: skip
+_ACTIVATIONS = {
+    "Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "LogSigmoid": "log_sigmoid", "Relu": "relu",
+    "Tanh": "tanh", "LeakyRelu": "leaky_relu", "Elu": "elu", "Gelu": "gelu", "Silu": "silu", "Softplus": "softplus",
+    "Hardtanh": "hardtanh", "Exp": "exp", "Hardsigmoid": "sigmoid", "Prelu": "prelu", "Threshold": "relu",
+}  # fmt: skip
+_LOSSES = {
+    "NllLoss": "nll", "NllLossNd": "nll", "NllLoss2D": "nll", "BinaryCrossEntropy": "bce", "MseLoss": "mse", "L1Loss": "mae",
+    "BinaryCrossEntropyWithLogits": "bce_logits", "SmoothL1Loss": "huber", "HuberLoss": "huber", "KlDiv": "kl",
+}  # fmt: skip
+_MOST_NODES = 20_000
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a loss compares: its kind, the function before it, the shapes, and the targets if the graph holds them."""
+
+    loss: str
+    activation: str
+    output_shape: list[int]
+    target: Tensor | None
+    broadcast: bool
+
+
+def _kind(node: Any) -> str:
+    return re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
+
+
+def last_function(tensor: Tensor) -> str:
+    """The function whose values the tensor holds, but for reshaping: softmax, sigmoid, linear, ...; unknown if none of these.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.ones(3, 4, requires_grad=True)
+        >>> last_function(torch.softmax(torch.ones(2, 3) @ weight, 1).view(-1))
+        'softmax'
+    """
+    return _last_function(tensor.grad_fn)
+
+
+def _last_function(node: Any) -> str:
+    logarithm = False
+    for _ in range(50):
+        if node is None:
+            return "unknown"
+        kind = _kind(node)
+        if kind in _ACTIVATIONS:
+            return f"log_{_ACTIVATIONS[kind]}" if logarithm else _ACTIVATIONS[kind]
+        if kind in _LINEAR or kind in ("Bmm", "Baddbmm"):
+            return "linear"
+        if kind == "Add" and any(_parameter(child) is not None for child in _children(node)):
+            return "linear"  # a matrix product and a bias, written out
+        if kind not in _PASSING and kind not in ("Clamp", "ClampMin", "Log"):
+            return "unknown"
+        logarithm |= kind == "Log"
+        node = next(_children(node), None)
+    return "unknown"
+
+
+def compared(loss: Tensor) -> Compared | None:
+    """The comparison of outputs with targets in a loss that is still attached to its graph; None where there is none known.
+
+    Example:
+        >>> import torch
+        >>> output = torch.ones(4, 3) @ torch.ones(3, 2, requires_grad=True)
+        >>> found = compared(torch.nn.functional.cross_entropy(output, torch.tensor([0, 1, 1, 0])))
+        >>> found.loss, found.activation, found.target
+        ('cross_entropy', 'linear', tensor([0, 1, 1, 0]))
+    """
+    queue = [loss.grad_fn]
+    for node in queue:
+        if node is None or len(queue) > 50:
+            return None
+        kind = _LOSSES.get(_kind(node))
+        children = list(_children(node))
+        if kind is not None and children:
+            below = children[0]
+            if kind == "nll" and _kind(below) == "LogSoftmax":
+                kind, below = "cross_entropy", next(_children(below), None)
+            output, target = getattr(node, "_saved_self", None), getattr(node, "_saved_target", None)
+            stretched = any(_stretched(tensor) for tensor in (output, target) if tensor is not None)
+            shape = [] if output is None else list(output.shape)
+            return Compared(kind, _last_function(below), shape, target, stretched)
+        if _kind(node) == "Pow" and children and _kind(children[0]) == "Sub":
+            return _difference(children[0])
+        queue += children
+    return None
+
+
+def _difference(node: Any) -> Compared | None:
+    """A squared error that is written out: (output - target) ** 2."""
+    below = next(_children(node), None)
+    if below is None:
+        return None
+    shape, inner = _shape(node), _shape(below)
+    return Compared("mse", _last_function(below), inner, None, math.prod(shape) > math.prod(inner) > 1)
+
+
+def _shape(node: Any) -> list[int]:
+    return list(node._input_metadata[0].shape)
+
+
+def _stretched(tensor: Tensor) -> bool:
+    return any(size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+
+
+def linear_pairs(loss: Tensor, names: Mapping[int, str]) -> tuple[list[tuple[str, str]], int]:
+    """Pairs of weighted layers (earlier, later) with nothing nonlinear in between, and the number of weighted layers.
+
+    Args:
+        loss: with its graph.
+        names: a layer's name by the id of its parameters.
+    """
+    pairs: list[tuple[str, str]] = []
+    weighted: set[str] = set()
+    seen: set[Any] = set()
+    queue = [loss.grad_fn]
+    while queue and len(seen) < _MOST_NODES:
+        node = queue.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        children = list(_children(node))
+        queue += children
+        later = _layer(node, names)
+        if later is not None:
+            weighted.add(later)
+            earlier = _weighted_below(children, names)
+            if earlier is not None and earlier != later and (earlier, later) not in pairs:
+                pairs.append((earlier, later))
+    return pairs, len(weighted)
+
+
+def _children(node: Any) -> Iterator[Any]:
+    return (child for child, _ in node.next_functions if child is not None)
+
+
+def _parameter(node: Any) -> Any:
+    """The leaf tensor behind a node, through a transposition."""
+    while _kind(node) in _PASSING:
+        node = next(_children(node), None)
+        if node is None:
+            return None
+    return getattr(node, "variable", None)
+
+
+def _layer(node: Any, names: Mapping[int, str]) -> str | None:
+    if _kind(node) not in _LINEAR:
+        return None
+    leaves = (_parameter(child) for child in _children(node))
+    return next((names[id(leaf)] for leaf in leaves if leaf is not None and leaf.ndim > 1 and id(leaf) in names), None)
+
+
+def _weighted_below(nodes: list[Any], names: Mapping[int, str]) -> str | None:
+    """The weighted layer that one reaches from `nodes` through nothing but linear functions."""
+    for node in nodes:
+        for _ in range(20):
+            if node is None or _kind(node) == "AccumulateGrad":
+                break
+            layer = _layer(node, names)
+            if layer is not None:
+                return layer
+            kind, children = _kind(node), list(_children(node))
+            inner = [child for child in children if _parameter(child) is None]
+            if kind in _PASSING or kind in _HARMLESS:
+                node = inner[0] if inner else None
+            elif kind == "Mul" and len(children) == 1:
+                node = children[0]  # times numbers without gradient: the mask of a dropout
+            elif kind == "Add" and len(inner) == 1:
+                node = inner[0]  # a bias
+            else:
+                break
+    return None

@@ -1,0 +1,531 @@
+"""Observes any training loop in torch from outside: modules, backward passes, losses, optimisers, loaders.
+
+On steps that are not sampled, the cost is one hook on each outermost module, one on the optimiser and a wrapper around
+`backward`; nothing is read from the device. On sampled steps every layer and every functional activation is seen.
+
+Which object tells what:
+
+- outermost module, before its forward pass: mode, inputs; on sampled steps it hooks its layers for this one pass
+- functions of `torch.nn.functional` that are losses: outputs, targets, loss without penalties, losses of evaluations
+- `Tensor.backward`: the loss, autograd's graph, whether old gradients were cleared
+- optimiser step, before and after: gradients, changes of weights, learning rate
+- `DataLoader.__iter__`: order and size of the data, epochs
+"""
+
+import math
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules import module as torch_module
+from torch.optim import Optimizer
+from torch.optim import optimizer as torch_optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.overrides import TorchFunctionMode
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+
+from titrant.doctor.case import Family
+from titrant.doctor.graph import compared, last_function, linear_pairs
+from titrant.doctor.recorder import Recorder
+
+_NORMS = (
+    nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm,
+)  # fmt: skip
+_DROPOUTS = (nn.modules.dropout._DropoutNd,)
+_FAMILIES: tuple[tuple[tuple[type, ...], Family], ...] = (
+    ((nn.Linear, nn.Bilinear), "linear"),
+    ((nn.modules.conv._ConvNd,), "convolution"),
+    ((nn.Embedding, nn.EmbeddingBag), "embedding"),
+    ((nn.RNNBase, nn.RNNCellBase), "recurrent"),
+    ((nn.MultiheadAttention,), "attention"),
+    (_NORMS, "normalisation"),
+    (_DROPOUTS, "dropout"),
+    ((nn.ReLU, nn.ReLU6), "relu"),
+    ((nn.Sigmoid,), "sigmoid"),
+    ((nn.Tanh,), "tanh"),
+    ((nn.Softmax, nn.LogSoftmax, nn.Softmax2d), "softmax"),
+)
+_FUNCTIONS: dict[str, Family] = {
+    "relu": "relu", "relu_": "relu", "relu6": "relu", "sigmoid": "sigmoid", "sigmoid_": "sigmoid", "tanh": "tanh",
+    "tanh_": "tanh", "softmax": "softmax", "log_softmax": "softmax", "gelu": "activation", "silu": "activation",
+    "elu": "activation", "selu": "activation", "leaky_relu": "activation", "softplus": "activation", "mish": "activation",
+    "dropout": "dropout", "dropout2d": "dropout",
+}  # fmt: skip
+LOSSES = {
+    "cross_entropy": "cross_entropy", "nll_loss": "nll", "binary_cross_entropy": "bce",
+    "binary_cross_entropy_with_logits": "bce_logits", "mse_loss": "mse", "l1_loss": "mae", "smooth_l1_loss": "huber",
+    "huber_loss": "huber", "kl_div": "kl", "poisson_nll_loss": "poisson", "gaussian_nll_loss": "gaussian",
+    "hinge_embedding_loss": "hinge", "multi_margin_loss": "hinge", "soft_margin_loss": "hinge",
+}  # fmt: skip
+_ROOTS_KNOWN_AFTER = 3  # optimiser steps after which no further outermost modules are looked for
+
+
+class EnoughSeen(BaseException):
+    """Ends a program that is observed, once the epochs or steps that were asked for are over."""
+
+
+class Probes:
+    """Hooks into torch, from `start` to `stop`.
+
+    Args:
+        recorder: takes what is seen.
+        model: the module to watch; None watches every outermost module that any code calls.
+        optimizers: those that belong to it, where known; others are noticed when they step.
+        epochs, steps: after so many, `EnoughSeen` is raised in the program; None never does.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        model: nn.Module | None = None,
+        optimizers: Iterable[Optimizer] = (),
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+    ) -> None:
+        self.recorder = recorder
+        self.current: str | None = None
+        self.failed_in: str | None = None
+        self.asleep = False  # while another attachment (Keras) observes the same work
+        self._model = model
+        self._epochs, self._steps = epochs, steps
+        self._undo: list[Callable[[], None]] = []
+        self._roots: weakref.WeakKeyDictionary[nn.Module, _Root] = weakref.WeakKeyDictionary()
+        self._discovery: Any = None
+        self._optimizers: weakref.WeakSet[Optimizer] = weakref.WeakSet(optimizers)
+        self._schedulers: weakref.WeakSet[LRScheduler] = weakref.WeakSet()
+        self._held: set[int] = set()
+        self._inside: nn.Module | None = None
+        self._pass: _Pass | None = None
+        self._fresh = self._stepped = self._frozen = False
+        self._plain: list[Tensor] = []
+        self._targets: Tensor | None = None
+        self._batch: Tensor | None = None
+        self._graph_read = False
+        self._unreached: set[int] = set()
+        self._loose: dict[int, str] = {}
+        self._passes = 0  # over training data
+        self._trained_on: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def start(self) -> None:
+        """Puts the hooks in place."""
+        if self._model is not None:
+            self._add_root(self._model)
+        else:
+            self._discovery = torch_module.register_module_forward_pre_hook(self._discover)
+            self._undo.append(self._discovery.remove)
+        before = torch_optimizer.register_optimizer_step_pre_hook(self._before_step)
+        after = torch_optimizer.register_optimizer_step_post_hook(self._after_step)
+        self._undo += [before.remove, after.remove]
+        self._wrap(Tensor, "backward", self._backward)
+        for name, kind in LOSSES.items():
+            self._wrap(functional, name, self._loss_function(name, kind))
+        self._wrap(DataLoader, "__iter__", self._iterate)
+        self._wrap(LRScheduler, "__init__", self._scheduled)
+
+    def stop(self) -> None:
+        """Takes every hook away."""
+        if self._pass is not None:
+            self._pass.end()
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+        for root in list(self._roots.values()):
+            root.remove()
+        wiring = self.recorder.case.wiring
+        wiring.schedulers = [type(scheduler).__name__ for scheduler in self._schedulers]
+        wiring.scheduler_steps = sum(max(0, scheduler.last_epoch) for scheduler in self._schedulers)
+
+    def _wrap(self, owner: Any, name: str, around: Callable[..., Any]) -> None:
+        original = getattr(owner, name)
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return original(*args, **kwargs) if self.asleep else around(original, *args, **kwargs)
+
+        wrapper.__name__, wrapper.__qualname__, wrapper.__doc__ = (
+            name,
+            getattr(original, "__qualname__", name),
+            original.__doc__,
+        )
+        setattr(owner, name, wrapper)
+        self._undo.append(lambda: setattr(owner, name, original))
+
+    # Forward passes
+
+    def _discover(self, module: nn.Module, args: Any) -> None:
+        if self.asleep or self._inside is not None or module in self._roots or isinstance(module, nn.modules.loss._Loss):
+            return
+        if any(True for _ in module.parameters()):
+            self._add_root(module)
+            self._enter(self._roots[module], module, args, {})  # its own hook acts from the next call on
+
+    def _add_root(self, module: nn.Module) -> None:
+        name = "" if not self._roots else f"{type(module).__name__}."
+        root = _Root(module, name)
+        root.handles = [
+            module.register_forward_pre_hook(partial(self._enter, root), prepend=True, with_kwargs=True),
+            module.register_forward_hook(self._leave, always_call=True),
+        ]
+        self._roots[module] = root
+
+    def _enter(self, root: "_Root", module: nn.Module, args: Any, kwargs: Any) -> None:
+        if self._inside is not None or self.asleep:
+            return
+        self._inside = module
+        if not torch.is_grad_enabled():
+            self._evaluated(module, root, args, kwargs)
+            return
+        self.recorder.end_evaluation()
+        if self._steps is not None and self.recorder.step >= self._steps:
+            self._inside = None
+            raise EnoughSeen
+        self._frozen = root.modal and not module.training
+        if self.recorder.due and not torch.compiler.is_compiling():
+            self._batch = next(_tensors((args, kwargs)), None)
+            self._follow(module, root)
+            if not isinstance(module, torch._dynamo.eval_frame.OptimizedModule):
+                self._pass = _Pass(self, module, root)
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._inside is module:
+            self._inside = None
+            self.failed_in = self.current if output is None else None
+            if self._pass is not None:
+                self._pass.end()
+                self._pass = None
+
+    def _evaluated(self, module: nn.Module, root: "_Root", args: Any, kwargs: Any) -> None:
+        wiring = self.recorder.case.wiring
+        wiring.evaluations += 1
+        wiring.live_evaluations += root.modal and module.training
+        if wiring.evaluations <= 64:
+            batch = next(_tensors((args, kwargs)), None)
+            if batch is not None and batch.ndim > 1:
+                self.recorder.fingerprints(batch, training=False)
+
+    def _follow(self, module: nn.Module, root: "_Root") -> None:
+        """Takes up parameters that were not known yet (lazy and replaced ones too)."""
+        for place, (name, owner) in enumerate(module.named_modules()):
+            for own, parameter in owner.named_parameters(recurse=False):
+                if isinstance(parameter, nn.parameter.UninitializedParameter):
+                    continue
+                full = root.name + (f"{name}.{own}" if name else own)
+                self.recorder.parameter(
+                    full,
+                    root.name + name,
+                    place,
+                    parameter,
+                    fan_in=_fan_in(parameter),
+                    trainable=parameter.requires_grad,
+                    embedding=isinstance(owner, (nn.Embedding, nn.EmbeddingBag)),
+                )
+
+    # Losses
+
+    def _loss_function(self, name: str, kind: str) -> Callable[..., Any]:
+        def around(original: Any, *args: Any, **kwargs: Any) -> Any:
+            value = original(*args, **kwargs)
+            if self.recorder.due or not torch.is_grad_enabled():
+                with suppress(Exception):  # a program's own subclasses may be anything; its loss is what counts
+                    self._lost(name, kind, value, args, kwargs)
+            elif len(self._plain) < 16 and isinstance(value, Tensor) and kwargs.get("reduction", "mean") == "mean":
+                self._plain.append(value.detach())
+            return value
+
+        return around
+
+    def _lost(self, name: str, kind: str, value: Tensor, args: Any, kwargs: Any) -> None:
+        output = args[0] if args else kwargs["input"]
+        target = args[1] if len(args) > 1 else kwargs["target"]
+        if not isinstance(value, Tensor) or not isinstance(target, Tensor):
+            return
+        plain = value
+        if value.numel() == 1 and kwargs.get("reduction") == "sum":
+            plain = value / max(1, target.numel())
+        if not value.requires_grad:
+            if plain.numel() == 1:
+                self.recorder.evaluation_loss(plain)
+            return
+        if plain.numel() == 1:
+            self._plain.append(plain.detach())
+        objective = self.recorder.case.objective
+        if objective.loss == "unknown":
+            objective.loss, objective.called = kind, name
+            objective.activation = last_function(output)
+            objective.output_shape, objective.target_shape = list(output.shape), list(target.shape)
+        if kind in ("mse", "mae", "huber") and np.broadcast_shapes(output.shape, target.shape) != tuple(output.shape):
+            self.recorder.case.wiring.broadcast = f"{list(output.shape)} - {list(target.shape)}"
+        self._targets = target.detach()
+
+    def _backward(self, original: Any, loss: Tensor, *args: Any, **kwargs: Any) -> Any:
+        recorder, wiring = self.recorder, self.recorder.case.wiring
+        if self._inside is not None:  # a gradient inside a forward pass is the model's own affair
+            return original(loss, *args, **kwargs)
+        wiring.backwards += 1
+        wiring.training_forwards += 1
+        if self._frozen:
+            wiring.frozen_forwards += 1
+        if self._stepped and recorder.due:
+            self._check_cleared()
+        self._stepped = False
+        if not self._graph_read and loss.requires_grad:
+            self._graph_read = True
+            with suppress(RuntimeError):
+                self._read_graph(loss)
+        if recorder.due and self._targets is None and loss.requires_grad:
+            with suppress(RuntimeError, AttributeError):  # a graph of a kind that is not known
+                self._read_objective(loss)
+        if recorder.due and self._batch is not None:
+            self._look_at_data()
+        if loss.numel() == 1:
+            recorder.loss(self._plain[0] if len(self._plain) == 1 else loss)
+        self._plain.clear()
+        done = original(loss, *args, **kwargs)
+        self._fresh = True
+        return done
+
+    def _look_at_data(self) -> None:
+        batch, targets, self._batch, self._targets = self._batch, self._targets, None, None
+        assert batch is not None
+        self.recorder.inputs(batch, targets)
+        if targets is not None and targets.ndim and len(targets) == len(batch):
+            self.recorder.batch_labels(targets)
+
+    def _read_graph(self, loss: Tensor) -> None:
+        names = {
+            id(parameter): root.name + name
+            for module, root in self._roots.items()
+            for name, owner in module.named_modules()
+            for parameter in owner.parameters(recurse=False)
+        }
+        objective = self.recorder.case.objective
+        objective.linear_pairs, objective.weighted_layers = linear_pairs(loss, names)
+
+    def _read_objective(self, loss: Tensor) -> None:
+        """For a loss that was not called through `torch.nn.functional` after the start: imported by name, or written out."""
+        found, objective = compared(loss), self.recorder.case.objective
+        if found is None:
+            return
+        if objective.loss == "unknown":
+            objective.loss, objective.activation, objective.output_shape = found.loss, found.activation, found.output_shape
+            objective.target_shape = [] if found.target is None else list(found.target.shape)
+        if found.broadcast:
+            self.recorder.case.wiring.broadcast = str(found.output_shape)
+        self._targets = found.target
+
+    def _check_cleared(self) -> None:
+        gradients = [
+            parameter.grad
+            for optimizer in self._optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        wiring = self.recorder.case.wiring
+        if not gradients:
+            wiring.cleared += 1
+            return
+
+        def keep(largest: float) -> None:
+            if largest == 0:
+                wiring.cleared += 1
+            else:
+                wiring.uncleared += 1
+
+        largest = torch.stack([torch.linalg.vector_norm(gradient.detach().float()).cpu() for gradient in gradients[:8]])
+        self.recorder.number(largest.max(), keep)
+
+    # Optimisers
+
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
+        known = False
+        for module, root in self._roots.items():
+            for name, parameter in module.named_parameters():
+                known = True
+                yield root.name + name, parameter
+        if not known:  # a loop over bare tensors, without a module
+            for optimizer in self._optimizers:
+                for group in optimizer.param_groups:
+                    for parameter in group["params"]:
+                        yield self._loose.setdefault(id(parameter), f"parameter {len(self._loose)}"), parameter
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self.asleep:
+            return
+        if optimizer not in self._optimizers:
+            self._optimizers.add(optimizer)
+        if self.recorder.due:
+            for name, parameter in self._named():
+                if not isinstance(parameter, nn.parameter.UninitializedParameter):
+                    layer = name.rpartition(".")[0]
+                    self.recorder.parameter(
+                        name, layer, 0, parameter, fan_in=_fan_in(parameter), trainable=parameter.requires_grad
+                    )
+                    self.recorder.before_step(name, parameter)
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self.asleep:
+            return
+        recorder, wiring = self.recorder, self.recorder.case.wiring
+        if recorder.due:
+            own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            wiring.steps_looked_at += 1
+            wiring.idle_steps += not self._fresh or all(parameter.grad is None for parameter in own)
+            held = set(map(id, own))
+            self._held |= held
+            named = list(self._named())
+            for name, parameter in named:
+                if not isinstance(parameter, nn.parameter.UninitializedParameter):
+                    recorder.after_step(name, parameter, parameter.grad, held=id(parameter) in held)
+            if self._roots:
+                wiring.foreign = len(self._held - {id(parameter) for _, parameter in named})
+            wiring.optimizers = len(self._optimizers)
+            recorder.case.optimizer = type(optimizer).__name__
+            recorder.rate(float(optimizer.param_groups[0]["lr"]) if "lr" in optimizer.param_groups[0] else 0.0)
+            recorder.settle()
+        self._fresh, self._stepped = False, True
+        self._plain.clear()
+        recorder.next_step()
+        if self._discovery is not None and recorder.step >= _ROOTS_KNOWN_AFTER and self._roots:
+            self._discovery.remove()
+            self._discovery = None
+
+    def _scheduled(self, original: Any, scheduler: LRScheduler, *args: Any, **kwargs: Any) -> None:
+        original(scheduler, *args, **kwargs)
+        self._schedulers.add(scheduler)
+
+    # Data
+
+    def _iterate(self, original: Any, loader: Any) -> Any:
+        return self._batches(original(loader), loader)
+
+    def _batches(self, batches: Any, loader: Any) -> Iterator[Any]:
+        first = self.recorder.step
+        backwards = self.recorder.case.wiring.backwards
+        for count, batch in enumerate(batches):
+            yield batch
+            if count == 0 and self.recorder.case.wiring.backwards > backwards:
+                self._training_loader(loader)
+        if self.recorder.step > first and loader in self._trained_on:
+            self._passes += 1
+            self.recorder.settle()
+            if self._epochs is not None and self._passes >= self._epochs:
+                raise EnoughSeen
+
+    def _training_loader(self, loader: Any) -> None:
+        if loader in self._trained_on:
+            return
+        self._trained_on.add(loader)
+        facts = self.recorder.case.loader
+        with suppress(TypeError, AttributeError):  # data without a length, or a loader of another make
+            facts.rows = len(loader.dataset)
+            facts.batch = loader.batch_size
+            sampler = loader.sampler
+            facts.shuffled = True if isinstance(sampler, RandomSampler) else None
+            if isinstance(sampler, SequentialSampler):
+                facts.shuffled = False
+
+
+class _Root:
+    """An outermost module."""
+
+    def __init__(self, module: nn.Module, name: str) -> None:
+        self.name = name
+        self.handles: list[Any] = []
+        self.modal = any(
+            (isinstance(layer, _DROPOUTS) and layer.p > 0) or isinstance(layer, nn.modules.batchnorm._BatchNorm)
+            for layer in module.modules()
+        )
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
+class _Pass(TorchFunctionMode):
+    """One sampled forward pass: hooks on all layers, and an eye on functional activations."""
+
+    def __init__(self, probes: Probes, module: nn.Module, root: _Root) -> None:
+        super().__init__()
+        self._probes, self._root = probes, root
+        self._order = 0
+        self._weighted = "input"
+        self._seen: dict[str, int] = {}
+        self._handles: list[Any] = []
+        for name, layer in module.named_modules():
+            family = family_of(layer)
+            if family is not None and (layer is not module or not list(layer.children())):
+                self._hook(layer, root.name + (name or type(layer).__name__), family)
+        self.__enter__()  # type: ignore[no-untyped-call]
+
+    def end(self) -> None:
+        """Takes the hooks of this pass away."""
+        if self._handles:
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _hook(self, layer: nn.Module, name: str, family: Family) -> None:
+        def enter(module: nn.Module, args: Any) -> None:
+            self._probes.current = name
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            self._probes.current = None
+            if family in ("linear", "convolution"):
+                self._weighted = name
+            self._record(name, type(module).__name__, family, output, getattr(module, "p", None))
+
+        self._handles += [layer.register_forward_pre_hook(enter), layer.register_forward_hook(leave)]
+
+    def _record(self, name: str, kind: str, family: Family, output: Any, rate: float | None) -> None:
+        tensor = next(_tensors(output), None)
+        if tensor is not None:
+            with torch._C.DisableTorchFunction():  # this very mode need not see the recorder's own functions
+                self._probes.recorder.layer(name, kind, family, self._order, tensor, rate if family == "dropout" else None)
+        self._order += 1
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        if self._probes.current is None:
+            name = getattr(func, "__name__", "")
+            family = _FUNCTIONS.get(name)
+            if family is not None:
+                rate = kwargs.get("p", args[1] if family == "dropout" and len(args) > 1 else 0.5)
+                place = f"{self._root.name}{name} after {self._weighted}"
+                count = self._seen[place] = self._seen.get(place, 0) + 1
+                self._record(place if count == 1 else f"{place} ({count})", name, family, output, rate)
+        return output
+
+
+def family_of(layer: nn.Module) -> Family | None:
+    """What a module does, or None for one that only holds others."""
+    for kinds, family in _FAMILIES:
+        if isinstance(layer, kinds):
+            return family
+    if any(True for _ in layer.children()):
+        return None
+    return "activation" if type(layer).__module__ == "torch.nn.modules.activation" else "other"
+
+
+def _fan_in(parameter: Tensor) -> int:
+    return math.prod(parameter.shape[1:])
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    """Tensors in nested tuples, lists and dictionaries, in order."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, dict):
+        for value in values.values():
+            yield from _tensors(value)
+    elif isinstance(values, (tuple, list)):
+        for value in values:
+            yield from _tensors(value)

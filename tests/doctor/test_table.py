@@ -1,0 +1,36 @@
+"""The table of rules: complete, with sources, and remedies that a recipe accepts."""
+
+import pytest
+
+from titrant.doctor.table import ALIASES, TABLE, Rule, described, lookup
+from titrant.recipe import Recipe
+
+SAGEMAKER = {
+    "vanishing_gradient", "exploding_tensor", "dead_relu", "saturated_activation", "poor_weight_initialization",
+    "weight_update_ratio", "all_zero", "unchanged_tensor", "loss_not_decreasing", "check_input_images", "class_imbalance",
+    "confusion", "overfit", "overtraining", "tensor_variance", "stalled_training",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", TABLE.values(), ids=list(TABLE))
+def test_every_line_is_complete(rule: Rule) -> None:
+    assert rule.symptom.endswith(".")
+    assert rule.cause.endswith(".")
+    assert rule.remedy.endswith(".")
+    assert all(bound.source and bound.meaning for bound in rule.limits.values())
+    assert rule.name in described(rule)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in TABLE.values() if rule.change], ids=lambda rule: rule.name)
+def test_remedies_are_changes_that_a_recipe_accepts(rule: Rule) -> None:
+    recipe = Recipe()
+    for path, value in rule.change.items():
+        if isinstance(value, str) and value.startswith("* "):
+            slot, dose = path.split(".")
+            value = getattr(getattr(recipe, slot), dose) * float(value[2:])
+        recipe = recipe.replace(path, value)
+
+
+def test_the_rules_of_sagemaker_debugger_are_known_by_name() -> None:
+    assert set(ALIASES) >= SAGEMAKER
+    assert all(lookup(name) for name in SAGEMAKER)

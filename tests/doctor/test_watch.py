@@ -1,0 +1,257 @@
+"""The doctor in real loops: faults that it must see from outside, programs to be left alone, and that it changes nothing."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+import titrant
+from titrant.doctor.finding import Findings
+from titrant.doctor.probes import LOSSES
+
+ROWS, FEATURES = 256, 8
+
+
+def rows(classes: int = 2) -> tuple[Tensor, Tensor]:
+    x = torch.randn(ROWS, FEATURES)
+    return x, (x[:, 0] + x[:, 1] > 0).long() if classes == 2 else (x[:, 0] * 1.5 + 2).clamp(0, classes - 1).long()
+
+
+def net(*tail: nn.Module, outputs: int = 2) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(FEATURES, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, outputs), *tail)
+
+
+def observed(
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+    data: tuple[Tensor, Tensor] | None = None,
+    *,
+    rate: float = 0.01,
+    epochs: int = 12,
+    zero_grad: bool = True,
+    step: bool = True,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+    owner: nn.Module | None = None,
+    mode: bool = True,
+    shuffle: bool = True,
+) -> Findings:
+    """Trains a model under `watch`."""
+    x, y = data or rows()
+    stepper = optimizer((owner or model).parameters(), lr=rate)
+    loader = DataLoader(TensorDataset(x, y), batch_size=32, shuffle=shuffle)
+    model.train(mode)
+    with titrant.watch(model, stepper) as doctor:
+        for _ in range(epochs):
+            for inputs, targets in loader:
+                if zero_grad:
+                    stepper.zero_grad()
+                loss(model(inputs), targets).backward()
+                if step:
+                    stepper.step()
+    return doctor.findings
+
+
+def names(findings: Findings) -> list[str]:
+    return [found.rule for found in findings if found.level != "note"]
+
+
+def zeroed(model: nn.Module) -> nn.Module:
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    return model
+
+
+def test_a_healthy_run_has_no_findings() -> None:
+    assert observed(net()) == []
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize(
+    ("rule", "run"),
+    [
+        ("softmax_twice", lambda: observed(net(nn.Softmax(1)))),
+        (
+            "sigmoid_twice",
+            lambda: observed(
+                net(nn.Sigmoid(), outputs=1), lambda o, t: functional.binary_cross_entropy_with_logits(o[:, 0], t.float())
+            ),
+        ),
+        ("broadcast_target", lambda: observed(net(outputs=1), lambda o, t: nn.MSELoss()(o, t.float()))),
+        ("missing_zero_grad", lambda: observed(net(), zero_grad=False)),
+        ("backward_without_step", lambda: observed(net(), step=False)),
+        ("foreign_parameters", lambda: observed(net(), owner=net())),
+        ("never_updated", lambda: observed(model := net(), owner=model[4])),
+        ("constant_initialisation", lambda: observed(zeroed(net()))),
+        ("learning_rate_too_low", lambda: observed(net(), rate=1e-7)),
+        ("learning_rate_too_high", lambda: observed(net(), rate=10.0)),
+        ("missing_activation", lambda: observed(nn.Sequential(nn.Linear(FEATURES, 16), nn.Dropout(0.1), nn.Linear(16, 2)))),
+        ("evaluation_mode_in_training", lambda: observed(nn.Sequential(nn.BatchNorm1d(FEATURES), net()), mode=False)),
+        ("nonfinite_input", lambda: observed(net(), data=(torch.full((ROWS, FEATURES), torch.nan), rows()[1]))),
+        ("unscaled_inputs", lambda: observed(net(), data=(rows()[0] * 100, rows()[1]))),
+        ("logits_as_probabilities", lambda: observed(net(), functional.nll_loss)),
+        ("output_range", lambda: observed(net(nn.Sigmoid(), outputs=1), lambda o, t: nn.MSELoss()(o[:, 0], 5.0 * t + 3))),
+    ],
+)
+def test_faults_are_seen_from_outside(rule: str, run: Callable[[], Findings]) -> None:
+    assert rule in names(run())
+
+
+def test_a_squared_error_that_is_written_out_is_understood() -> None:
+    assert "broadcast_target" in names(observed(net(outputs=1), lambda output, target: ((output - target) ** 2).mean()))
+
+
+def test_sorted_rows_without_shuffling() -> None:
+    x, y = rows()
+    order = y.argsort()
+    assert "no_shuffling" in names(observed(net(), data=(x[order], y[order]), shuffle=False))
+
+
+def test_the_layer_that_is_dead_is_named() -> None:
+    model = net()
+    nn.init.constant_(model[2].bias, -100.0)
+    found = next(found for found in observed(model) if found.rule == "dead_relu")
+    assert found.where == "3"
+
+
+class Functional(nn.Module):
+    """Activations that are functions, and a layer that nobody calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.forgotten = nn.Linear(FEATURES, 16), nn.Linear(16, 2), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(functional.relu(self.one(x) - 100))
+
+
+def test_functional_activations_and_unused_layers_are_seen() -> None:
+    findings = observed(Functional())
+    assert {"dead_relu", "unused_parameter"} <= set(names(findings))
+    assert next(found.where for found in findings if found.rule == "dead_relu") == "relu after one"
+
+
+def losses_of(model: nn.Module, watched: bool, **settings: Any) -> list[float]:
+    torch.manual_seed(1)
+    stepper = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, y = rows()
+    found = []
+
+    def loop() -> None:
+        for _ in range(30):
+            stepper.zero_grad()
+            loss = functional.cross_entropy(model(x), y)
+            loss.backward()
+            stepper.step()
+            found.append(loss.item())
+
+    if not watched:
+        loop()
+        return found
+    with titrant.watch(model, stepper, **settings):
+        loop()
+    return found
+
+
+def test_nothing_changes_under_observation() -> None:
+    model = nn.Sequential(nn.Linear(FEATURES, 16), nn.BatchNorm1d(16), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(16, 2))
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    plain = losses_of(model, watched=False)
+    model.load_state_dict(state)
+    assert losses_of(model, watched=True, every=1) == plain
+
+
+def test_every_hook_is_taken_away_again() -> None:
+    model = net()
+    before = (Tensor.backward, DataLoader.__iter__, *(getattr(functional, name) for name in LOSSES))
+    with pytest.raises(RuntimeError, match="cannot be multiplied"), titrant.watch(model):
+        model(torch.randn(4, FEATURES + 1))
+    after = (Tensor.backward, DataLoader.__iter__, *(getattr(functional, name) for name in LOSSES))
+    assert before == after
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert not torch.nn.modules.module._global_forward_pre_hooks
+
+
+def test_evaluation_without_eval_is_seen() -> None:
+    model = nn.Sequential(nn.Linear(FEATURES, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 2))
+    stepper = torch.optim.Adam(model.parameters(), lr=0.01)
+    x, y = rows()
+    with titrant.watch(model, stepper) as doctor:
+        for _ in range(10):
+            stepper.zero_grad()
+            functional.cross_entropy(model(x), y).backward()
+            stepper.step()
+            with torch.no_grad():
+                functional.cross_entropy(model(x), y)
+    assert "training_mode_in_evaluation" in names(doctor.findings)
+    assert len(doctor.case.evaluations) == 10
+
+
+def test_a_case_does_not_grow_with_the_run() -> None:
+    model = nn.Linear(2, 1)
+    stepper = torch.optim.SGD(model.parameters(), lr=1e-4)
+    x = torch.randn(4, 2)
+    with titrant.watch(model, stepper, every=30) as doctor:
+        for _ in range(5000):
+            stepper.zero_grad()
+            model(x).square().mean().backward()
+            stepper.step()
+    case = doctor.case
+    assert case.wiring.steps == 5000
+    assert len(case.losses) <= 4000
+    assert max(len(layer.samples) for layer in case.layers) <= 121
+    assert case.losses[0] > case.losses[-1]
+
+
+class Output:
+    """What a Hugging Face model returns."""
+
+    def __init__(self, loss: Tensor, logits: Tensor) -> None:
+        self.loss, self.logits = loss, logits
+
+
+class Classifier(nn.Module):
+    """A model in the style of Hugging Face: keywords in, loss inside."""
+
+    def __init__(self, vocabulary: int = 50) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(vocabulary, 16), nn.Linear(16, 2)
+        self.body = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True)
+
+    def forward(self, input_ids: Tensor, labels: Tensor) -> Output:
+        logits = self.head(self.body(self.embed(input_ids)).mean(1))
+        return Output(functional.cross_entropy(logits, labels), logits)
+
+
+def batches() -> Iterator[dict[str, Tensor]]:
+    for _ in range(60):
+        ids = torch.randint(50, (32, 6))
+        yield {"input_ids": ids, "labels": (ids[:, 0] < 25).long()}
+
+
+def test_a_trainer_loop_with_keywords_accumulation_clipping_and_a_schedule_is_healthy() -> None:
+    model = Classifier()
+    stepper = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(stepper, lambda step: min(1.0, (step + 1) / 5))
+    with titrant.watch(model, stepper) as doctor:
+        for number, batch in enumerate(batches()):
+            (model(**batch).loss / 2).backward()
+            if number % 2:
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                stepper.step()
+                schedule.step()
+                stepper.zero_grad()
+    assert [found for found in doctor.findings if found.level == "problem"] == []
+    case = doctor.case
+    assert case.wiring.steps == 30
+    assert case.objective.loss == "cross_entropy"
+    assert {"embedding", "attention", "normalisation", "linear"} <= {layer.family for layer in case.layers}
+
+
+def test_findings_print_as_text() -> None:
+    findings = observed(net(nn.Softmax(1)))
+    assert str(findings).startswith("1. PROBLEM  softmax_twice\n   where")
+    assert "nn.CrossEntropyLoss" in str(findings)
