@@ -116,6 +116,7 @@ class DataSummary(Record):
     class_counts: list[int] = []
     split: str = Field(description="how the rows were divided, in words")
     columns: list[ColumnSummary]
+    picture: str = Field(default="", description="size and colours of pictures, in words; empty for a table")
 
 
 class Evaluation(Record):

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from titrant.clock import Clock, Interrupt
 from titrant.recipe import Recipe
 from titrant.record import Task
-from titrant.train.cohort import EVALUATIONS, Cohort, Member
+from titrant.train.cohort import Cohort, Member
 from titrant.train.metrics import METRICS, metric_for
-from titrant.train.problem import Problem
+from titrant.train.problem import EVALUATIONS
+from titrant.train.tables import TableProblem
 from titrant.tricks.learning_rate import lowered, table
 
-Problems = Callable[..., Problem]
+Problems = Callable[..., TableProblem]
 Cohorts = Callable[..., Cohort]
 
 FOREVER = Clock.of(3600)
@@ -486,7 +487,7 @@ def test_a_custom_network_equals_a_plain_loop(make_problem: Problems, make_cohor
     cohort = make_cohort(problem, [full, full], factory=with_norm)
     encoded = problem.encoded(full.data, problem.rows)
     shape = problem.shape(encoded.encoder)
-    features = cohort.trained(0).network.expand(encoded.numbers[:64], encoded.codes[:64]).double()
+    features = cohort.trained(0).network.expand(encoded.inputs[0][:64], encoded.inputs[1][:64]).double()
     plain = with_norm(features.shape[1], shape.outputs).double()
     start = {name.removeprefix("body.inner."): t for name, t in cohort.layout.views(cohort.flat[1].detach()).items()}
     plain.load_state_dict(start, strict=False)

@@ -4,10 +4,12 @@ Axes: k member (absent in a plain network), b row, d input feature, f unit.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from titrant.recipe import Recipe
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.activation import ActivationTrick
 from titrant.tricks.base import Off, Segment, Trick, by_segment, segments
@@ -124,6 +126,27 @@ class Drop(nn.Module):
         return dropped
 
 
+@dataclass(frozen=True)
+class Members:
+    """The recipes of a network's members, and of all members whose tensors must have the same shapes (`kin`)."""
+
+    recipes: Sequence[Recipe]
+    kin: Sequence[Recipe]
+    device: torch.device
+
+    def normalize(self, width: int) -> Normalize:
+        """A normalisation layer for these members."""
+        return Normalize(_slot(self.recipes, "normalize"), width, _slot(self.kin, "normalize"), self.device)
+
+    def activate(self, width: int) -> Activate:
+        """An activation layer for these members."""
+        return Activate(_slot(self.recipes, "activation"), width, _slot(self.kin, "activation"), self.device)
+
+    def drop(self) -> Drop:
+        """A dropout layer for these members."""
+        return Drop(_slot(self.recipes, "dropout"), self.device)
+
+
 def attach(network: nn.Module, streams: Streams | None, ledger: Ledger | None) -> None:
     """Hands the members' random streams and ledger to the layers that use them."""
     for module in network.modules():
@@ -131,3 +154,7 @@ def attach(network: nn.Module, streams: Streams | None, ledger: Ledger | None) -
             module.streams = streams
         if isinstance(module, Drop | Normalize):
             module.ledger = ledger
+
+
+def _slot(recipes: Sequence[Recipe], name: str) -> list[Trick]:
+    return [getattr(recipe, name) for recipe in recipes]

@@ -17,7 +17,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from titrant.clock import Clock
-from titrant.models.table import Factory
+from titrant.models.network import Factory
 from titrant.record import MemberRecord
 from titrant.search.halving import advanced, rank, record_of, same, stacks
 from titrant.search.pace import Pace
@@ -176,7 +176,9 @@ class Final:
         made = time.monotonic()
         self._train(share)
         moved = made - begun if self._pace.workers else 0.0  # between processes; at the end once more
-        return (time.monotonic() - made) * (1 - share) / share + moved
+        judged = sum(cohort.judging for cohort in self._cohorts) / min(self._pace.lanes, len(self._cohorts))
+        times = max(len(cohort.evaluated_at) for cohort in self._cohorts)
+        return (time.monotonic() - made - judged) * (1 - share) / share + judged * times + moved
 
     def run(self) -> tuple[Finalist | None, list[MemberRecord]]:
         """Trains to the end and scores the held-out rows.

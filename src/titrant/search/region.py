@@ -64,6 +64,7 @@ class Region:
             an optional `log`, or one fixed value. Paths are slots (`dropout: [off, bernoulli]`) or doses (`dropout.p: {low: 0,
             high: 0.5}`).
         only: True searches the paths in `limits` and nothing else.
+        reads: the kind of data; kinds of trick for others are not searched.
         numbers, categories, classes: whether the data has such columns, and classes to tell apart; slots for what is absent
             are not searched.
 
@@ -82,6 +83,7 @@ class Region:
         limits: Mapping[str, Any] | None = None,
         *,
         only: bool = False,
+        reads: str = "table",
         numbers: bool = True,
         categories: bool = True,
         classes: bool = True,
@@ -89,6 +91,7 @@ class Region:
         self.base = base
         self.limits = dict(limits or {})
         self.only = only
+        self.reads = reads
         self._absent = [
             *([] if numbers else ["data.scale", "data.numbers", "augment.noise"]),
             *([] if categories else ["data.categories"]),
@@ -152,7 +155,8 @@ class Region:
             return [kind for kind in kinds if kind.name() in names]
         if self.only or path in self._absent or path == "stop":
             return [here]
-        return [kind for kind in kinds if kind.searched and not (kind is Off and path in _NEEDED)]
+        fitting = [kind for kind in kinds if kind.reads in {"any", self.reads}]
+        return [kind for kind in fitting if kind.searched and not (kind is Off and path in _NEEDED)] or [here]
 
     def _chosen_kind(self, recipe: Recipe, path: str, kinds: list[type[Trick]], choose: Chooser) -> type[Trick]:
         if len(kinds) == 1:

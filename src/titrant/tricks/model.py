@@ -8,6 +8,11 @@ from titrant.tricks.base import Options, Trick
 _Width = Annotated[int, Range(1, 4096, log=True, search=(64, 256), unit="units", shared=True, raising="more capacity, slower")]
 _Depth = Annotated[int, Range(1, 32, search=(2, 4), unit="layers", shared=True, raising="more capacity, harder to train")]
 
+_Channels = Annotated[
+    int, Range(1, 512, log=True, search=(12, 32), unit="channels", shared=True, raising="more capacity, slower")
+]
+_Convolutions = Annotated[int, Range(1, 8, search=(1, 2), unit="layers", shared=True, raising="more capacity, slower")]
+
 
 class ModelTrick(Trick):
     """A network family."""
@@ -31,6 +36,7 @@ class Mlp(ModelTrick):
     Source: Rumelhart, Hinton and Williams 1986.
     """
 
+    reads: ClassVar[Literal["any", "table", "image"]] = "table"
     kind: Literal["mlp"] = "mlp"
     width: _Width = 128
     depth: _Depth = 2
@@ -55,6 +61,7 @@ class Residual(ModelTrick):
     Source: the ResNet of Gorishniy et al. 2021, "Revisiting deep learning models for tabular data" (arXiv 2106.11959).
     """
 
+    reads: ClassVar[Literal["any", "table", "image"]] = "table"
     kind: Literal["residual"] = "residual"
     width: _Width = 128
     depth: _Depth = 2
@@ -80,10 +87,64 @@ class Ensemble(ModelTrick):
     drawn as random signs, and one output head for each view.
     """
 
+    reads: ClassVar[Literal["any", "table", "image"]] = "table"
     kind: Literal["ensemble"] = "ensemble"
     width: _Width = 128
     depth: _Depth = 2
     views: Annotated[int, Range(2, 64, log=True, search=(4, 16), shared=True, raising="steadier, slower")] = 8
+
+
+class Cnn(ModelTrick):
+    """A plain convolutional network: stages of `depth` 3 × 3 convolutions, with maximum pooling between.
+
+    Each convolution is followed by normalise and activate. Stages follow until maps have eight pixels a side; channels double
+    twice. Then the maximum over the places of each map, dropout, and a linear output.
+
+    Doses:
+        width: channels of the first stage, 1 to 512, log. Raising it adds capacity, and time with its square.
+        depth: convolutions of a stage, 1 to 8.
+
+    Shape: pixels [..., b, c, h, w] to outputs [..., b, o].
+
+    Example:
+        >>> Cnn(width=16)
+        Cnn(kind='cnn', width=16, depth=1)
+
+    Source: Simonyan and Zisserman 2015, "Very deep convolutional networks" (VGG). Departure: global maximum pooling in place of
+    hidden linear layers.
+    """
+
+    reads: ClassVar[Literal["any", "table", "image"]] = "image"
+    kind: Literal["cnn"] = "cnn"
+    width: _Channels = 24
+    depth: _Convolutions = 1
+
+
+class ResNet(ModelTrick):
+    """A small residual network: a convolution, then stages of pooling, convolution, and `depth` residual convolutions.
+
+    Each convolution (3 × 3) is followed by normalise and activate; x ← x + act(norm(conv(x))). Stages, channels and the output
+    are as in `cnn`.
+
+    Doses:
+        width: channels of the first convolution, 1 to 512, log. Raising it adds capacity, and time with its square.
+        depth: residual convolutions of a stage, 1 to 8.
+
+    Shape: pixels [..., b, c, h, w] to outputs [..., b, o].
+
+    Example:
+        >>> ResNet().width
+        16
+
+    Source: the ResNet-9 of David Page 2018, "How to train your ResNet", after He et al. 2016 (arXiv 1512.03385). Departures:
+    one convolution in a residual branch; pooling comes before the convolution that doubles the channels, at a quarter of the
+    cost.
+    """
+
+    reads: ClassVar[Literal["any", "table", "image"]] = "image"
+    kind: Literal["resnet"] = "resnet"
+    width: _Channels = 16
+    depth: _Convolutions = 1
 
 
 class Custom(ModelTrick):
@@ -107,5 +168,5 @@ class Custom(ModelTrick):
     factory: str = ""
 
 
-Model = Annotated[Mlp | Residual | Ensemble | Custom, Options()]
+Model = Annotated[Mlp | Residual | Ensemble | Cnn | ResNet | Custom, Options()]
 """The model slot."""
