@@ -5,10 +5,10 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-peers format clean
+.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-images bench-peers format clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 install: $(INSTALLED)  ## make .venv with titrant and all it needs, in pinned versions (PYTHON=python3.12 picks another Python)
 
@@ -45,6 +45,9 @@ bench-clock: install  ## measure how well budgets are kept, about half an hour (
 
 bench-engine: install  ## measure the population engine against other loops, about half an hour
 	$(BIN)/python benchmarks/engine.py $(ARGS)
+
+bench-images: install  ## compare on pictures with Keras, KerasTuner and the recipes of fastai and timm, about two hours
+	$(BIN)/python benchmarks/images.py $(ARGS)
 
 bench-peers: install  ## make .venv-peers with the libraries that benchmarks compare with
 	$(PYTHON) -m venv .venv-peers
