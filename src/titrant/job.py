@@ -31,6 +31,7 @@ from titrant.predictor import Predictor
 from titrant.recipe import Recipe, near, read_yaml
 from titrant.record import Evaluation, MemberRecord, Receipt, Summary, versions, write_members
 from titrant.report.html import write_report
+from titrant.report.pictures import mistakes, samples
 from titrant.report.terminal import QuietView
 from titrant.search.kinds import start_for
 from titrant.search.proposers import SEARCHES
@@ -433,6 +434,7 @@ class _Results:
         plain = outcome.baseline
         baseline = None if plain is None else Predictor.of(self.dataset.schema, [plain], self.study.development_problem())
         evaluation, intervals = _evaluated(self.dataset, self.study.metric, predictor, baseline)
+        evaluation = evaluation.model_copy(update={"samples": samples(self.dataset, outcome.recipe, self.study.seed)})
         summary = self._write(outcome, predictor, evaluation, *intervals)
         if not report:
             return predictor, summary
@@ -509,7 +511,13 @@ def _evaluated(
         classes = len(dataset.schema.classes)
         hit = predicted.argmax(1)
         counts = torch.bincount(truth * classes + hit, minlength=classes**2).view(classes, classes)
-        evaluation = evaluation.model_copy(update={"confusion": counts.tolist(), "reliability": _reliability(predicted, truth)})
+        evaluation = evaluation.model_copy(
+            update={
+                "confusion": counts.tolist(),
+                "reliability": _reliability(predicted, truth),
+                "mistakes": mistakes(dataset, rows, predicted),
+            }
+        )
     else:
         shown = torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).long()
         evaluation = evaluation.model_copy(update={"truth": truth[shown].tolist(), "predicted": predicted[shown].tolist()})
