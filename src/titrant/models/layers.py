@@ -35,13 +35,17 @@ class Normalize(nn.Module):
         width: f.
         kin: the tricks of all members that share their tensors' shapes; parameters exist if any of them needs some.
         device: where the doses live.
+        places: rows that belong together: the places of a map.
     """
 
     mean: Tensor
     variance: Tensor
 
-    def __init__(self, tricks: Sequence[Trick], width: int, kin: Sequence[Trick], device: torch.device) -> None:
+    def __init__(
+        self, tricks: Sequence[Trick], width: int, kin: Sequence[Trick], device: torch.device, places: int = 1
+    ) -> None:
         super().__init__()
+        self.places = places
         self.parts = segments(tricks, axes=2, device=device)
         self.needed = any(not isinstance(trick, Off) for trick in kin)
         self.ledger: Ledger | None = None
@@ -64,7 +68,8 @@ class Normalize(nn.Module):
         statistics = (self.mean[mine], self.variance[mine]) if kind.tracks else (self.gain[mine], self.gain[mine])
         if self.ledger is not None and self.training and self.ledger.probing:
             self.ledger.add("normalize", part.start, part.stop, 1.0, 1.0)
-        return kind.apply(x, self.gain[mine], self.bias[mine], *statistics, self.training, **part.values)
+        over = {"places": self.places} if kind.spreads else {}
+        return kind.apply(x, self.gain[mine], self.bias[mine], *statistics, self.training, **part.values, **over)
 
 
 class Activate(nn.Module):
@@ -134,9 +139,9 @@ class Members:
     kin: Sequence[Recipe]
     device: torch.device
 
-    def normalize(self, width: int) -> Normalize:
-        """A normalisation layer for these members."""
-        return Normalize(_slot(self.recipes, "normalize"), width, _slot(self.kin, "normalize"), self.device)
+    def normalize(self, width: int, places: int = 1) -> Normalize:
+        """A normalisation layer for these members; `places` rows belong together."""
+        return Normalize(_slot(self.recipes, "normalize"), width, _slot(self.kin, "normalize"), self.device, places)
 
     def activate(self, width: int) -> Activate:
         """An activation layer for these members."""
