@@ -83,7 +83,15 @@ def test_stages_bring_maps_to_eight_pixels(side: int, expected: int) -> None:
     assert stages(ImageShape(3, side, side // 2, 2)) == expected
 
 
-@pytest.mark.parametrize("model", [{"kind": "cnn", "width": 4, "depth": 2}, {"kind": "resnet", "width": 4}])
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"kind": "cnn", "width": 4, "depth": 2},
+        {"kind": "resnet", "width": 4},
+        {"kind": "convnext", "width": 4},
+        {"kind": "vit", "width": 7, "heads": 2},
+    ],
+)
 @pytest.mark.parametrize("sides", [(8, 8), (1, 1), (33, 5)])
 def test_outputs_of_any_size_of_picture(model: dict[str, object], sides: tuple[int, int]) -> None:
     network = net(model, ImageShape(1, *sides, outputs=3))

@@ -77,6 +77,25 @@ def test_shifts_are_whole_pixels_within_their_share_and_mirror_the_edge() -> Non
     assert {down for down, _ in moves} == {across for _, across in moves} == set(range(5))
 
 
+def test_cutmix_exchanges_boxes_and_says_how_much_stays() -> None:
+    problem = problem_of(3)
+    members = [
+        Member(k, Recipe.of({"mix": mix}), k, "test", problem.rows, problem.rows) for k, mix in enumerate(("off", "cutmix"))
+    ]
+    (pixels,) = problem.ready((problem.encoded(Data(), problem.rows).inputs[0][:60].expand(2, -1, -1, -1, -1),))
+    what = problem.seen_by(members, Streams([0, 1], CPU), Ledger(2, CPU))
+    (mixed,), own = what.cut((pixels,), torch.tensor([[1.0], [0.6]]))
+    assert torch.equal(mixed[0], pixels[0])
+    assert own[0].eq(1).all()
+    theirs = (mixed[1] != pixels[1]).any(1)
+    assert torch.equal(torch.where(theirs.unsqueeze(1), pixels[1].roll(1, dims=0), pixels[1]), mixed[1])
+    torch.testing.assert_close(own[1], 1 - theirs.float().mean((1, 2)), atol=0.021, rtol=0)  # equal neighbours hide an exchange
+    assert 0.5 <= own[1].min() <= own[1].max() < 1
+    for box in theirs:
+        down, across = box.any(1).nonzero().flatten(), box.any(0).nonzero().flatten()
+        assert box[down[0] : down[-1] + 1, across[0] : across[-1] + 1].float().mean() > 0.9
+
+
 @pytest.mark.parametrize("model", [{"kind": "cnn", "width": 8}, {"kind": "resnet", "width": 8}])
 def test_networks_learn_and_predict_what_they_predicted_in_training(model: dict[str, object]) -> None:
     problem = problem_of(3)

@@ -1,10 +1,13 @@
 """Whatever data are: the one place that tells kinds of data apart when they are read."""
 
+from pathlib import Path
+
 from titrant.data.dataset import Dataset, read
 from titrant.data.decode import Progress
 from titrant.data.images import Images, ImageSchema, read_images
 from titrant.data.pictures import are_pictures
 from titrant.data.schema import Schema
+from titrant.data.sources import check_file
 from titrant.errors import DataError
 from titrant.texts import say
 
@@ -51,6 +54,8 @@ def read_data(
     if size is not None:
         raise DataError(say("A size in pixels is for pictures; the data are a table."))
     if target is None:
+        if isinstance(data, str | Path):
+            check_file(Path(data).expanduser())
         raise DataError(say("Name the column to predict (--target). Only pictures in folders of classes need none."))
     return read(
         data, target, task=task, kinds=kinds, test=test, split_column=split_column, group=group, time=time, seed=seed,

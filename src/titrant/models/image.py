@@ -18,7 +18,7 @@ from titrant.models.layers import Drop, Linear, Members
 from titrant.models.network import Factory, Mixer, Net
 from titrant.recipe import Recipe
 from titrant.tricks.base import Off
-from titrant.tricks.model import Cnn, Custom, ResNet
+from titrant.tricks.model import Cnn, ConvNeXt, Custom, ResNet, ViT
 
 _SMALL = 8  # pixels of a side to which stages bring maps
 
@@ -99,13 +99,12 @@ class Conv(nn.Conv2d):
         if self.weight.dim() == 4:
             if x.shape[1] == 1:  # torch cannot tell how a single channel stands, and would go on with channels first
                 x = x.as_strided(x.shape, (x.stride(0), 1, x.stride(2), x.stride(3)))
-            return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+            return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
         assert self.bias is not None
         members, rows = x.shape[:2]
         side_by_side = x.transpose(0, 1).flatten(1, 2)
-        out = functional.conv2d(
-            side_by_side, self.weight.flatten(0, 1), self.bias.flatten(), self.stride, self.padding, groups=members
-        )  # fmt: skip
+        weight, bias, groups = self.weight.flatten(0, 1), self.bias.flatten(), members * self.groups
+        out = functional.conv2d(side_by_side, weight, bias, self.stride, self.padding, groups=groups)
         return out.view(rows, members, -1, *out.shape[-2:]).transpose(0, 1)
 
 
@@ -144,6 +143,76 @@ class Around(nn.Module):
         return x + self.correction(x)  # type: ignore[no-any-return]  # a module call is untyped
 
 
+class Most(nn.Module):
+    """The greatest of each map's places: maps [..., b, c, h, w] to features [..., b, c]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Over both sides."""
+        return x.amax((-2, -1))
+
+
+class Mean(nn.Module):
+    """The mean of each map's places, normalised: maps [..., b, c, h, w] to features [..., b, c]."""
+
+    def __init__(self, members: Members, channels: int) -> None:
+        super().__init__()
+        self.normalize = members.normalize(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Over both sides."""
+        return self.normalize(x.mean((-2, -1)))  # type: ignore[no-any-return]  # a module call is untyped
+
+
+class Perceptron(nn.Module):
+    """Rows [..., b, f] through a hidden layer that is `expansion` times as wide, and back."""
+
+    def __init__(self, members: Members, width: int, expansion: int) -> None:
+        super().__init__()
+        self.up = Linear(width, expansion * width)
+        self.activate = members.activate(expansion * width)
+        self.down = Linear(expansion * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Up and down."""
+        return self.down(self.activate(self.up(x)))  # type: ignore[no-any-return]  # a module call is untyped
+
+
+class Attention(nn.Module):
+    """Self-attention among the places of a map, which stand as rows [..., b·n, f].
+
+    Args:
+        width: f.
+        heads: divides f.
+        places: n.
+    """
+
+    def __init__(self, width: int, heads: int, places: int) -> None:
+        super().__init__()
+        self.places = places
+        self.heads = heads
+        self.ask = Linear(width, 3 * width)
+        self.answer = Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each place asks all places of its picture."""
+        asked = self.ask(x).view(-1, self.places, 3, self.heads, x.shape[-1] // self.heads)
+        query, key, value = asked.permute(2, 0, 3, 1, 4)
+        found = functional.scaled_dot_product_attention(query, key, value)
+        return self.answer(found.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]  # a module call is untyped
+
+
+class Places(nn.Module):
+    """Adds to each place of maps [..., b, c, h, w] what is learned of that place."""
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.empty(height, width, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same for all pictures."""
+        return x + first(self.table).unsqueeze(-4)
+
+
 class Builder:
     """Makes the layers of a body one after another, and keeps count of sides, costs and sizes.
 
@@ -166,6 +235,35 @@ class Builder:
         self.widest = max(self.widest, channels * self.height * self.width)
         return nn.Sequential(layer, OnMaps(self.members.normalize(channels)), OnMaps(self.members.activate(channels)))
 
+    def cut(self, channels: int, by: int) -> Conv:
+        """Patches of `by` × `by` pixels as the places of a smaller map; edges are padded where that is needed."""
+        pads = tuple(-(-(-side % by) // 2) for side in (self.height, self.width))
+        layer = Conv(self.channels, channels, by, stride=by, padding=(pads[0], pads[1]))
+        self.height, self.width = ((side + 2 * pad) // by for side, pad in zip((self.height, self.width), pads, strict=True))
+        self.products += layer.weight.numel() * self.height * self.width
+        self.channels = channels
+        self.widest = max(self.widest, channels * self.height * self.width)
+        return layer
+
+    def mixed(self) -> nn.Sequential:
+        """A convolution of each channel by itself over 7 × 7 places, then a perceptron of all channels at each place."""
+        layer = Conv(self.channels, self.channels, 7, padding=3, groups=self.channels)
+        perceptron = Perceptron(self.members, self.channels, 4)
+        self.products += (layer.weight.numel() + 8 * self.channels**2) * self.height * self.width
+        self.widest = max(self.widest, 4 * self.channels * self.height * self.width)
+        return nn.Sequential(layer, OnMaps(nn.Sequential(self.members.normalize(self.channels), perceptron)))
+
+    def attended(self, heads: int) -> nn.Sequential:
+        """Attention among all places, then a perceptron at each; both correct the stream."""
+        places = self.height * self.width
+        attention = Attention(self.channels, heads, places)
+        self.products += (12 * self.channels**2 + 2 * self.channels * places) * places
+        self.widest = max(self.widest, 4 * self.channels * places)
+        return nn.Sequential(
+            Around(OnMaps(nn.Sequential(self.members.normalize(self.channels), attention))),
+            Around(OnMaps(nn.Sequential(self.members.normalize(self.channels), Perceptron(self.members, self.channels, 4)))),
+        )
+
     def pool(self) -> Pool:
         """Halves the sides."""
         self.height, self.width = -(-self.height // 2), -(-self.width // 2)
@@ -183,7 +281,7 @@ def cnn(builder: Builder, model: Cnn, shape: ImageShape) -> nn.Sequential:
     for stage in range(stages(shape) + 1):
         layers += [] if stage == 0 else [builder.pool()]
         layers += [builder.conv(model.width << min(stage, 2)) for _ in range(model.depth)]
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers, Most())
 
 
 def resnet(builder: Builder, model: ResNet, shape: ImageShape) -> nn.Sequential:
@@ -193,7 +291,25 @@ def resnet(builder: Builder, model: ResNet, shape: ImageShape) -> nn.Sequential:
         width = model.width << min(stage, 2)
         layers += [builder.pool(), builder.conv(width)]
         layers += [Around(builder.conv(width)) for _ in range(model.depth)]
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers, Most())
+
+
+def convnext(builder: Builder, model: ConvNeXt, shape: ImageShape) -> nn.Sequential:
+    """See `titrant.tricks.model.ConvNeXt`."""
+    layers: list[nn.Module] = [builder.cut(model.width, 1 << (stages(shape) - 1))]
+    layers += [Around(builder.mixed()) for _ in range(model.depth)]
+    layers += [OnMaps(builder.members.normalize(model.width)), builder.cut(2 * model.width, 2)]
+    layers += [Around(builder.mixed()) for _ in range(model.depth)]
+    return nn.Sequential(*layers, Mean(builder.members, builder.channels))
+
+
+def vit(builder: Builder, model: ViT, shape: ImageShape) -> nn.Sequential:
+    """See `titrant.tricks.model.ViT`."""
+    width = -(-model.width // model.heads) * model.heads
+    layers: list[nn.Module] = [builder.cut(width, max(1, -(-max(shape.height, shape.width) // _SMALL)))]
+    layers += [Places(width, builder.height, builder.width)]
+    layers += [builder.attended(model.heads) for _ in range(model.depth)]
+    return nn.Sequential(*layers, Mean(builder.members, width))
 
 
 class ImageNet(Net):
@@ -226,8 +342,12 @@ class ImageNet(Net):
                 self.body: nn.Module = cnn(builder, model, shape)
             case ResNet():
                 self.body = resnet(builder, model, shape)
+            case ConvNeXt():
+                self.body = convnext(builder, model, shape)
+            case ViT():
+                self.body = vit(builder, model, shape)
             case Custom():
-                raise NotImplementedError
+                raise ValueError("model: custom reads tables only, so far")
             case _:
                 raise ValueError(f"model: {model.kind} is for tables")
         self.drop: Drop = members.drop()
@@ -249,5 +369,4 @@ class ImageNet(Net):
         if mix is not None:
             places = last(x)
             x = first(mix(places.flatten(-3)).view(places.shape))
-        features = self.body(x).amax((-2, -1))
-        return self.head(self.drop(features))  # type: ignore[no-any-return]  # a module call is untyped
+        return self.head(self.drop(self.body(x)))  # type: ignore[no-any-return]  # a module call is untyped

@@ -18,7 +18,7 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Generator, Tensor, nn
 
-from titrant.models.image import Conv, Standardize
+from titrant.models.image import Conv, Places, Standardize
 from titrant.models.layers import Linear
 from titrant.models.network import Factory, Net, Shape
 from titrant.models.table import Embedding, EnsembleBody, Seen, Thermometer, Waves
@@ -92,6 +92,8 @@ def _fill(module: nn.Module, name: str, recipe: Recipe, seed: int, numbers: Tens
     match module:
         case Standardize():
             module.fit(numbers)
+        case Places():
+            module.table.normal_(0, 0.02, generator=generator("table"))
         case Conv():
             module.weight.copy_(
                 recipe.initialize.draw(tuple(module.weight.shape), gain_of(recipe.activation), generator("weight"))

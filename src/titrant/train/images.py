@@ -16,6 +16,7 @@ from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.augment import PlaceTrick
 from titrant.tricks.base import Segment, active_segments
 from titrant.tricks.data import Data
+from titrant.tricks.mix import CutMix
 
 _PLACE_TRICKS = [
     path.removeprefix("augment.")
@@ -77,6 +78,10 @@ class ImageProblem(Problem):
         channels, height, width = self.pixels.shape[1:]
         return ImageShape(channels, height, width, outputs=1 if self.is_regression else self.classes)
 
+    def receipts(self, member: Member) -> dict[str, tuple[float, float]]:
+        """There are no columns for the data slot to act on."""
+        return dict.fromkeys(("data.scale", "data.numbers", "data.categories"), (0.0, 0.0))
+
     def seen_by(self, members: Sequence[Member], streams: Streams, ledger: Ledger) -> "SeenPixels":
         """Pictures as they are."""
         return SeenPixels(members, streams, ledger)
@@ -98,6 +103,8 @@ class SeenPixels:
             name: active_segments([m.recipe.at(f"augment.{name}") for m in members], axes=2, device=streams.device)
             for name in _PLACE_TRICKS
         }
+        mixes = active_segments([member.recipe.mix for member in members], axes=0, device=streams.device)
+        self._cuts = [part for part in mixes if part.kind is CutMix]
 
     def augmented(self, inputs: Inputs) -> Inputs:
         """Pixels [k, b, c, h, w] after each member's augmentation: one exact gather for all that moves pixels."""
@@ -123,5 +130,13 @@ class SeenPixels:
         return (first(taken.view(members, rows, *taken.shape[1:])),)
 
     def cut(self, inputs: Inputs, share: Tensor) -> tuple[Inputs, Tensor]:
-        """Nothing is exchanged yet: all of a picture stays its own."""
-        return inputs, share.expand(-1, inputs[0].shape[1])
+        """Boxes exchanged with the next picture, and the share of each picture that stays its own [k, b]."""
+        (pixels,) = inputs
+        own = share.expand(-1, pixels.shape[1])
+        for part in self._cuts:
+            mine = slice(part.start, part.stop)
+            noise = self.streams.uniform("mix.cells", (pixels.shape[1], 2), part.start, part.stop)
+            mixed, kept = CutMix.apply_boxes(pixels[mine], noise, share[mine])
+            pixels = torch.cat([pixels[: part.start], mixed, pixels[part.stop :]])
+            own = torch.cat([own[: part.start], kept, own[part.stop :]])
+        return (pixels,), own

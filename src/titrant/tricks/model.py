@@ -147,6 +147,67 @@ class ResNet(ModelTrick):
     depth: _Convolutions = 1
 
 
+class ConvNeXt(ModelTrick):
+    """A convolutional network with a transformer's manners: patches, then blocks of x ← x + perceptron(norm(conv(x))).
+
+    Patches bring maps to about sixteen pixels a side; `depth` blocks follow, patches of 2 × 2 with twice the channels, and
+    `depth` blocks again; then the normalised mean over the places of each map, dropout, and a linear output. A block convolves
+    each channel by itself over 7 × 7 places, normalises, and expands channels fourfold and back.
+
+    Doses:
+        width: channels of the first half, 1 to 512, log. Raising it adds capacity, and time with its square.
+        depth: blocks of each half, 1 to 8.
+
+    Shape: pixels [..., b, c, h, w] to outputs [..., b, o].
+
+    Example:
+        >>> ConvNeXt(depth=2).width
+        32
+
+    Source: Liu et al. 2022, "A ConvNet for the 2020s" (arXiv 2201.03545). Departures: two stages, no layer scale, no stochastic
+    depth; the normalisation is that of the recipe's slot (`layer` in the paper).
+    """
+
+    searched: ClassVar[bool] = False
+    reads: ClassVar[Literal["any", "table", "image"]] = "image"
+    kind: Literal["convnext"] = "convnext"
+    width: _Channels = 32
+    depth: _Convolutions = 2
+
+
+class ViT(ModelTrick):
+    """A small vision transformer: patches as tokens with learned places, `depth` blocks of attention and perceptron.
+
+    At most 8 × 8 patches; x ← x + attention(norm(x)), x ← x + perceptron(norm(x)) with four times the width inside; then the
+    normalised mean of all tokens, dropout, and a linear output.
+
+    Doses:
+        width: numbers of a token, 1 to 1024, log; brought up to a multiple of `heads`.
+        depth: blocks, 1 to 16.
+        heads: of the attention, 1 to 16.
+
+    Shape: pixels [..., b, c, h, w] to outputs [..., b, o].
+
+    Example:
+        >>> ViT().heads
+        4
+
+    Source: Dosovitskiy et al. 2021 (arXiv 2010.11929), in the plain form of Beyer et al. 2022 (arXiv 2205.01580): the mean of
+    all tokens instead of one for the class. Departure: places are learned; the normalisation is that of the recipe's slot.
+
+    Interactions: wants `normalize: layer`, AdamW, warm-up, and more data or time than a convolutional network.
+    """
+
+    searched: ClassVar[bool] = False
+    reads: ClassVar[Literal["any", "table", "image"]] = "image"
+    kind: Literal["vit"] = "vit"
+    width: Annotated[
+        int, Range(1, 1024, log=True, search=(48, 128), unit="numbers", shared=True, raising="more capacity, slower")
+    ] = 64
+    depth: Annotated[int, Range(1, 16, search=(3, 6), unit="blocks", shared=True, raising="more capacity, slower")] = 4
+    heads: Annotated[int, Range(1, 16, log=True, search=(2, 8), unit="heads", shared=True, raising="more to attend to")] = 4
+
+
 class Custom(ModelTrick):
     """A network of the person's own, made by a factory that is given in Python: `titrant.fit(data, ..., model=make_model)`.
 
@@ -168,5 +229,5 @@ class Custom(ModelTrick):
     factory: str = ""
 
 
-Model = Annotated[Mlp | Residual | Ensemble | Cnn | ResNet | Custom, Options()]
+Model = Annotated[Mlp | Residual | Ensemble | Cnn | ResNet | ConvNeXt | ViT | Custom, Options()]
 """The model slot."""
