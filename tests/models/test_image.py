@@ -7,7 +7,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from titrant.models.image import Conv, ImageNet, ImageShape, OnMaps, Pixels, Pool, Standardize, first, last, stages
-from titrant.models.layers import Normalize
+from titrant.models.layers import Normalize, Skip
 from titrant.recipe import Recipe
 from titrant.tricks.normalize import Batch, Layer
 
@@ -136,3 +136,21 @@ def test_blends_are_those_of_whole_pictures() -> None:
 def test_a_model_for_tables_is_refused() -> None:
     with pytest.raises(ValueError, match="mlp is for tables"):
         net({"kind": "mlp"})
+
+
+def test_blocks_are_left_out_the_more_often_the_further_back_they_stand() -> None:
+    found = net({"kind": "resnet", "width": 4, "depth": 2}, ImageShape(1, 32, 32, 2))
+    assert [module.share for module in found.modules() if isinstance(module, Skip)] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_group_norm_acts_over_whole_maps() -> None:
+    network = net({"kind": "cnn", "width": 4}, ImageShape(1, 8, 8, 2), normalize={"kind": "group", "groups": 2})
+    layer = network.body[0]
+    assert isinstance(layer, nn.Sequential)
+    reference = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.ReLU())
+    conv = layer[0].state_dict()
+    reference.load_state_dict(
+        {"0.weight": conv["weight"], "0.bias": conv["bias"], "1.weight": torch.ones(4), "1.bias": torch.zeros(4)}
+    )
+    x = maps(3, 1, 8, 8)
+    torch.testing.assert_close(layer(x), reference(x), atol=1e-5, rtol=1e-5)

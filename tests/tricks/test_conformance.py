@@ -41,7 +41,7 @@ BASE = Recipe.of(
     }
 )
 # Kinds that act on pictures alone are asked the same on a problem of pictures.
-PICTURES = BASE.replace("model", {"kind": "cnn", "width": 4})
+PICTURES = BASE.replace("model", {"kind": "resnet", "width": 4})
 # Everything that reaches into a step differs between a member and its companion, so that stacks are as mixed as they can be.
 COMPANION = {
     "normalize": "layer",
@@ -456,6 +456,12 @@ def test_leaves_a_receipt_of_what_it_did(path: str, kind: type[Trick]) -> None:
 def test_a_trick_that_cannot_act_says_so(name: str) -> None:
     cohort = train("regression", BASE.replace(f"regularize.{name}", name), 2)
     (receipt,) = [receipt for receipt in cohort.receipts(0) if receipt.trick == f"regularize.{name}"]
+    assert receipt.never_acted
+
+
+def test_stochastic_depth_says_where_there_are_no_blocks() -> None:
+    cohort = train("multiclass", BASE.replace("regularize.stochastic_depth", {"p": 0.5}), 2)
+    (receipt,) = [receipt for receipt in cohort.receipts(0) if receipt.trick == "regularize.stochastic_depth"]
     assert receipt.never_acted
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from titrant.models.layers import Drop, Linear, Members
+from titrant.models.layers import Drop, Linear, Members, Normalize, Skip
 from titrant.models.network import Factory, Mixer, Net
 from titrant.recipe import Recipe
 from titrant.tricks.base import Off
@@ -132,15 +132,16 @@ class Pool(nn.Module):
 
 
 class Around(nn.Module):
-    """Maps plus a correction to them."""
+    """Maps plus a correction to them, which stochastic depth leaves out now and then."""
 
-    def __init__(self, correction: nn.Module) -> None:
+    def __init__(self, correction: nn.Module, skip: Skip) -> None:
         super().__init__()
         self.correction = correction
+        self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
         """The stream plus its correction."""
-        return x + self.correction(x)  # type: ignore[no-any-return]  # a module call is untyped
+        return x + self.skip(self.correction(x))  # type: ignore[no-any-return]  # a module call is untyped
 
 
 class Most(nn.Module):
@@ -224,6 +225,7 @@ class Builder:
     def __init__(self, members: Members, shape: ImageShape) -> None:
         self.members = members
         self.channels, self.height, self.width = shape.channels, shape.height, shape.width
+        self.skips: list[Skip] = []
         self.products = 0
         self.widest = shape.channels * shape.height * shape.width
 
@@ -233,7 +235,7 @@ class Builder:
         self.products += layer.weight.numel() * self.height * self.width
         self.channels = channels
         self.widest = max(self.widest, channels * self.height * self.width)
-        return nn.Sequential(layer, OnMaps(self.members.normalize(channels)), OnMaps(self.members.activate(channels)))
+        return nn.Sequential(layer, OnMaps(self.normalize()), OnMaps(self.members.activate(channels)))
 
     def cut(self, channels: int, by: int) -> Conv:
         """Patches of `by` × `by` pixels as the places of a smaller map; edges are padded where that is needed."""
@@ -251,7 +253,7 @@ class Builder:
         perceptron = Perceptron(self.members, self.channels, 4)
         self.products += (layer.weight.numel() + 8 * self.channels**2) * self.height * self.width
         self.widest = max(self.widest, 4 * self.channels * self.height * self.width)
-        return nn.Sequential(layer, OnMaps(nn.Sequential(self.members.normalize(self.channels), perceptron)))
+        return nn.Sequential(layer, OnMaps(nn.Sequential(self.normalize(), perceptron)))
 
     def attended(self, heads: int) -> nn.Sequential:
         """Attention among all places, then a perceptron at each; both correct the stream."""
@@ -260,9 +262,21 @@ class Builder:
         self.products += (12 * self.channels**2 + 2 * self.channels * places) * places
         self.widest = max(self.widest, 4 * self.channels * places)
         return nn.Sequential(
-            Around(OnMaps(nn.Sequential(self.members.normalize(self.channels), attention))),
-            Around(OnMaps(nn.Sequential(self.members.normalize(self.channels), Perceptron(self.members, self.channels, 4)))),
+            self.around(OnMaps(nn.Sequential(self.normalize(), attention))),
+            self.around(OnMaps(nn.Sequential(self.normalize(), Perceptron(self.members, self.channels, 4)))),
         )
+
+    def normalize(self) -> Normalize:
+        """Normalisation of maps as they are now."""
+        return self.members.normalize(self.channels, self.height * self.width)
+
+    def around(self, correction: nn.Module) -> Around:
+        """A block of the stream; those behind are left out the more often the further back they stand."""
+        skip = self.members.skip(axes=3)
+        self.skips.append(skip)
+        for place, found in enumerate(self.skips, 1):
+            found.share = place / len(self.skips)
+        return Around(correction, skip)
 
     def pool(self) -> Pool:
         """Halves the sides."""
@@ -290,16 +304,16 @@ def resnet(builder: Builder, model: ResNet, shape: ImageShape) -> nn.Sequential:
     for stage in range(1, stages(shape) + 1):
         width = model.width << min(stage, 2)
         layers += [builder.pool(), builder.conv(width)]
-        layers += [Around(builder.conv(width)) for _ in range(model.depth)]
+        layers += [builder.around(builder.conv(width)) for _ in range(model.depth)]
     return nn.Sequential(*layers, Most())
 
 
 def convnext(builder: Builder, model: ConvNeXt, shape: ImageShape) -> nn.Sequential:
     """See `titrant.tricks.model.ConvNeXt`."""
     layers: list[nn.Module] = [builder.cut(model.width, 1 << (stages(shape) - 1))]
-    layers += [Around(builder.mixed()) for _ in range(model.depth)]
-    layers += [OnMaps(builder.members.normalize(model.width)), builder.cut(2 * model.width, 2)]
-    layers += [Around(builder.mixed()) for _ in range(model.depth)]
+    layers += [builder.around(builder.mixed()) for _ in range(model.depth)]
+    layers += [OnMaps(builder.normalize()), builder.cut(2 * model.width, 2)]
+    layers += [builder.around(builder.mixed()) for _ in range(model.depth)]
     return nn.Sequential(*layers, Mean(builder.members, builder.channels))
 
 

@@ -15,6 +15,7 @@ from titrant.tricks.activation import ActivationTrick
 from titrant.tricks.base import Off, Segment, Trick, by_segment, segments
 from titrant.tricks.dropout import DropoutTrick
 from titrant.tricks.normalize import NormalizeTrick
+from titrant.tricks.regularize import StochasticDepth
 
 
 class Linear(nn.Linear):
@@ -131,6 +132,47 @@ class Drop(nn.Module):
         return dropped
 
 
+class Skip(nn.Module):
+    """Each member's stochastic depth, on the corrections of one residual block; nothing in evaluation.
+
+    Args:
+        tricks: one for each member.
+        axes: of a correction after its rows: 1 for features, 3 for maps.
+        device: where the doses live.
+
+    Attributes:
+        share: of the dose that acts in this block.
+    """
+
+    def __init__(self, tricks: Sequence[Trick], axes: int, device: torch.device) -> None:
+        super().__init__()
+        self.parts = segments(tricks, axes=1, device=device)
+        self.acts = any(not isinstance(trick, Off) for trick in tricks)
+        self.axes = axes
+        self.share = 1.0
+        self.streams: Streams | None = None
+        self.ledger: Ledger | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Leaves corrections out while training."""
+        return by_segment(self.parts, x, self._act) if self.training and self.acts else x
+
+    def _act(self, part: Segment[Trick], x: Tensor) -> Tensor:
+        kind = part.kind
+        if not issubclass(kind, StochasticDepth):
+            return x
+        rows = x.shape[: -self.axes]
+        if self.streams is None:
+            noise = torch.randint(0, 256, rows, dtype=torch.uint8, device=x.device)
+        else:
+            noise = self.streams.bytes("stochastic_depth", rows[-1:], part.start, part.stop).view(rows)
+        factor = kind.factor(noise, self.share, **part.values)
+        if self.ledger is not None and self.ledger.probing:
+            left_out = (factor == 0).view(len(part), -1).sum(1)
+            self.ledger.add("regularize.stochastic_depth", part.start, part.stop, left_out, float(rows[-1]))
+        return x * factor.view(*rows, *[1] * self.axes)
+
+
 @dataclass(frozen=True)
 class Members:
     """The recipes of a network's members, and of all members whose tensors must have the same shapes (`kin`)."""
@@ -151,13 +193,17 @@ class Members:
         """A dropout layer for these members."""
         return Drop(_slot(self.recipes, "dropout"), self.device)
 
+    def skip(self, axes: int) -> Skip:
+        """Stochastic depth for these members, on corrections of so many axes after their rows."""
+        return Skip([recipe.regularize.stochastic_depth for recipe in self.recipes], axes, self.device)
+
 
 def attach(network: nn.Module, streams: Streams | None, ledger: Ledger | None) -> None:
     """Hands the members' random streams and ledger to the layers that use them."""
     for module in network.modules():
-        if isinstance(module, Drop):
+        if isinstance(module, Drop | Skip):
             module.streams = streams
-        if isinstance(module, Drop | Normalize):
+        if isinstance(module, Drop | Skip | Normalize):
             module.ledger = ledger
 
 

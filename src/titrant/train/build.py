@@ -6,6 +6,7 @@ A training step, as `titrant.train.cohort` runs it:
     augment       swap, noise, mask
     mix           cutmix on cells, mixup on features, shares of targets
     model         embed; then in each hidden layer: linear, normalize, activation, dropout; then the output
+    regularize    stochastic depth leaves blocks of a residual network out
     regularize    label smoothing, focal loss, class weights make the loss; L1 and L2 join its gradient
     clip          the gradient
     optimizer     one step at the learning rate of the schedule

@@ -449,6 +449,7 @@ class Cohort:
             **self.problem.receipts(self.members[k]),
             "model": (float(self.parameters), float(self.parameters)),
             "initialize": (weights, weights),
+            "regularize.stochastic_depth": (0.0, steps),  # there are no blocks to leave out
             "stop": (float(passed_over), float(len(curve))),
         }
         return plain.get(path, (0.0, steps) if trick.is_off else (steps, steps))

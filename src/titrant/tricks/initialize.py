@@ -286,9 +286,8 @@ class Dirac(InitializeTrick):
         """Draws, and writes the first channels; see the class."""
         weights = _normal(shape, self.scale * gain / math.sqrt(_fans(shape)[0]), generator)
         if len(shape) > 2:
-            passed = torch.arange(min(shape[:2]))
-            weights[: len(passed)] = 0
-            weights[(passed, passed, *(side // 2 for side in shape[2:]))] = self.scale
+            passed = min(shape[:2])
+            weights[:passed] = self.scale * torch.nn.init.dirac_(torch.empty(shape))[:passed]
         return weights
 
 

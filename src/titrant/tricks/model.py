@@ -164,8 +164,8 @@ class ConvNeXt(ModelTrick):
         >>> ConvNeXt(depth=2).width
         32
 
-    Source: Liu et al. 2022, "A ConvNet for the 2020s" (arXiv 2201.03545). Departures: two stages, no layer scale, no stochastic
-    depth; the normalisation is that of the recipe's slot (`layer` in the paper).
+    Source: Liu et al. 2022, "A ConvNet for the 2020s" (arXiv 2201.03545). Departures: two stages, no layer scale; the
+    normalisation is that of the recipe's slot (`layer` in the paper), stochastic depth that of `regularize`.
     """
 
     searched: ClassVar[bool] = False
