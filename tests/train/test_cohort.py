@@ -203,6 +203,33 @@ def test_accumulation_equals_the_large_batch(task: Task, accumulate: int, make_p
         assert one.loss_train == pytest.approx(other.loss_train, rel=1e-4)
 
 
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_a_step_learns_from_the_hardest_rows_of_its_batch(task: Task, make_problem: Problems, make_cohort: Cohorts) -> None:
+    recipe = Recipe.of(
+        {
+            "batch": {"kind": "hardest", "size": 64, "keep": 0.25},
+            "optimizer": {"kind": "sgd", "momentum": 0.0},
+            "learning_rate": {"peak": 0.1, "schedule": "off"},
+        }
+    )
+    problem = make_problem(task)
+    cohort = make_cohort(problem, [recipe])
+    plain = cohort.trained(0).network
+    numbers, codes = cohort.trained(0).encoder(*problem.raw(problem.rows))
+    outputs, target = plain(numbers, codes), problem.scaled_target()[problem.rows]
+    if task == "regression":
+        losses = (outputs.squeeze(-1) - target).square()
+    else:
+        losses = nn.functional.cross_entropy(outputs, target, reduction="none")
+    losses.topk(16).values.mean().backward()
+    expected = {name: p - 0.1 * p.grad for name, p in plain.named_parameters()}
+    cohort.train(1, Clock.of(3600))
+    for name, tensor in cohort.layout.views(cohort.flat[0]).items():
+        torch.testing.assert_close(tensor, expected[name])
+    (receipt,) = [receipt for receipt in cohort.receipts(0) if receipt.trick == "batch"]
+    assert (receipt.acted, receipt.seen, receipt.unit) == (48, 64, "rows")
+
+
 @pytest.mark.parametrize("size", [1, 64, 65536])
 def test_each_epoch_visits_each_row_once(size: int, make_problem: Problems, make_cohort: Cohorts) -> None:
     """With a constant gradient for each row, SGD's position counts visits: the bias of an output that starts at zero."""

@@ -264,6 +264,7 @@ def test_off_dose_equals_absence_bit_for_bit(place: Place, task: Task) -> None:
     ("path", "switched_off", "absent"),
     [
         ("batch", {"kind": "growing", "size": 16, "factor": 1}, {"kind": "fixed", "size": 16}),
+        ("batch", {"kind": "hardest", "size": 16, "keep": 1}, {"kind": "fixed", "size": 16}),
         ("optimizer", {"kind": "adamw", "decay": 0}, {"kind": "adam"}),
         ("stop", {"kind": "early", "epochs": 3, "patience": 1}, {"kind": "last", "epochs": 3}),
         ("learning_rate.warmup", 0, 0.0),

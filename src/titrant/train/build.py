@@ -3,6 +3,7 @@
 A training step, as `titrant.train.cohort` runs it:
 
     data          rows of the batch, already scaled and coded             (titrant.models.encoder, once before training)
+    batch         which rows of it are learned from
     augment       swap, noise, mask
     mix           cutmix on cells, mixup on features, shares of targets
     model         embed; then in each hidden layer: linear, normalize, activation, dropout; then the output

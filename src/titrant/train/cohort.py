@@ -192,7 +192,7 @@ class Cohort:
     def _one_step(self) -> None:
         recipe = self.members[0].recipe
         self.ledger.probing = self.step % _PROBED == 0
-        rows = self._next_rows(self.sizes[self.step])
+        rows = self._hardest(self._next_rows(self.sizes[self.step]))
         pieces = rows.chunk(recipe.batch.parts, dim=1)
         total: Tensor | None = None
         for piece in pieces:
@@ -216,6 +216,19 @@ class Cohort:
             self._order = torch.cat([self._order, torch.stack(fresh)], dim=1)
         rows, self._order = self._order[:, :size], self._order[:, size:]
         return rows
+
+    def _hardest(self, rows: Tensor) -> Tensor:
+        """Of each member's rows [k, b] those that are learned from [k, b']: all of them, or those with the highest loss."""
+        kept = self.members[0].recipe.batch.kept(rows.shape[1])
+        if kept == rows.shape[1]:
+            return rows
+        self.network.eval()
+        with torch.no_grad():
+            outputs = self._outputs(self.weights, self._gather(rows))
+            losses = self._objective.row_losses(outputs, self._target[rows], self.network.views)
+        self.network.train()
+        self.ledger.add("batch", 0, len(self.members), float(rows.shape[1] - kept), float(rows.shape[1]))
+        return rows.gather(1, losses.topk(kept).indices.sort().values)
 
     def _gather(self, rows: Tensor) -> Inputs:
         """What networks read of each member's rows [k, b]: tensors [k, b, ...]."""

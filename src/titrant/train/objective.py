@@ -62,10 +62,21 @@ class Objective:
         inputs, own = self._cut(self._seen.augmented(inputs), step)
         mixer = self._mixer(step) if any(part.kind is Mixup for part in self._mix) else None
         outputs = forward(inputs, mixer)
-        losses = self._row_losses(outputs, target, views)
+        losses = self.row_losses(outputs, target, views)
         if own is not None:
-            losses = own * losses + (1 - own) * self._row_losses(outputs, target.roll(1, dims=-1), views)
+            losses = own * losses + (1 - own) * self.row_losses(outputs, target.roll(1, dims=-1), views)
         return losses.mean(-1)
+
+    def row_losses(self, outputs: Tensor, target: Tensor, views: int) -> Tensor:
+        """Loss of each row [k, b], the mean over the views of a member."""
+        rows = target.shape[-1]
+        repeated = target.repeat(1, views) if views > 1 else target
+        if self.problem.is_regression:
+            losses = (outputs.squeeze(-1) - repeated).square()
+        else:
+            # With rows last in memory: along a short last axis of ten classes it took over ten times as long.
+            losses = self._class_losses(outputs.mT.log_softmax(-2).mT, repeated)
+        return losses.view(len(losses), views, rows).mean(1) if views > 1 else losses
 
     # ---------------------------------------------------------------- making
 
@@ -123,17 +134,6 @@ class Objective:
             return torch.cat([*pieces, z[at:]])
 
         return mixed
-
-    def _row_losses(self, outputs: Tensor, target: Tensor, views: int) -> Tensor:
-        """Loss of each row [k, b], the mean over the views of a member."""
-        rows = target.shape[-1]
-        repeated = target.repeat(1, views) if views > 1 else target
-        if self.problem.is_regression:
-            losses = (outputs.squeeze(-1) - repeated).square()
-        else:
-            # With rows last in memory: along a short last axis of ten classes it took over ten times as long.
-            losses = self._class_losses(outputs.mT.log_softmax(-2).mT, repeated)
-        return losses.view(len(losses), views, rows).mean(1) if views > 1 else losses
 
     def _class_losses(self, log_p: Tensor, target: Tensor) -> Tensor:
         """Cross entropy with each member's label smoothing, class weights and focal factor [k, b]."""
