@@ -38,7 +38,7 @@ from titrant.search.proposers import SEARCHES
 from titrant.search.region import Region
 from titrant.search.study import Outcome, Study
 from titrant.texts import say
-from titrant.train.hardware import device_of, prepare
+from titrant.train.hardware import device_of, prepare, threads
 from titrant.train.lanes import lanes
 from titrant.train.member import Trained
 from titrant.train.metrics import Metric, fitting_metrics, metric_for
@@ -521,7 +521,8 @@ def _evaluated(
     else:
         shown = torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).long()
         evaluation = evaluation.model_copy(update={"truth": truth[shown].tolist(), "predicted": predicted[shown].tolist()})
-    return evaluation, _intervals(metric, predicted, plain, truth)
+    with threads(1):  # small operations, for which threads only wait for one another
+        return evaluation, _intervals(metric, predicted, plain, truth)
 
 
 def _scores(predicted: Tensor, truth: Tensor, dataset: Learnable) -> dict[str, float | None]:

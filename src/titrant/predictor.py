@@ -25,13 +25,12 @@ from titrant.record import Record, write_bytes, write_text
 from titrant.texts import say
 from titrant.train.kinds import restored
 from titrant.train.member import Trained
-from titrant.train.problem import Problem, probabilities, tempered, values
+from titrant.train.problem import HELD, Problem, probabilities, tempered, values
 
 FORMAT = 3
 """Of `model.json`."""
 
 _ROWS = 8192  # rows predicted at a time, at most
-_HELD = 1 << 24  # and numbers of one hidden layer
 
 
 class ModelFile(Record):
@@ -137,8 +136,8 @@ class Predictor(nn.Module):
         """Predictions for any number of raw rows, some at a time, in the precision of the weights."""
         precision = next(self.networks.parameters()).dtype
         wide = [tensor.to(precision) if tensor.is_floating_point() else tensor for tensor in inputs]
-        widest = max(network.body.widest for network in self.networks if isinstance(network, Network))
-        most = min(_ROWS, max(16, _HELD // widest))
+        widest = max(network.body.widest * network.body.views for network in self.networks if isinstance(network, Network))
+        most = min(_ROWS, max(16, HELD // widest))
         pieces = zip(*(torch.split(tensor, most) for tensor in wide), strict=True)
         return torch.cat([self(*piece) for piece in pieces])
 

@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from titrant.models.encoder import Encoder
+from titrant.recipe import Recipe
+from titrant.train.cohort import Cohort
 from titrant.train.problem import probabilities, values
 from titrant.train.tables import TableProblem
 from titrant.tricks.data import Data
 
 Problems = Callable[..., TableProblem]
+Cohorts = Callable[..., Cohort]
 
 
 def test_values_are_scaled_over_the_learnable_rows(make_problem: Problems) -> None:
@@ -114,3 +117,14 @@ def test_predictions_are_means_over_views(views: int, lead: tuple[int, ...]) -> 
     single = torch.randn(*lead, views * 4, 1)
     expected = single.double().numpy().reshape(*lead, views, 4).mean(-2)
     np.testing.assert_allclose(values(single, views).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_predictions_do_not_depend_on_the_pieces_in_which_they_are_made(
+    make_problem: Problems, make_cohort: Cohorts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = make_problem("multiclass")
+    member = make_cohort(problem, [Recipe()]).trained(0)
+    every = torch.arange(len(problem.target))
+    whole = problem.predicted(member.network, member.encoder, every)
+    monkeypatch.setattr("titrant.train.problem.HELD", 1)
+    torch.testing.assert_close(problem.predicted(member.network, member.encoder, every), whole)

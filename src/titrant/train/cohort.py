@@ -10,8 +10,8 @@ Axes: k member, b row of a batch, P learned number. What a row is, `titrant.trai
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,11 @@ from titrant.models.network import Factory, Net
 from titrant.recipe import Recipe
 from titrant.record import Point, Receipt
 from titrant.train.build import layout_of, start
+from titrant.train.hardware import threads
 from titrant.train.member import History, Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.objective import Objective
-from titrant.train.problem import Encoded, Inputs, Problem
+from titrant.train.problem import HELD, Encoded, Inputs, Problem
 from titrant.train.update import Update
 from titrant.train.weights import Weights, copied, places
 from titrant.tricks.acting import Ledger, Streams, derived_seed, own_randomness
@@ -39,7 +40,6 @@ from titrant.tricks.regularize import ClassWeights, Focal, LabelSmoothing
 from titrant.tricks.stop import Early, Last
 
 _PROBED = 16  # every so many steps, tricks that act on single units are asked to count
-_EVALUATED = 1 << 22  # numbers of one hidden layer that an evaluation may hold at a time
 _SHARED = 60_000_000  # floating-point operations of a step from which on it pays that two cores share them
 _DERIVED = {"network", "_homes", "_sources", "_target", "_objective"}  # what `Cohort._arrange` makes
 
@@ -171,23 +171,18 @@ class Cohort:
         """Trains to step `until` without evaluating; False if the clock rang first."""
         self._arrange()
         self.network.train()
-        with self._threads():
+        with threads(self._threads):
             while self.step < min(until, self.steps):
                 if clock.left <= 0:
                     return False
                 self._one_step()
         return True
 
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """One thread where steps are so small that threads would wait for one another longer than they compute."""
-        threads = torch.get_num_threads()
+    @property
+    def _threads(self) -> int:
+        """One where steps are so small that threads would wait for one another longer than they compute, else all."""
         work = 6 * len(self.members) * self.sizes[-1] * self.network.products
-        torch.set_num_threads(threads if work > _SHARED else 1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+        return torch.get_num_threads() if work > _SHARED else 1
 
     def _one_step(self) -> None:
         recipe = self.members[0].recipe
@@ -286,7 +281,7 @@ class Cohort:
         self._arrange()
         weights = weights or self._update.evaluation(self.weights)
         self.network.eval()
-        most = max(16, _EVALUATED // (len(self.members) * self.network.widest * self.network.views))
+        most = max(16, HELD // (len(self.members) * self.network.widest * self.network.views))
         outputs = (self._outputs(weights, self._gather(chosen)) for chosen in torch.split(rows, most, dim=1))
         return torch.cat([self.problem.read(some, self.network.views) for some in outputs], dim=1)
 
