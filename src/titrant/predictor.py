@@ -31,7 +31,7 @@ FORMAT = 3
 """Of `model.json`."""
 
 _ROWS = 8192  # rows predicted at a time, at most
-_HELD = 1 << 24  # and numbers of one hidden layer
+_HELD = 1 << 21  # and numbers of one hidden layer: what leaves the caches takes several times as long
 
 
 class ModelFile(Record):
