@@ -35,7 +35,7 @@ from titrant.report.pictures import mistakes, samples
 from titrant.report.terminal import QuietView
 from titrant.search.kinds import start_for
 from titrant.search.proposers import SEARCHES
-from titrant.search.region import Region
+from titrant.search.region import Region, check_suits
 from titrant.search.study import Outcome, Study
 from titrant.texts import say
 from titrant.train.hardware import device_of, prepare, threads
@@ -302,6 +302,8 @@ def _region(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] | N
     rows, known = len(dataset.split.train), start_for(dataset)
     size = known.batch(rows)
     default = {"batch": "fixed", "batch.size": sorted({max(16, size // 2), size, size * 2})}
+    for path, trick in given.tricks() if given is not None else ():
+        check_suits(path, type(trick), known.reads)
     if given is not None and limits is None:
         return None
     base = given or known.portfolio(rows)[0]
@@ -373,8 +375,7 @@ def _folder(place: Path | None) -> Iterator[Path]:
 
 def _reserve(limit: float, dataset: Learnable) -> float:
     """Seconds kept for judging, writing and the report."""
-    cells = len(dataset.split.test) * max(1, sum(tensor[:1].numel() for tensor in dataset.inputs))
-    return min(0.25 * limit, 2.0 + 0.01 * limit + cells / 1e6)
+    return min(0.25 * limit, 2.0 + 0.01 * limit + dataset.judging)
 
 
 def _searched(study: Study, budget: str | float, clock: Clock, interrupt: Interrupt) -> Outcome:

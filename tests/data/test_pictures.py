@@ -251,7 +251,7 @@ def test_loose_pictures_have_no_class(tmp_path: Path) -> None:
     ("make", "message"),
     [
         (lambda root: folder(root, ("cat",)), "only one class or value, 'cat'"),
-        (lambda root: put(root / "a.txt", b"x").parent, "There are no pictures in"),
+        (lambda root: put(root / "a.txt", b"x").parent, "There are no pictures in the folder"),
         (lambda root: put(root / "a.png").parent, "Put each class into a folder of its own"),
     ],
 )

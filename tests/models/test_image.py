@@ -7,7 +7,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from titrant.models.image import Conv, ImageNet, ImageShape, OnMaps, Pixels, Pool, Standardize, first, last, stages
-from titrant.models.layers import Normalize, Skip
+from titrant.models.layers import CustomBody, Normalize, Skip
 from titrant.recipe import Recipe
 from titrant.tricks.normalize import Batch, Layer
 
@@ -154,3 +154,20 @@ def test_group_norm_acts_over_whole_maps() -> None:
     )
     x = maps(3, 1, 8, 8)
     torch.testing.assert_close(layer(x), reference(x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_of_ones_own_takes_standardised_pixels() -> None:
+    custom = Recipe.of({"model": {"kind": "custom", "factory": "here"}})
+
+    def factory(inputs: int, outputs: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(inputs, 2, 3), nn.Flatten(), nn.Linear(2 * 8 * 10, outputs))
+
+    network = ImageNet([custom], SHAPE, factory=factory)
+    x = torch.rand(5, 3, 10, 12)
+    assert isinstance(network.body, CustomBody)
+    torch.testing.assert_close(network(x), network.body.inner(x))
+    stack = ImageNet([custom] * 2, SHAPE, factory=factory)
+    tensors = {name: torch.stack([tensor, 2 * tensor]) for name, tensor in stack.state_dict().items()}
+    found = functional_call(stack, tensors, (torch.stack([x, x]),))
+    plain = functional_call(stack, {name: tensor[0] for name, tensor in tensors.items()}, (x,))
+    torch.testing.assert_close(found[0], plain, atol=1e-5, rtol=1e-4)

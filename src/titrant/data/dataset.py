@@ -56,6 +56,11 @@ class Dataset:
         return self.numbers, self.codes
 
     @property
+    def judging(self) -> float:
+        """Seconds that predicting the test rows takes, at most about."""
+        return len(self.split.test) * max(1, self.numbers.shape[1] + self.codes.shape[1]) / 1e6
+
+    @property
     def has_numbers(self) -> bool:
         """Whether there are number columns."""
         return self.numbers.shape[1] > 0

@@ -125,7 +125,11 @@ def _folder(root: Path, notes: list[str]) -> Pictures:
                 strange += not name.startswith(".")
     if not found:
         raise DataError(
-            say("There are no pictures in {folder}. Titrant reads {endings}.", folder=root, endings=", ".join(_ENDINGS))
+            say(
+                "There are no pictures in the folder {folder}. Titrant reads {endings}.",
+                folder=root,
+                endings=", ".join(_ENDINGS),
+            )
         )
     if strange:
         notes.append(say("{count} files in {folder} are no pictures and are passed over.", count=strange, folder=root))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from titrant.models.layers import Drop, Linear, Members, Normalize, Skip
+from titrant.models.layers import CustomBody, Linear, Members, Normalize, Skip
 from titrant.models.network import Factory, Mixer, Net
 from titrant.recipe import Recipe
 from titrant.tricks.base import Off
@@ -361,11 +361,15 @@ class ImageNet(Net):
             case ViT():
                 self.body = vit(builder, model, shape)
             case Custom():
-                raise ValueError("model: custom reads tables only, so far")
+                if factory is None:
+                    raise ValueError("model: custom needs the factory that makes the network")
+                self.body = CustomBody(factory, shape.channels, shape.outputs, axes=4)
+                builder.products = sum(p.numel() for p in self.body.parameters()) * shape.height
             case _:
                 raise ValueError(f"model: {model.kind} is for tables")
-        self.drop: Drop = members.drop()
-        self.head = Linear(builder.channels, shape.outputs)
+        own = isinstance(model, Custom)
+        self.drop = nn.Identity() if own else members.drop()
+        self.head = nn.Identity() if own else Linear(builder.channels, shape.outputs)
         self.products = builder.products
         self.widest = builder.widest
         self.mirrors = not isinstance(recipes[0].augment.views, Off)

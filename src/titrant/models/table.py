@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from titrant.data.schema import UNSEEN
-from titrant.models.layers import Linear, Members
+from titrant.models.layers import CustomBody, Linear, Members
 from titrant.models.network import Factory, Mixer, Net
 from titrant.recipe import Recipe
 from titrant.tricks.data import Data, Embed, Periodic, PiecewiseLinear
@@ -276,22 +275,6 @@ class EnsembleBody(nn.Module):
         hidden: Tensor = self.hidden(z)
         by_view = hidden.view(*z.shape[:-2], self.views, z.shape[-2], hidden.shape[-1])
         return (by_view @ self.heads.mT + self.bias.unsqueeze(-2)).flatten(-3, -2)
-
-
-class CustomBody(nn.Module):
-    """A person's own network, lifted over the member axis by `vmap` where there is one."""
-
-    def __init__(self, factory: Factory, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.inner = factory(inputs, outputs)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """The network itself, or one call for each member in a single vectorised one."""
-        if z.dim() == 2:
-            return self.inner(z)  # type: ignore[no-any-return]  # a module call is untyped
-        tensors = {**dict(self.inner.named_parameters()), **dict(self.inner.named_buffers())}
-        lifted = vmap(lambda own, rows: functional_call(self.inner, own, (rows,)), randomness="different")
-        return lifted(tensors, z)  # type: ignore[no-any-return]  # vmap returns what it wraps
 
 
 def hidden_layers(members: Members, inputs: int, width: int, depth: int) -> nn.Sequential:

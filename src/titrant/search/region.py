@@ -25,6 +25,20 @@ SHAPES = ("model", "batch", "data.categories", "data.numbers")
 _NEEDED = ("data.scale", "activation")  # off is allowed here, and never worth a try
 
 
+def check_suits(path: str, kind: type[Trick], reads: str) -> None:
+    """Refuses a kind of trick that does not act on this kind of data.
+
+    Raises:
+        RecipeError: it does not; the message names those that do.
+    """
+    if kind.reads not in {"any", reads}:
+        fitting = ", ".join(one.name() for one in slots()[path] if one.reads in {"any", reads})
+        raise RecipeError(
+            say("{path}: {kind} is for {wanted} data, and these are {reads} data. Choose of {fitting}.",
+                path=path, kind=kind.name(), wanted=kind.reads, reads=reads, fitting=fitting)
+        )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Axis:
     """One choice of a proposer.
@@ -152,7 +166,10 @@ class Region:
         if path in self.limits:
             named = self.limits[path] if isinstance(self.limits[path], list) else [self.limits[path]]
             names = ["off" if name in (False, None) else name for name in named]
-            return [kind for kind in kinds if kind.name() in names]
+            found = [kind for kind in kinds if kind.name() in names]
+            for kind in found:
+                check_suits(path, kind, self.reads)
+            return found
         if self.only or path in self._absent or path == "stop":
             return [here]
         fitting = [kind for kind in kinds if kind.reads in {"any", self.reads}]

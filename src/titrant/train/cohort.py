@@ -41,6 +41,7 @@ from titrant.tricks.stop import Early, Last
 
 _PROBED = 16  # every so many steps, tricks that act on single units are asked to count
 _SHARED = 60_000_000  # floating-point operations of a step from which on it pays that two cores share them
+_SAMPLED = 1 << 24  # numbers of training rows, about, from which first weights take their measure
 _DERIVED = {"network", "_homes", "_sources", "_target", "_objective"}  # what `Cohort._arrange` makes
 
 
@@ -98,7 +99,7 @@ class Cohort:
         buffers: list[dict[str, Tensor]] = []
         for member in self.members:
             encoded = self._encoded_for(member)
-            sample = member.rows[: 1 << 14]
+            sample = member.rows[: max(512, min(1 << 14, _SAMPLED // max(1, self.problem.columns)))]
             network = start(
                 member.recipe,
                 self.problem.shape(encoded.encoder),

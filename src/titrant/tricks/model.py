@@ -211,7 +211,8 @@ class ViT(ModelTrick):
 class Custom(ModelTrick):
     """A network of the person's own, made by a factory that is given in Python: `titrant.fit(data, ..., model=make_model)`.
 
-    The factory is called as `make_model(inputs, outputs)` and returns an `nn.Module` from [b, inputs] to [b, outputs].
+    The factory is called as `make_model(inputs, outputs)` and returns an `nn.Module` from [b, inputs] to [b, outputs]; for
+    pictures `inputs` are channels, and the module takes standardised pixels [b, inputs, h, w].
     Slots that build the network (normalize, activation, dropout, initialize) do not reach into it.
 
     Doses:
