@@ -120,7 +120,10 @@ def test_a_network_of_ones_own(folder: Path) -> None:
             lambda photos: titrant.fit(photos, recipe={**QUICK, "augment": {"swap": "swap"}}),
             "augment.swap: swap is for table data",
         ),
-        (lambda photos: titrant.fit({"x": [0.5 * row for row in range(40)], "y": ["a", "b"] * 20}, "y", recipe=QUICK), "is for image data"),
+        (
+            lambda photos: titrant.fit({"x": [0.5 * row for row in range(40)], "y": ["a", "b"] * 20}, "y", recipe=QUICK),
+            "is for image data",
+        ),
     ],
 )
 def test_tricks_for_other_data_are_refused(folder: Path, call: Callable[[Path], object], message: str) -> None:
