@@ -147,6 +147,7 @@ class Final:
         clock: when to end at the latest.
         factory: the network of `model: custom`.
         pace: how cohorts are laid out; what is usual if None.
+        cut_short: True takes networks as they are when the clock rings.
 
     Attributes:
         folds: how many networks will be trained.
@@ -160,8 +161,10 @@ class Final:
         clock: Clock,
         factory: Factory | None = None,
         pace: Pace | None = None,
+        cut_short: bool = False,
     ) -> None:
         self.problem = problem
+        self.cut_short = cut_short
         self.metric = metric
         self.clock = clock
         self.factory = factory
@@ -181,11 +184,8 @@ class Final:
         moved = made - begun if self._pace.workers else 0.0  # between processes; at the end once more
         return sum(seconds for _, _, seconds in found) / min(self._pace.lanes, len(found)) + moved
 
-    def run(self, cut_short: bool = False) -> tuple[Finalist | None, list[MemberRecord]]:
+    def run(self) -> tuple[Finalist | None, list[MemberRecord]]:
         """Trains to the end and scores the held-out rows.
-
-        Args:
-            cut_short: True takes networks as they are when the clock rings.
 
         Returns:
             None in place of the finalist if the clock cut the training short, because its networks then stand in the middle of
@@ -193,7 +193,7 @@ class Final:
         """
         whole = self._train(1.0)
         records = [record_of(cohort, k, "interrupted") for cohort in self._cohorts for k in range(len(cohort.members))]
-        return _finalist(self.problem, self._cohorts, self.metric) if whole or cut_short else None, records
+        return _finalist(self.problem, self._cohorts, self.metric) if whole or self.cut_short else None, records
 
     def _train(self, share: float) -> bool:
         """Trains all stacks side by side to a share of their steps; False if the clock rang first."""
@@ -208,9 +208,10 @@ class Final:
 
 def _begun(place: int, cohort: Cohort, share: float, clock: Clock) -> tuple[int, Cohort, float]:
     """A cohort after a share of its steps, perhaps in another process, and the seconds that all the rest will take."""
-    cohort.train(1, clock)  # the first step takes longer than those that follow
+    last = cohort.steps - 1  # is left to the training itself, which evaluates after it
+    cohort.train(min(1, last), clock)  # the first step takes longer than those that follow
     begun, before = time.monotonic(), cohort.step
-    cohort.train(max(before + _PACED, math.ceil(cohort.steps * share)), clock)
+    cohort.train(min(last, max(before + _PACED, math.ceil(cohort.steps * share))), clock)
     step = (time.monotonic() - begun) / max(1, cohort.step - before)
     return place, cohort, step * (cohort.steps - cohort.step) + cohort.judging()
 

@@ -451,7 +451,7 @@ class Study:
                 continue
             begun = time.monotonic()
             places = ready.folds
-            finalist, records = ready.run(self._plan.lengthens)
+            finalist, records = ready.run()
             self.records += records
             if finalist is not None:
                 found.append(_Contest(leader, finalist, (time.monotonic() - begun) / places))
@@ -531,7 +531,7 @@ class Study:
         self, leader: Tried, recipe: Recipe, problem: Problem, parts: list[tuple[Tensor, Tensor]], clock: Clock
     ) -> Final:
         members = [self._finalist(leader, recipe, fold, *part) for fold, part in enumerate(parts)]
-        return Final(problem, members, self.metric, clock, self.factory, self._pace)
+        return Final(problem, members, self.metric, clock, self.factory, self._pace, self._plan.lengthens)
 
     def _seconds_of_a_fold(
         self, leader: Tried, recipe: Recipe, problem: Problem, part: tuple[Tensor, Tensor], lanes: int
