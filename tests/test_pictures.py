@@ -1,6 +1,5 @@
 """Pictures from raw files to predictions, as a person meets them."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,22 +42,7 @@ def photos(root: Path, count: int = 30) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pictures")
     photos(root / "photos")
-    (root / "recipe.yaml").write_text(json.dumps(QUICK))
-    words = [
-        "fit",
-        root / "photos",
-        "--budget",
-        "120s",
-        "--members",
-        "1",
-        "--recipe",
-        root / "recipe.yaml",
-        "--out",
-        root / "run",
-    ]
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == 0, result.output
-    assert "Accuracy" in result.stdout
+    titrant.fit(root / "photos", budget=120, members=1, recipe=QUICK, out=root / "run")
     return root
 
 

@@ -26,8 +26,7 @@ def problem_of(channels: int = 1, rows: int = 120) -> ImageProblem:
         at = random.integers(2, 8)
         bar = pixels[row, at] if target[row] else pixels[row, :, at]
         bar += 130
-    raw = torch.tensor(pixels, dtype=torch.uint8).permute(0, 3, 1, 2)
-    return ImageProblem(raw, torch.tensor(target), "binary", 2, torch.arange(80), CPU)
+    return ImageProblem(torch.tensor(pixels, dtype=torch.uint8), torch.tensor(target), "binary", 2, torch.arange(80), CPU)
 
 
 def seen(problem: ImageProblem, augment: list[dict[str, object]], rows: Tensor) -> tuple[Tensor, Tensor, Ledger]:
@@ -44,7 +43,7 @@ def test_nothing_is_done_to_pictures_without_augmentation() -> None:
     rows = torch.tensor([3, 0, 7])
     before, after, _ = seen(problem, [{}], rows)
     assert torch.equal(after[0], before)
-    torch.testing.assert_close(before, problem.pixels[rows].double().div(255).float())
+    torch.testing.assert_close(before, problem.pixels[rows].permute(0, 3, 1, 2).double().div(255).float())
 
 
 def test_flips_are_exact_and_as_common_as_their_dose() -> None:

@@ -196,7 +196,7 @@ def pictures_of(task: Task) -> ImageProblem:
     random = np.random.default_rng(1)
     pixels = random.integers(0, 160, (96, 8, 8, 1))
     pixels[:, :4] += (95 * table.target / table.target.max()).long().numpy().reshape(-1, 1, 1, 1)
-    raw = torch.tensor(pixels, dtype=torch.uint8).permute(0, 3, 1, 2)
+    raw = torch.tensor(pixels, dtype=torch.uint8)
     return ImageProblem(raw, table.target, task, table.classes, table.rows, table.device)
 
 

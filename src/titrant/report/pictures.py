@@ -30,12 +30,13 @@ def samples(dataset: Learnable, recipe: Recipe, seed: int) -> list[Sample]:
     order = train[dataset.target[train].argsort(stable=True)]
     rows = order[torch.linspace(0, len(order) - 1, min(_SAMPLES, len(order))).long()]
     pixels = dataset.pixels[rows]
-    problem = ImageProblem(pixels, dataset.target[rows], dataset.schema.task, 1, torch.arange(len(rows)), pixels.device)
+    raw = last(pixels).contiguous()
+    problem = ImageProblem(raw, dataset.target[rows], dataset.schema.task, 1, torch.arange(len(rows)), pixels.device)
     member = Member(0, recipe, seed, "report", problem.rows, problem.rows)
     seen = problem.seen_by([member], Streams([seed], pixels.device), Ledger(1, pixels.device))
     versions = []
     for _ in range(_VERSIONS):
-        (changed,) = seen.augmented(problem.ready((last(pixels).unsqueeze(0),)))
+        (changed,) = seen.augmented(problem.ready((raw.unsqueeze(0),)))
         versions.append(changed[0].mul(255).round().clamp(0, 255).to(torch.uint8))
     return [
         Sample(

@@ -92,6 +92,7 @@ PICTURES = Start(
         first=6,
         later=4,
         fewest=4,
+        least=0.05,
         searched=0.6,
         finals=0.8,
         baseline=0.04,

@@ -14,6 +14,7 @@ class Plan:
     Args:
         first, later: members of the first bracket and of later ones, where time allows.
         fewest: members of a bracket at least; trainings are shortened until so many fit.
+        least: share of a full training, below which fewer members begin, two at least.
         searched: share of the search's time that the first bracket may plan with: most other recipes cost more.
         finals: share of the time that is kept for the finals.
         baseline: share of the time for the baseline's own final training.
@@ -29,6 +30,7 @@ class Plan:
     first: int = 24
     later: int = 16
     fewest: int = 6
+    least: float = 1e-3
     searched: float = 0.5
     finals: float = 0.48
     baseline: float = 0.06

@@ -334,8 +334,9 @@ class Study:
         full = max(self._pace.seconds or 0.0, 1e-6) * len(batch_sizes(recipe, len(self._train))) / self._pace.lanes
         for_search = self._plan.searched * max(clock.left, 0.1) / (full * self._plan.cost)
         for_finals = _CAUTION * max(self.clock.left - clock.left, 0.1) / (full * self._plan.folds * self._growth)
-        self._length = min(1.0, for_search / self._plan.fewest, for_finals)
-        self._first = max(self._plan.fewest, min(self._plan.first, int(for_search / self._length)))
+        fewest = min(self._plan.fewest, max(2, int(for_search / self._plan.least)))
+        self._length = min(1.0, for_search / fewest, for_finals)
+        self._first = max(fewest, min(self._plan.first, int(for_search / self._length)))
         self._dearest = max(_DEAR, _DEAR * for_search / self._plan.first)
 
     @property
@@ -454,6 +455,8 @@ class Study:
             self.records += records
             if finalist is not None:
                 found.append(_Contest(leader, finalist, (time.monotonic() - begun) / places))
+        if self._plan.lengthens and self.best is not None:  # one that the clock cut short may be worse than what there is
+            found = [one for one in found if one.finalist.rank(self.metric) <= _rank_of(self.best, self.metric)]
         found.sort(key=lambda one: rank(self.metric, one.finalist.score, one.finalist.loss))
         if found and self.members is None:
             found[0] = self._with_more_folds(found[0], problem, parts, places, clock)
@@ -528,7 +531,7 @@ class Study:
         self, leader: Tried, recipe: Recipe, problem: Problem, parts: list[tuple[Tensor, Tensor]], clock: Clock
     ) -> Final:
         members = [self._finalist(leader, recipe, fold, *part) for fold, part in enumerate(parts)]
-        return Final(problem, members, self.metric, clock, self.factory, self._pace)
+        return Final(problem, members, self.metric, clock, self.factory, self._pace, self._plan.lengthens)
 
     def _seconds_of_a_fold(
         self, leader: Tried, recipe: Recipe, problem: Problem, part: tuple[Tensor, Tensor], lanes: int

@@ -41,6 +41,7 @@ from titrant.tricks.stop import Early, Last
 
 _PROBED = 16  # every so many steps, tricks that act on single units are asked to count
 _SHARED = 60_000_000  # floating-point operations of a step from which on it pays that two cores share them
+_FEW = 512  # rows that are predicted to see how long an evaluation takes
 _SAMPLED = 1 << 24  # numbers of training rows, about, from which first weights take their measure
 _DERIVED = {"network", "_homes", "_sources", "_target", "_objective"}  # what `Cohort._arrange` makes
 
@@ -54,9 +55,6 @@ class Cohort:
         metric: what evaluations measure.
         factory: the network of `model: custom`.
         clock: for the times in the curves.
-
-    Attributes:
-        judging: seconds that evaluations have taken.
 
     Members of a cohort take the same number of steps; where their training rows differ in number by a few (folds), the smallest
     number counts as an epoch for all.
@@ -81,7 +79,6 @@ class Cohort:
         self.steps = len(self.sizes)
         most = problem.evaluations(sum(self.sizes), min(len(member.held_out) for member in members))
         self.evaluated_at = _evaluation_steps(self.steps, most)
-        self.judging = 0.0
         self._order = torch.zeros(len(members), 0, dtype=torch.int64, device=self.device)
         self._loss_sum = torch.zeros(len(members), device=self.device)
         self._loss_count = 0
@@ -288,7 +285,6 @@ class Cohort:
 
     def evaluate(self) -> None:
         """Scores every member on its held-out rows, keeps its best state, and sees who is done."""
-        begun = time.monotonic()
         weights = self._update.evaluation(self.weights)
         fewest = min(len(member.held_out) for member in self.members)
         rows = torch.stack([member.held_out[:fewest] for member in self.members])
@@ -318,7 +314,14 @@ class Cohort:
         for k in better:
             self._held_out_predictions[self.members[k].number] = predicted[k].clone()
         self._update.lower_plateaus([self._losses_so_far(history) for history in self.histories])
-        self.judging += time.monotonic() - begun
+
+    def judging(self) -> float:
+        """Seconds that the evaluations of a full training take, judged by the prediction of a few rows."""
+        fewest = min(len(member.held_out) for member in self.members)
+        few = min(fewest, _FEW)
+        begun = time.monotonic()
+        self.predictions(torch.stack([member.held_out[:few] for member in self.members]))
+        return (time.monotonic() - begun) * fewest / few * len(self.evaluated_at)
 
     def _improves(self, history: History, score: float, loss: float) -> bool:
         """Whether a state beats the best one: by its score, or by its loss where the rows give the metric no value."""

@@ -31,7 +31,7 @@ class ImageProblem(Problem):
     """A task on pictures.
 
     Args:
-        pixels: uint8 [n, c, h, w], channels last in memory.
+        pixels: uint8 [n, h, w, c], contiguous.
         target: int64 [n] classes, or float32 [n] values.
         task: binary, multiclass or regression.
         classes: how many; 1 for regression.
@@ -54,28 +54,28 @@ class ImageProblem(Problem):
     @property
     def columns(self) -> int:
         """Numbers of a first feature map of sixteen channels."""
-        return 16 * self.pixels.shape[2] * self.pixels.shape[3]
+        return 16 * self.pixels.shape[1] * self.pixels.shape[2]
 
     def encoder(self, data: Data, rows: Tensor) -> nn.Module:
         """Pixels as numbers in [0, 1]: the same for all rows."""
         return self._encoder
 
     def encoded(self, data: Data, rows: Tensor) -> Encoded:
-        """The raw pixels, [n, h, w, c]: they become numbers when they are taken."""
-        return Encoded(rows, self._encoder, (last(self.pixels),))
+        """The raw pixels: they become numbers when they are taken."""
+        return Encoded(rows, self._encoder, (self.pixels,))
 
     def ready(self, inputs: Inputs) -> Inputs:
         """Pixels [..., b, h, w, c] as numbers [..., b, c, h, w] in [0, 1]."""
         (pixels,) = inputs
-        return self._encoder(pixels.movedim(-1, -3))  # type: ignore[no-any-return]  # a module call is untyped
+        return self._encoder(first(pixels))  # type: ignore[no-any-return]  # a module call is untyped
 
     def raw(self, rows: Tensor) -> Inputs:
         """Pixels [n, c, h, w] as they came."""
-        return (self.pixels[rows],)
+        return (first(self.pixels[rows]),)
 
     def shape(self, encoder: nn.Module) -> ImageShape:
         """Channels, sides and outputs."""
-        channels, height, width = self.pixels.shape[1:]
+        height, width, channels = self.pixels.shape[1:]
         return ImageShape(channels, height, width, outputs=1 if self.is_regression else self.classes)
 
     def receipts(self, member: Member) -> dict[str, tuple[float, float]]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from titrant.data.images import Images, ImageSchema
 from titrant.data.learnable import AnySchema, Learnable
 from titrant.models.encoder import Encoder
-from titrant.models.image import ImageShape, Pixels
+from titrant.models.image import ImageShape, Pixels, last
 from titrant.models.network import Shape
 from titrant.models.table import TableShape
 from titrant.train.images import ImageProblem
@@ -22,7 +22,7 @@ def problem_of(dataset: Learnable, rows: Tensor, device: torch.device) -> Proble
     target = (dataset.target if dataset.values is None else torch.as_tensor(dataset.values)).to(device)
     task, classes = dataset.schema.task, max(1, len(dataset.schema.classes))
     if isinstance(dataset, Images):
-        return ImageProblem(dataset.pixels.to(device), target, task, classes, rows, device)
+        return ImageProblem(last(dataset.pixels).contiguous().to(device), target, task, classes, rows, device)
     return TableProblem(
         numbers=dataset.numbers.to(device),
         codes=dataset.codes.to(device),
