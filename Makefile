@@ -5,10 +5,10 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-peers format clean
+.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-images bench-peers format clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 install: $(INSTALLED)  ## make .venv with titrant and all it needs, in pinned versions (PYTHON=python3.12 picks another Python)
 
@@ -49,6 +49,9 @@ bench-engine: install  ## measure the population engine against other loops, abo
 bench-doctor: install  ## put faults into healthy programs and let the doctor find them, about a quarter of an hour
 	$(BIN)/python benchmarks/doctor/bench.py $(ARGS)
 	$(BIN)/python benchmarks/doctor/overhead.py
+
+bench-images: install  ## compare on pictures with Keras, KerasTuner and the recipes of fastai and timm, about two hours
+	$(BIN)/python benchmarks/images.py $(ARGS)
 
 bench-peers: install  ## make .venv-peers with the libraries that benchmarks compare with
 	$(PYTHON) -m venv .venv-peers

@@ -154,7 +154,7 @@ def titrant(width: int, members: list[int], seconds: float) -> dict[int, float]:
     from titrant.train.hardware import prepare
     from titrant.train.lanes import side_by_side
     from titrant.train.member import Member
-    from titrant.train.problem import Problem
+    from titrant.train.tables import TableProblem
     from titrant.train.workers import Workers
 
     recipe = Recipe.of(
@@ -172,7 +172,7 @@ def titrant(width: int, members: list[int], seconds: float) -> dict[int, float]:
     prepare(recipe.hardware, cpu)
     x, y = data()
     rows = torch.arange(ROWS)
-    problem = Problem(
+    problem = TableProblem(
         x, torch.zeros(ROWS, 0, dtype=torch.int32), y, (), task="multiclass", classes=CLASSES, rows=rows, device=cpu
     )
     threads = torch.get_num_threads()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
@@ -34,7 +35,7 @@ def tiny(rows: int = 240) -> pl.DataFrame:
     )
 
 
-@pytest.mark.parametrize("name", ["mlp", "clock", "peer", "engine", "sides"])
+@pytest.mark.parametrize("name", ["mlp", "clock", "peer", "engine", "sides", "images", "image_peer"])
 def test_help_says_how_to_call_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         import_module(name).parser().parse_args(["--help"])
@@ -217,3 +218,94 @@ def test_populations_that_would_not_fit_are_left_out() -> None:
     engine = import_module("engine")
     assert engine.fitting(16, [1, 512]) == [1, 512]
     assert engine.fitting(512, [1, 128, 512]) == [1, 128]
+
+
+# ---------------------------------------------------------------------- images
+
+
+def pixels(rows: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Grey pictures of two classes, bright above or below."""
+    random = np.random.default_rng(0)
+    x, y = random.integers(0, 60, (rows, 12, 12), dtype=np.uint8), np.arange(rows) % 2
+    for place in range(rows):
+        x[place, 6 * y[place] : 6 * y[place] + 6] += 180
+    return x, y.astype(np.int64)
+
+
+def test_images_arguments() -> None:
+    given = import_module("images").parser().parse_args(["--sets", "mnist,sign_digits", "--sides", "Titrant", "timm"])
+    assert (given.sets, given.sides, given.budget) == (["mnist", "sign_digits"], ["Titrant", "timm"], 300)
+    with pytest.raises(SystemExit):
+        import_module("images").parser().parse_args(["--sets", "imagenet"])
+
+
+def test_missing_pictures_are_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"mnist\.npz.*--data"):
+        import_module("images").path_of(tmp_path, "mnist")
+
+
+def test_peers_never_see_a_test_label(tmp_path: Path) -> None:
+    x, y = pixels(20)
+    np.savez(tmp_path / "set.npz", x=x, y=y, split=np.array(["train", "test"] * 10))
+    train, blind, truth = import_module("images").divide(tmp_path / "set.npz", tmp_path)
+    with np.load(train) as seen, np.load(blind) as unseen:
+        assert (seen["x"] == x[::2]).all()
+        assert (seen["y"] == y[::2]).all()
+        assert list(unseen) == ["x"]
+        assert (unseen["x"] == x[1::2]).all()
+    assert truth.to_list() == [str(label) for label in y[1::2]]
+
+
+def test_photos_are_divided_by_the_table_beside_their_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "signs"
+    folder.mkdir()
+    rows = {"file": ["a/1.png", "b/2.png", "a/3.png"], "label": ["a", "b", "a"], "split": ["train", "train", "test"]}
+    pl.DataFrame(rows).write_csv(tmp_path / "signs_split.csv")
+    train, blind, truth = import_module("images").divide(folder, tmp_path)
+    assert pl.read_csv(train).to_dict(as_series=False) == {
+        "path": [f"{folder}/a/1.png", f"{folder}/b/2.png"], "label": ["a", "b"]
+    }  # fmt: skip
+    assert pl.read_csv(blind).to_dict(as_series=False) == {"path": [f"{folder}/a/3.png"]}
+    assert truth.to_list() == ["a"]
+
+
+def test_photos_are_read_upright(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.repeat(np.array([[255, 0]], np.uint8), 2, 0)).resize((64, 64), Image.Resampling.NEAREST)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise: what lies left comes to the top
+    picture.save(tmp_path / "a.png", exif=exif)
+    pl.DataFrame({"path": ["a.png"], "label": ["x"]}).write_csv(tmp_path / "photos.csv")
+    x, y = import_module("image_peer").pictures(tmp_path / "photos.csv")
+    assert x.shape == (1, 64, 64, 3)
+    assert y is not None
+    assert y.tolist() == ["x"]
+    assert x[0, 5].min() > 200
+    assert x[0, -5].max() < 50
+
+
+@pytest.mark.parametrize("side", ["fastai", "timm"])
+def test_an_image_peer_learns_and_ends_in_time(side: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = import_module("image_peer")
+    x, y = pixels(32)
+    labels = np.array(["above", "below"])
+    monkeypatch.setattr(peer, "BATCH", 16)
+    steps = iter(range(100))
+    monkeypatch.setattr(peer.Task, "left", property(lambda task: 3 - next(steps)))  # three steps, whatever they take
+    task = peer.Task(x[..., None], y, x[..., None], labels, end=peer.time.monotonic() + 5, seed=0)
+    peer.write(peer.PEERS[side](task)(), labels, tmp_path / "out.csv")
+    written = pl.read_csv(tmp_path / "out.csv")
+    assert written.columns == ["prediction", "probability_above", "probability_below"]
+    assert (written["probability_above"] + written["probability_below"]).to_list() == pytest.approx([1.0] * 32, abs=1e-5)
+
+
+def test_the_images_page_names_the_best_side_and_failures() -> None:
+    images = import_module("images")
+    found = {
+        "Titrant": images.Scores([0.93], [0.2], [298.0]),
+        "timm": images.Scores([0.91, 0.95], [0.3, 0.25], [300.0, 301.0]),
+        "keras": images.Scores(failure="keras is not installed here"),
+    }
+    page = images.page({"mnist": (found, 60_000, 10_000)}, 300, [0, 1])
+    assert "| mnist | 60,000 | 10,000 | 0.9300 | 0.9300 (0.9100–0.9500) | none | Titrant |" in page
+    assert "best side on 1 of 1 sets" in page
+    assert "mnist: keras failed: keras is not installed here" in page

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 
 import titrant
 from titrant.errors import DataError, OutputError, TitrantError
-from titrant.predictor import Predictor
+from titrant.predictor import FORMAT, Predictor
 
 ROWS = 60
 TABLE = {
@@ -151,7 +151,7 @@ def _weights(act: Callable[[Path], object]) -> Callable[[Path], None]:
         pytest.param(lambda folder: describe(folder, []), "damaged", id="a list"),
         pytest.param(_without("digest"), "digest", id="no digest"),
         pytest.param(_with(code="import os"), "code", id="something unknown"),
-        pytest.param(_with(format=3), "newer", id="a later format"),
+        pytest.param(_with(format=FORMAT + 1), "newer", id="a later format"),
         pytest.param(_with(weights="../../secret.safetensors"), "missing", id="a path that leaves the folder"),
         pytest.param(_with(weights=""), "damaged|missing", id="no file name"),
         pytest.param(_with(networks=[]), "networks", id="no networks"),

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array, check_consistent_length, check
 from titrant.data.sources import open_frame
 from titrant.data.split import FEWEST
 from titrant.job import Run, fit
-from titrant.models.table import Factory
+from titrant.models.network import Factory
 from titrant.recipe import Recipe
 from titrant.texts import say
 

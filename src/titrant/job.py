@@ -24,20 +24,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from titrant.clock import Clock, Interrupt, seconds
-from titrant.data.dataset import Dataset, read
+from titrant.data.learnable import Learnable, read_data
 from titrant.errors import BudgetError, OutputError, TitrantError
-from titrant.models.table import Factory
+from titrant.models.network import Factory
 from titrant.predictor import Predictor
 from titrant.recipe import Recipe, near, read_yaml
 from titrant.record import Evaluation, MemberRecord, Receipt, Summary, versions, write_members
 from titrant.report.html import write_report
+from titrant.report.pictures import mistakes, samples
 from titrant.report.terminal import QuietView
-from titrant.search.portfolio import start, suited_batch
+from titrant.search.kinds import start_for
 from titrant.search.proposers import SEARCHES
-from titrant.search.region import Region
+from titrant.search.region import Region, check_suits
 from titrant.search.study import Outcome, Study
 from titrant.texts import say
-from titrant.train.hardware import device_of, prepare
+from titrant.train.hardware import device_of, prepare, threads
 from titrant.train.lanes import lanes
 from titrant.train.member import Trained
 from titrant.train.metrics import Metric, fitting_metrics, metric_for
@@ -129,7 +130,7 @@ class Run:
 
 def fit(
     data: object,
-    target: str,
+    target: str | None = None,
     *,
     budget: str | float = "10m",
     out: str | Path | None = None,
@@ -143,6 +144,7 @@ def fit(
     split_column: str | None = None,
     group: str | None = None,
     time: str | None = None,
+    size: int | None = None,
     model: Factory | None = None,
     members: int | None = None,
     device: str = "auto",
@@ -155,8 +157,10 @@ def fit(
     """Finds the best model that the time allows, with its recipe and a report.
 
     Args:
-        data: a file (CSV, TSV, Parquet, Arrow, Feather) or a frame (polars, pandas, pyarrow, numpy, a dict of columns).
-        target: the column to predict.
+        data: a table, as a file (CSV, TSV, Parquet, Arrow, Feather) or a frame (polars, pandas, pyarrow, numpy, a dict of
+            columns); or pictures, as a folder with a folder for each class, a table with a column of paths or bytes, an `.npz`
+            file, or arrays (see `titrant.data.pictures.find_pictures`).
+        target: the column to predict; None for pictures whose labels can be found.
         budget: wall clock for everything, such as "90s", "10m", "1h30m"; a number counts seconds.
         out: a new or empty folder for the run; None keeps it in a temporary one that vanishes with the result.
         metric: what to optimise: accuracy (default for classes), balanced_accuracy, f1, log_loss, roc_auc; rmse (default for
@@ -171,6 +175,7 @@ def fit(
         split_column: a column that says train, validation or test for each row.
         group: a column whose equal values never straddle parts.
         time: a column that orders the rows; the newest are tested on.
+        size: pixels of the longer side at which pictures are trained; their median, 64 at most, if None.
         model: a factory `make_model(inputs, outputs)` of an `nn.Module` of your own, in place of the built-in networks.
         members: the most recipes to try; with it the result does not depend on the clock unless the budget ends first.
         device: auto, cpu, cuda, cuda:1, mps.
@@ -208,11 +213,22 @@ def fit(
         used = device_of(device if device != "auto" or given is None else given.hardware.device)
         prepare(given.hardware if given is not None else Recipe().hardware, used)
         workers = ending.enter_context(Workers(_wanted(used, given, model, members), interrupt))  # start meanwhile
-        dataset = read(
+
+        def decoding(done: int, every: int) -> None:
+            watcher.reading(done, every)
+            if interrupt.asked:
+                raise KeyboardInterrupt(say("Interrupted while the pictures were decoded; nothing is kept."))
+            if clock.left <= 0:
+                raise BudgetError(
+                    say("The budget of {budget} ended after {done} of {every} pictures were decoded. Give more time.",
+                        budget=budget, done=done, every=every)
+                )  # fmt: skip
+
+        dataset = read_data(
             data, target, task=task, kinds=kinds, test=test, split_column=split_column, group=group, time=time, seed=seed,
-            hold_out=hold_out, notes=notes,
+            hold_out=hold_out, size=size, notes=notes, progress=decoding,
         )  # fmt: skip
-        large = dataset.numbers.nbytes + dataset.codes.nbytes > LARGEST
+        large = sum(tensor.nbytes for tensor in dataset.inputs) > LARGEST
         if large:
             workers.close()
         goal = metric_for(dataset.schema.task, metric)
@@ -281,14 +297,16 @@ def _wanted(device: torch.device, given: Recipe | None, model: Factory | None, m
     return lanes(device, [] if given is None else [given]) - 1
 
 
-def _region(dataset: Dataset, given: Recipe | None, limits: dict[str, Any] | None, model: Factory | None) -> Region | None:
+def _region(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] | None, model: Factory | None) -> Region | None:
     """What to search: nothing for a recipe alone, the named paths for a recipe with a space, else the default with limits."""
-    rows = len(dataset.split.train)
-    size = suited_batch(rows)
+    rows, known = len(dataset.split.train), start_for(dataset)
+    size = known.batch(rows)
     default = {"batch": "fixed", "batch.size": sorted({max(16, size // 2), size, size * 2})}
+    for path, trick in given.tricks() if given is not None else ():
+        check_suits(path, type(trick), known.reads)
     if given is not None and limits is None:
         return None
-    base = given or start(rows)
+    base = given or known.portfolio(rows)[0]
     if model is not None:
         base = base.replace("model", Custom(factory=_name(model)).model_dump())
         default["model"] = "custom"
@@ -297,8 +315,9 @@ def _region(dataset: Dataset, given: Recipe | None, limits: dict[str, Any] | Non
         base,
         wanted,
         only=given is not None,
-        numbers=dataset.numbers.shape[1] > 0,
-        categories=dataset.codes.shape[1] > 0,
+        reads=known.reads,
+        numbers=dataset.has_numbers,
+        categories=dataset.has_categories,
         classes=dataset.schema.task != "regression",
     )
 
@@ -354,10 +373,9 @@ def _folder(place: Path | None) -> Iterator[Path]:
         raise
 
 
-def _reserve(limit: float, dataset: Dataset) -> float:
+def _reserve(limit: float, dataset: Learnable) -> float:
     """Seconds kept for judging, writing and the report."""
-    cells = len(dataset.split.test) * max(1, dataset.numbers.shape[1] + dataset.codes.shape[1])
-    return min(0.25 * limit, 2.0 + 0.01 * limit + cells / 1e6)
+    return min(0.25 * limit, 2.0 + 0.01 * limit + dataset.judging)
 
 
 def _searched(study: Study, budget: str | float, clock: Clock, interrupt: Interrupt) -> Outcome:
@@ -393,7 +411,7 @@ class _Results:
     """Writes what the search has found: the best so far while it goes on, everything at its end, in the same form."""
 
     folder: Path
-    dataset: Dataset
+    dataset: Learnable
     study: Study
     notes: list[str]
     limit: float
@@ -417,6 +435,7 @@ class _Results:
         plain = outcome.baseline
         baseline = None if plain is None else Predictor.of(self.dataset.schema, [plain], self.study.development_problem())
         evaluation, intervals = _evaluated(self.dataset, self.study.metric, predictor, baseline)
+        evaluation = evaluation.model_copy(update={"samples": samples(self.dataset, outcome.recipe, self.study.seed)})
         summary = self._write(outcome, predictor, evaluation, *intervals)
         if not report:
             return predictor, summary
@@ -474,7 +493,7 @@ def _tried(records: list[MemberRecord]) -> int:
 
 
 def _evaluated(
-    dataset: Dataset, metric: Metric, predictor: Predictor, baseline: Predictor | None
+    dataset: Learnable, metric: Metric, predictor: Predictor, baseline: Predictor | None
 ) -> tuple[Evaluation, tuple[Ends, Ends]]:
     """What the models did on test rows; the interval of the score, and that of its gain over the baseline's."""
     rows = dataset.split.test
@@ -482,8 +501,9 @@ def _evaluated(
         return Evaluation(metrics={}), (None, None)
     target = dataset.target if dataset.values is None else torch.as_tensor(dataset.values)
     truth = target[rows]
-    predicted = predictor.raw(dataset.numbers[rows], dataset.codes[rows])
-    plain = None if baseline is None else baseline.raw(dataset.numbers[rows], dataset.codes[rows])
+    inputs = [tensor[rows] for tensor in dataset.inputs]
+    predicted = predictor.raw(*inputs)
+    plain = None if baseline is None else baseline.raw(*inputs)
     evaluation = Evaluation(
         metrics=_scores(predicted, truth, dataset),
         metrics_baseline={} if plain is None else _scores(plain, truth, dataset),
@@ -492,14 +512,21 @@ def _evaluated(
         classes = len(dataset.schema.classes)
         hit = predicted.argmax(1)
         counts = torch.bincount(truth * classes + hit, minlength=classes**2).view(classes, classes)
-        evaluation = evaluation.model_copy(update={"confusion": counts.tolist(), "reliability": _reliability(predicted, truth)})
+        evaluation = evaluation.model_copy(
+            update={
+                "confusion": counts.tolist(),
+                "reliability": _reliability(predicted, truth),
+                "mistakes": mistakes(dataset, rows, predicted),
+            }
+        )
     else:
         shown = torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).long()
         evaluation = evaluation.model_copy(update={"truth": truth[shown].tolist(), "predicted": predicted[shown].tolist()})
-    return evaluation, _intervals(metric, predicted, plain, truth)
+    with threads(1):  # small operations, for which threads only wait for one another
+        return evaluation, _intervals(metric, predicted, plain, truth)
 
 
-def _scores(predicted: Tensor, truth: Tensor, dataset: Dataset) -> dict[str, float | None]:
+def _scores(predicted: Tensor, truth: Tensor, dataset: Learnable) -> dict[str, float | None]:
     return {metric.name: _finite(float(metric.score(predicted, truth))) for metric in fitting_metrics(dataset.schema.task)}
 
 

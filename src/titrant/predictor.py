@@ -17,21 +17,20 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from titrant.data.schema import MISSING, Schema
-from titrant.data.sources import open_frame
+from titrant.data.learnable import AnySchema
 from titrant.errors import OutputError, TitrantError
-from titrant.models.encoder import Encoder
-from titrant.models.table import Factory, TableNet, TableShape
+from titrant.models.network import Factory, Net
 from titrant.recipe import Recipe
 from titrant.record import Record, write_bytes, write_text
 from titrant.texts import say
+from titrant.train.kinds import restored
 from titrant.train.member import Trained
-from titrant.train.problem import Problem, probabilities, tempered, values
+from titrant.train.problem import HELD, Problem, probabilities, tempered, values
 
-FORMAT = 2
+FORMAT = 3
 """Of `model.json`."""
 
-_ROWS = 8192  # rows predicted at a time
+_ROWS = 8192  # rows predicted at a time, at most
 
 
 class ModelFile(Record):
@@ -43,7 +42,7 @@ class ModelFile(Record):
     format: int = Field(default=FORMAT, description="raised when older readers would misread the file")
     weights: str
     digest: str
-    columns: Schema
+    columns: AnySchema
     networks: list[dict[str, Any]] = Field(
         min_length=1, description="the recipe of each; their shapes follow from recipe and columns"
     )
@@ -56,17 +55,17 @@ class ModelFile(Record):
 
 
 class Network(nn.Module):
-    """An encoder and the network behind it: raw numbers [n, f] and codes [n, c] to probabilities [n, o] or values [n]."""
+    """An encoder and the network behind it: raw rows to probabilities [n, o] or values [n]."""
 
-    def __init__(self, encoder: Encoder, body: TableNet, *, classifies: bool) -> None:
+    def __init__(self, encoder: nn.Module, body: Net, *, classifies: bool) -> None:
         super().__init__()
         self.encoder = encoder
         self.body = body
         self.classifies = classifies
 
-    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         """Encodes and predicts."""
-        outputs = self.body(*self.encoder(numbers, codes))
+        outputs = self.body(*self.encoder(*inputs))
         return probabilities(outputs, self.body.views) if self.classifies else values(outputs, self.body.views)
 
 
@@ -81,13 +80,13 @@ class Predictor(nn.Module):
         shares: the weight of each network; equal ones by default.
         temperature: by which the logarithms of the mean probabilities are divided: above 1 makes them more even.
 
-    Shape: forward takes numbers float32 [n, f] and codes int32 [n, c] as `Schema.encode` gives them, and returns class
-    probabilities [n, classes] or values float64 [n].
+    Shape: forward takes raw rows as the schema gives them: of a table numbers float32 [n, f] and codes int32 [n, c], of
+    pictures pixels uint8 [n, c, h, w]. It returns class probabilities [n, classes] or values float64 [n].
     """
 
     def __init__(
         self,
-        schema: Schema,
+        schema: AnySchema,
         networks: Sequence[Network],
         recipes: Sequence[Recipe],
         centre: float = 0.0,
@@ -108,7 +107,7 @@ class Predictor(nn.Module):
     @classmethod
     def of(
         cls,
-        schema: Schema,
+        schema: AnySchema,
         trained: Sequence[Trained],
         problem: Problem,
         shares: Sequence[float] | None = None,
@@ -124,24 +123,27 @@ class Predictor(nn.Module):
         """True for classes, False for values."""
         return self.schema.task != "regression"
 
-    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """Predictions for encoded rows."""
-        found = [share * network(numbers, codes) for share, network in zip(self.shares, self.networks, strict=True)]
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Predictions for raw rows."""
+        found = [share * network(*inputs) for share, network in zip(self.shares, self.networks, strict=True)]
         mean = torch.stack(found).sum(0)
         if not self.classifies:
             return mean.double() * self.width + self.centre
         return mean if self.temperature == 1 else tempered(mean, self.temperature)
 
     @torch.no_grad()
-    def raw(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """Predictions for any number of encoded rows, some thousands at a time, in the precision of the weights."""
-        numbers = numbers.to(next(self.networks.parameters()).dtype)
-        pieces = [self(n, c) for n, c in zip(numbers.split(_ROWS), codes.split(_ROWS), strict=True)]  # type: ignore[no-untyped-call]  # torch
-        return torch.cat(pieces)
+    def raw(self, *inputs: Tensor) -> Tensor:
+        """Predictions for any number of raw rows, some at a time, in the precision of the weights."""
+        precision = next(self.networks.parameters()).dtype
+        wide = [tensor.to(precision) if tensor.is_floating_point() else tensor for tensor in inputs]
+        widest = max(network.body.widest * network.body.views for network in self.networks if isinstance(network, Network))
+        most = min(_ROWS, max(16, HELD // widest))
+        pieces = zip(*(torch.split(tensor, most) for tensor in wide), strict=True)
+        return torch.cat([self(*piece) for piece in pieces])
 
-    def encode(self, data: object, notes: list[str]) -> tuple[Tensor, Tensor]:
-        """Reads rows from a file or a frame."""
-        return self.schema.encode(open_frame(data, notes), notes)
+    def encode(self, data: object, notes: list[str]) -> tuple[Tensor, ...]:
+        """Reads rows from a file, a folder or a frame."""
+        return self.schema.rows(data, notes).inputs
 
     def predict_proba(self, data: object, notes: list[str] | None = None) -> NDArray[np.float64]:
         """Class probabilities [n, classes], in the order of `schema.classes`.
@@ -152,7 +154,10 @@ class Predictor(nn.Module):
         """
         if not self.classifies:
             raise TitrantError(say("This model predicts values, which have no class probabilities. Use predict."))
-        found = self.raw(*self.encode(data, [] if notes is None else notes)).double()
+        return self._probabilities(self.encode(data, [] if notes is None else notes))
+
+    def _probabilities(self, inputs: tuple[Tensor, ...]) -> NDArray[np.float64]:
+        found = self.raw(*inputs).double()
         # In single precision a row's sum is near one; scikit-learn's metrics want it nearer.
         return (found / found.sum(1, keepdim=True)).numpy()
 
@@ -163,11 +168,13 @@ class Predictor(nn.Module):
         return self.raw(*self.encode(data, [] if notes is None else notes)).numpy()
 
     def table(self, data: object, notes: list[str]) -> pl.DataFrame:
-        """Predictions as a table: `prediction`, then `probability_CLASS` for each class."""
+        """Predictions as a table: `path` of pictures, `prediction`, then `probability_CLASS` for each class."""
+        inputs, names = self.schema.rows(data, notes)
+        named = {} if names is None else {"path": names}
         if not self.classifies:
-            return pl.DataFrame({"prediction": self.predict(data, notes)})
-        probability = self.predict_proba(data, notes)
-        columns = {"prediction": self.schema.labels(probability.argmax(1))}
+            return pl.DataFrame({**named, "prediction": self.raw(*inputs).numpy()})
+        probability = self._probabilities(inputs)
+        columns = {**named, "prediction": self.schema.labels(probability.argmax(1))}
         columns |= {f"probability_{label}": probability[:, c] for c, label in enumerate(self.schema.classes)}
         return pl.DataFrame(columns)
 
@@ -235,8 +242,6 @@ class Predictor(nn.Module):
     @classmethod
     def _restored(cls, described: ModelFile, tensors: dict[str, Tensor], factory: Factory | None) -> Self:
         networks, recipes = [], []
-        cardinalities = described.columns.cardinalities
-        outputs = len(described.columns.classes) or 1
         for place, values_ in enumerate(described.networks):
             recipe = Recipe.of(values_)
             if recipe.model.kind == "custom" and factory is None:
@@ -245,9 +250,8 @@ class Predictor(nn.Module):
                 )
             prefix = f"networks.{place}.encoder."
             own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-            encoder = Encoder(recipe.data, len(described.columns.number_names), cardinalities, own)
-            shape = TableShape(encoder.features, encoder.width - encoder.features, tuple(encoder.cardinalities), outputs)
-            body = TableNet([recipe], shape, factory=factory)
+            encoder, shape = restored(described.columns, recipe.data, own)
+            body = shape.network([recipe], factory=factory)
             networks.append(Network(encoder, body, classifies=described.columns.task != "regression"))
             recipes.append(recipe)
         predictor = cls(
@@ -255,8 +259,7 @@ class Predictor(nn.Module):
         )
         predictor.load_state_dict(tensors)
         # A row in which everything is missing shows whether the parts fit together.
-        features, codes = len(described.columns.number_names), len(cardinalities)
-        predictor.raw(torch.full((1, features), torch.nan), torch.full((1, codes), MISSING, dtype=torch.int32))
+        predictor.raw(*described.columns.blank())
         return predictor
 
 

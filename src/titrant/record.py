@@ -116,6 +116,26 @@ class DataSummary(Record):
     class_counts: list[int] = []
     split: str = Field(description="how the rows were divided, in words")
     columns: list[ColumnSummary]
+    picture: str = Field(default="", description="size and colours of pictures, in words; empty for a table")
+
+
+class Sample(Record):
+    """A training picture, and what training sees of it."""
+
+    name: str
+    label: str
+    picture: str = Field(description="a PNG file in base64, as the following")
+    augmented: list[str]
+
+
+class Mistake(Record):
+    """A held-out picture that the final model takes for something else."""
+
+    name: str
+    truth: str
+    predicted: str
+    probability: float = Field(description="that the model gives to its prediction")
+    picture: str = Field(description="a PNG file in base64")
 
 
 class Evaluation(Record):
@@ -129,6 +149,8 @@ class Evaluation(Record):
     reliability: list[tuple[float, float, int]] = Field(
         default=[], description="(mean confidence, share right, rows) per bin, classification"
     )
+    samples: list[Sample] = Field(default=[], description="training pictures, and how the winning recipe augments them")
+    mistakes: list[Mistake] = Field(default=[], description="held-out pictures, the commonest kinds of mistakes first")
 
 
 class Summary(Record):

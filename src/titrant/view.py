@@ -21,6 +21,15 @@ class View(Protocol):
         """Leaves the terminal as it was, whatever happened."""
         ...
 
+    def reading(self, done: int, every: int) -> None:
+        """Pictures are being decoded; called often, before `start`.
+
+        Args:
+            done: pictures that are decoded.
+            every: all pictures.
+        """
+        ...
+
     def start(self, title: str, budget: float, data_summary: DataSummary) -> None:
         """The data are read and the search begins.
 

@@ -314,7 +314,7 @@ def test_a_wrong_space_is_explained(space: str, words: list[str]) -> None:
     ("arguments", "words"),
     [
         (["fit"], "DATA"),
-        (["fit", "table.csv"], "--target"),
+        (["fit", str(PENGUINS)], "--target"),
         (["fit", "table.csv", "--target", "y", "--members", "0"], "--members"),
         (["fit", "table.csv", "--target", "y", "--seed", "-1"], "--seed"),
         (["fit", "table.csv", "--target", "y", "--budgt", "1m"], "--budget"),

@@ -6,12 +6,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from titrant.models.layers import Activate, Drop, Linear, Normalize, attach
+from titrant.models.layers import Activate, Drop, Linear, Normalize, Skip, attach
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.activation import GELU, PReLU, ReLU, Tanh
 from titrant.tricks.base import Off, Trick
 from titrant.tricks.dropout import Bernoulli
 from titrant.tricks.normalize import RMS, Batch, Group, Layer
+from titrant.tricks.regularize import StochasticDepth
 
 CPU = torch.device("cpu")
 MEMBERS, ROWS, INPUTS, UNITS = 3, 7, 5, 4
@@ -139,3 +140,31 @@ def test_attach_reaches_nested_layers_and_can_be_undone() -> None:
     assert network[0][0].ledger is network[1].ledger is ledger
     attach(network, None, None)
     assert network[0][0].streams is network[1].ledger is None
+
+
+def test_stochastic_depth_leaves_whole_rows_out_and_keeps_the_mean() -> None:
+    tricks = [Off(), StochasticDepth(p=0.5), StochasticDepth(p=0.25)]
+    skip = Skip(tricks, axes=3, device=CPU)
+    ledger = Ledger(MEMBERS, CPU)
+    ledger.probing = True
+    attach(skip, Streams([1, 2, 3], CPU), ledger)
+    found = skip(torch.ones(MEMBERS, 4000, 2, 1, 3))
+    assert (found == found[:, :, :1, :, :1]).all()
+    rows = found[:, :, 0, 0, 0]
+    assert (rows[0] == 1).all()
+    assert set(rows[1].tolist()) == {0.0, 2.0}
+    assert rows.mean(1).tolist() == pytest.approx([1, 1, 1], abs=0.05)
+    acted, seen = ledger.read()["regularize.stochastic_depth"]
+    assert seen == [0, 4000, 4000]
+    assert acted == (rows == 0).sum(1).tolist()
+    skip.eval()
+    x = torch.randn(MEMBERS, ROWS, 2, 1, 3)
+    assert torch.equal(skip(x), x)
+
+
+def test_stochastic_depth_of_a_member_is_the_same_in_a_stack_and_alone() -> None:
+    x = torch.randn(2, ROWS, UNITS)
+    stack, alone = Skip([StochasticDepth(p=0.3), StochasticDepth(p=0.6)], 1, CPU), Skip([StochasticDepth(p=0.6)], 1, CPU)
+    attach(stack, Streams([5, 6], CPU), None)
+    attach(alone, Streams([6], CPU), None)
+    assert torch.equal(stack(x)[1], alone(x[1]))

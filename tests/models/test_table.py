@@ -35,7 +35,7 @@ def network(*recipes: Recipe, shape: TableShape = SHAPE) -> TableNet:
 
 def stacked(recipes: list[Recipe], numbers: Tensor, codes: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Outputs of a stack, and of each member's own network with the same weights."""
-    plain = [start(one, SHAPE, seed, numbers[seed], codes[seed], kin=recipes).eval() for seed, one in enumerate(recipes)]
+    plain = [start(one, SHAPE, seed, (numbers[seed], codes[seed]), kin=recipes).eval() for seed, one in enumerate(recipes)]
     states = [dict(one.state_dict(keep_vars=False)) for one in plain]
     tensors = {name: torch.stack([state[name] for state in states]) for name in states[0]}
     together = network(*recipes).eval()
@@ -243,7 +243,7 @@ def test_a_lifted_custom_network_equals_its_members() -> None:
 
     custom = recipe(model="custom")
     numbers, codes = rows(SHAPE, 3)
-    plain = [start(custom, SHAPE, seed, numbers[0], codes[0], factory=factory) for seed in range(3)]
+    plain = [start(custom, SHAPE, seed, (numbers[0], codes[0]), factory=factory) for seed in range(3)]
     states = [one.state_dict() for one in plain]
     tensors = {name: torch.stack([state[name] for state in states]) for name in states[0]}
     stack = TableNet([custom] * 3, SHAPE, factory=factory)

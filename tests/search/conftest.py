@@ -9,12 +9,12 @@ import torch
 from titrant.clock import Clock
 from titrant.recipe import Recipe
 from titrant.train.member import Member
-from titrant.train.problem import Problem
+from titrant.train.tables import TableProblem
 
 ROWS, TRAIN = 240, 180
 CPU = torch.device("cpu")
 
-MakeProblem = Callable[..., Problem]
+MakeProblem = Callable[..., TableProblem]
 MakeMembers = Callable[..., list[Member]]
 
 
@@ -48,14 +48,14 @@ def ticking() -> type[Ticking]:
 def make_problem() -> MakeProblem:
     """Two classes, or values, that follow from two of four numbers and a code."""
 
-    def make(task: str = "binary", rows: int = ROWS) -> Problem:
+    def make(task: str = "binary", rows: int = ROWS) -> TableProblem:
         generator = torch.Generator().manual_seed(1)
         numbers = torch.randn(rows, 4, generator=generator)
         codes = torch.randint(2, 5, (rows, 1), generator=generator, dtype=torch.int32)
         signal = 2 * numbers[:, 0] - numbers[:, 1] + (codes[:, 0] == 2)
         target = signal * 10 + 50 if task == "regression" else (signal > 0).long()
         learnable = torch.arange(rows)
-        return Problem(numbers, codes, target, (5,), task, 1 if task == "regression" else 2, learnable, CPU)
+        return TableProblem(numbers, codes, target, (5,), task, 1 if task == "regression" else 2, learnable, CPU)
 
     return make
 

@@ -16,24 +16,25 @@ from titrant.record import MemberRecord
 from titrant.search.finals import Final, Finalist, blended, temperature
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import metric_for
-from titrant.train.problem import Problem, probabilities, values
+from titrant.train.problem import probabilities, values
+from titrant.train.tables import TableProblem
 
 ROWS, FOLDS = 240, 4
 
-MakeProblem = Callable[..., Problem]
+MakeProblem = Callable[..., TableProblem]
 
 
-def over_folds(recipe: Recipe, problem: Problem, k: int = FOLDS) -> list[Member]:
+def over_folds(recipe: Recipe, problem: TableProblem, k: int = FOLDS) -> list[Member]:
     strata = None if problem.is_regression else problem.target
     cut = folds(problem.rows, strata, None, k, seed=0)
     return [Member(100 + fold, recipe, fold, "refit", rows, held_out) for fold, (rows, held_out) in enumerate(cut)]
 
 
-def final(problem: Problem, members: list[Member], clock: Clock) -> tuple[Finalist | None, list[MemberRecord]]:
+def final(problem: TableProblem, members: list[Member], clock: Clock) -> tuple[Finalist | None, list[MemberRecord]]:
     return Final(problem, members, metric_for(problem.task), clock).run()
 
 
-def alone(trained: Trained, problem: Problem, rows: torch.Tensor) -> np.ndarray[Any, Any]:
+def alone(trained: Trained, problem: TableProblem, rows: torch.Tensor) -> np.ndarray[Any, Any]:
     """Classes or values that the network, by itself, gives to rows."""
     with torch.no_grad():
         outputs = trained.network(*trained.encoder(problem.numbers[rows], problem.codes[rows]))
@@ -42,7 +43,7 @@ def alone(trained: Trained, problem: Problem, rows: torch.Tensor) -> np.ndarray[
     return probabilities(outputs, trained.network.views).squeeze(0).argmax(-1).numpy()
 
 
-def trained_to_the_end(problem: Problem, members: list[Member], clock: Clock) -> Finalist:
+def trained_to_the_end(problem: TableProblem, members: list[Member], clock: Clock) -> Finalist:
     finalist, _ = final(problem, members, clock)
     assert finalist is not None
     return finalist
@@ -154,7 +155,7 @@ def test_folds_of_unequal_size_train_together(make_problem: MakeProblem, small: 
 # ------------------------------------------------------------ several finalists
 
 
-def stand_in(problem: Problem, predicted: torch.Tensor, rows: torch.Tensor, name: str) -> Finalist:
+def stand_in(problem: TableProblem, predicted: torch.Tensor, rows: torch.Tensor, name: str) -> Finalist:
     """A finalist of two networks, of which only the predictions matter."""
     networks: list[Any] = [f"{name} 0", f"{name} 1"]
     return Finalist.judged(problem, metric_for(problem.task), networks, rows, predicted)

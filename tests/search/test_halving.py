@@ -11,17 +11,18 @@ import torch
 
 from titrant.clock import Clock
 from titrant.recipe import Recipe
-from titrant.search.halving import COST, KEPT, RUNGS, Bracket, rank, stacks
+from titrant.search.halving import KEPT, RUNGS, Bracket, cost, rank, stacks
 from titrant.search.pace import Pace
 from titrant.train.build import cohort_key
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import METRICS, metric_for
-from titrant.train.problem import Problem, probabilities, values
+from titrant.train.problem import probabilities, values
+from titrant.train.tables import TableProblem
 
 ACCURACY, LOG_LOSS, RMSE = METRICS["accuracy"], METRICS["log_loss"], METRICS["rmse"]
 SENSIBLE, ABSURD = [0.003, 0.01, 0.03], [1e-6, 2e-6, 3e-6, 4e-6, 5e-6, 6e-6]
 
-MakeProblem = Callable[..., Problem]
+MakeProblem = Callable[..., TableProblem]
 MakeMembers = Callable[..., list[Member]]
 
 
@@ -33,7 +34,7 @@ def at_rates(recipe: Recipe, rates: list[float]) -> list[Recipe]:
     return [recipe.replace("learning_rate.peak", rate) for rate in rates]
 
 
-def predicted(trained: Trained, problem: Problem, rows: torch.Tensor) -> torch.Tensor:
+def predicted(trained: Trained, problem: TableProblem, rows: torch.Tensor) -> torch.Tensor:
     """What the network says of rows, by the network alone."""
     with torch.no_grad():
         outputs = trained.network(*trained.encoder(problem.numbers[rows], problem.codes[rows]))
@@ -61,7 +62,7 @@ def test_the_cost_of_a_member_is_what_the_rungs_say() -> None:
     """27 members: all go to the first rung, 9 on to the second, 3 to the end."""
     expected = (27 * RUNGS[0] + 9 * (RUNGS[1] - RUNGS[0]) + 3 * (RUNGS[2] - RUNGS[1])) / 27
     assert (KEPT, RUNGS[-1]) == (1 / 3, 1.0)
-    assert pytest.approx(expected) == COST
+    assert pytest.approx(expected) == cost(RUNGS)
 
 
 # ------------------------------------------------------------------- bracket
@@ -129,7 +130,7 @@ def test_the_best_stays_what_it_was_when_its_member_grows_worse(
     problem = make_problem()
     worse = small.replace("learning_rate.peak", 0.01).replace("stop.epochs", 90).replace("model.width", 128)
     noisy = torch.randint(0, 2, (240,), generator=torch.Generator().manual_seed(5))
-    problem = Problem(problem.numbers, problem.codes, noisy, (5,), "binary", 2, problem.rows, problem.device)
+    problem = TableProblem(problem.numbers, problem.codes, noisy, (5,), "binary", 2, problem.rows, problem.device)
     bracket = Bracket(problem, make_members([worse]), LOG_LOSS, endless)
     bracket.run(quiet)
     best, (tried,) = bracket.best, bracket.tried

@@ -10,7 +10,7 @@ from titrant.search.pace import Pace, measured
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member
 from titrant.train.metrics import METRICS
-from titrant.train.problem import Problem
+from titrant.train.tables import TableProblem
 from titrant.train.workers import Workers
 
 CPU = torch.device("cpu")
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 class Making:
     """Makes cohorts, and remembers of how many members."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: TableProblem) -> None:
         self.problem = problem
         self.made: list[int] = []
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from titrant.errors import RecipeError
 from titrant.recipe import Recipe, kinds, slots
+from titrant.search.pictures import portfolio as pictures
 from titrant.search.portfolio import baseline, portfolio, start
 from titrant.search.region import PEAK_SPREAD, Axis, Chooser, Region, held, unit_chooser
 from titrant.space import Range, at, doses
@@ -167,7 +168,7 @@ def axes_of(region: Region) -> dict[str, Axis]:
 def test_by_default_every_searched_kind_and_dose_has_an_axis_of_its_own() -> None:
     axes = axes_of(Region(start(ROWS)))
     for path, found in kinds().items():
-        searched = [kind for kind in found if kind.searched]
+        searched = [kind for kind in found if kind.searched and kind.reads != "image"]
         if path == "stop":
             assert not any(name.startswith("stop") for name in axes)
             continue
@@ -246,7 +247,17 @@ def test_a_kind_that_the_default_search_leaves_out_can_be_named() -> None:
     assert hidden
     for path, kind in hidden:
         assert path not in axes or kind.name() not in axes[path].mark
-        assert isinstance(Region(Recipe(), {path: kind.name()}).make(unit_chooser(lambda name: 0.5)).at(path), kind)
+        region = Region(Recipe(), {path: kind.name()}, reads="table" if kind.reads == "any" else kind.reads)
+        assert isinstance(region.make(unit_chooser(lambda name: 0.5)).at(path), kind)
+
+
+def test_kinds_for_other_data_are_refused_and_never_visited() -> None:
+    with pytest.raises(RecipeError, match=r"model: cnn is for image data, and these are table data. Choose of mlp, residual"):
+        axes_of(Region(start(ROWS), {"model": ["mlp", "cnn"]}))
+    axes = axes_of(Region(pictures(ROWS)[0], numbers=False, categories=False, reads="image"))
+    assert axes["model"].mark == ("cnn", "resnet")
+    assert not [name for name in axes if name.startswith(("augment.swap", "augment.mask", "data."))]
+    assert "augment.shift.shift.share" in axes
 
 
 def test_doses_of_a_kind_may_use_its_own_range() -> None:

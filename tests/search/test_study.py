@@ -25,7 +25,8 @@ from titrant.search.region import Region
 from titrant.search.study import Outcome, Study
 from titrant.train.member import Trained
 from titrant.train.metrics import METRICS, metric_for
-from titrant.train.problem import Problem, probabilities, values
+from titrant.train.problem import probabilities, values
+from titrant.train.tables import TableProblem
 
 SEARCHED: dict[str, Any] = {
     "learning_rate.peak": {"low": 1e-4, "high": 1e-1},
@@ -84,7 +85,7 @@ def study_of(dataset: Dataset, folder: Path, base: Recipe, **options: Any) -> St
     return Study(dataset=dataset, device=torch.device("cpu"), folder=folder, **options)
 
 
-def alone(trained: Trained, problem: Problem, rows: torch.Tensor) -> torch.Tensor:
+def alone(trained: Trained, problem: TableProblem, rows: torch.Tensor) -> torch.Tensor:
     """What a network by itself says of rows."""
     with torch.no_grad():
         outputs = trained.network(*trained.encoder(problem.numbers[rows], problem.codes[rows]))

@@ -12,13 +12,13 @@ from titrant.recipe import Recipe
 from titrant.record import Task
 from titrant.train.cohort import Cohort, Member
 from titrant.train.metrics import metric_for
-from titrant.train.problem import Problem
+from titrant.train.tables import TableProblem
 
 TRAINED = 64
 CLASSES = {"binary": 2, "multiclass": 3, "regression": 1}
 
 
-def _problem(task: Task = "binary", rows: int = 96, seed: int = 0, columns: int = 4, coded: int = 2) -> Problem:
+def _problem(task: Task = "binary", rows: int = 96, seed: int = 0, columns: int = 4, coded: int = 2) -> TableProblem:
     """Numbers with gaps, a small and a large category, and a target that depends on both; the first 64 rows may be learned."""
     random = np.random.default_rng(seed)
     numbers = random.normal(size=(rows, columns)).astype(np.float32)
@@ -30,7 +30,7 @@ def _problem(task: Task = "binary", rows: int = 96, seed: int = 0, columns: int 
         numbers[random.random(rows) < 0.1, columns - 1] = np.nan
     ranks = signal.argsort().argsort()
     target = torch.tensor(ranks * CLASSES[task] // rows)
-    return Problem(
+    return TableProblem(
         numbers=torch.tensor(numbers),
         codes=torch.tensor(codes, dtype=torch.int32),
         target=torch.tensor(3 * signal + 10, dtype=torch.float32) if task == "regression" else target,
@@ -42,7 +42,7 @@ def _problem(task: Task = "binary", rows: int = 96, seed: int = 0, columns: int 
     )
 
 
-def _cohort(problem: Problem, recipes: Sequence[Recipe], metric: str | None = None, **options: Any) -> Cohort:
+def _cohort(problem: TableProblem, recipes: Sequence[Recipe], metric: str | None = None, **options: Any) -> Cohort:
     """Members 0, 1, ... with seeds 0, 1, ..., that share their rows."""
     held_out = torch.arange(TRAINED, len(problem.target))
     seeds = options.pop("seeds", range(len(recipes)))
@@ -54,7 +54,7 @@ def _cohort(problem: Problem, recipes: Sequence[Recipe], metric: str | None = No
 
 
 @pytest.fixture(scope="session")
-def make_problem() -> Callable[..., Problem]:
+def make_problem() -> Callable[..., TableProblem]:
     return _problem
 
 

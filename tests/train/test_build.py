@@ -10,17 +10,17 @@ from titrant.models.layers import Linear
 from titrant.models.table import TableNet
 from titrant.recipe import Recipe
 from titrant.train.build import cohort_key, layout_of, start
-from titrant.train.problem import Problem
+from titrant.train.tables import TableProblem
 from titrant.tricks.data import Data
 
-Problems = Callable[..., Problem]
+Problems = Callable[..., TableProblem]
 SMALL = Recipe.of({"model": {"kind": "mlp", "width": 6}})
 
 
-def first(problem: Problem, recipe: Recipe, seed: int = 0, **options: object) -> TableNet:
+def first(problem: TableProblem, recipe: Recipe, seed: int = 0, **options: object) -> TableNet:
     encoded = problem.encoded(recipe.data, problem.rows)
     shape = problem.shape(encoded.encoder)
-    return start(recipe, shape, seed, encoded.numbers[:64], encoded.codes[:64], **options)  # type: ignore[arg-type]
+    return start(recipe, shape, seed, tuple(source[:64] for source in encoded.inputs), **options)  # type: ignore[arg-type]
 
 
 def keys(path: str, *found: object) -> set[Hashable]:
@@ -107,7 +107,7 @@ def test_lsuv_gives_each_layer_unit_variance(activation: str, make_problem: Prob
     problem = make_problem("multiclass")
     recipe = SMALL.replace("initialize", "lsuv").replace("activation", activation).replace("model.depth", 4)
     encoded = problem.encoded(recipe.data, problem.rows)
-    found = outputs_of_layers(first(problem, recipe), encoded.numbers[:64], encoded.codes[:64])
+    found = outputs_of_layers(first(problem, recipe), encoded.inputs[0][:64], encoded.inputs[1][:64])
     assert len(found) == 5
     for output in found:
         assert output.double().var(correction=0).item() == pytest.approx(1.0, rel=1e-4)
@@ -118,7 +118,7 @@ def test_piecewise_linear_edges_are_quantiles_of_training_rows(make_problem: Pro
     recipe = SMALL.replace("data.numbers", {"kind": "piecewise_linear", "bins": 5})
     encoded = problem.encoded(recipe.data, problem.rows)
     network = first(problem, recipe)
-    expected = torch.quantile(encoded.numbers[:64, :4].double(), torch.linspace(0, 1, 6).double(), dim=0).T
+    expected = torch.quantile(encoded.inputs[0][:64, :4].double(), torch.linspace(0, 1, 6).double(), dim=0).T
     torch.testing.assert_close(network.expand.waves.edges.double(), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -161,4 +161,4 @@ def test_data_without_numbers_and_without_categories_build(make_problem: Problem
         for numbers in ("off", "periodic", "piecewise_linear"):
             recipe = SMALL.replace("data.numbers", numbers).replace("initialize", "lsuv")
             encoded = problem.encoded(Data(), problem.rows)
-            assert first(problem, recipe)(encoded.numbers, encoded.codes).shape == (96, 2)
+            assert first(problem, recipe)(encoded.inputs[0], encoded.inputs[1]).shape == (96, 2)

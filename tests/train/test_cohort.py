@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from titrant.clock import Clock, Interrupt
 from titrant.recipe import Recipe
 from titrant.record import Task
-from titrant.train.cohort import EVALUATIONS, Cohort, Member
+from titrant.train.cohort import Cohort, Member
 from titrant.train.metrics import METRICS, metric_for
-from titrant.train.problem import Problem
+from titrant.train.problem import EVALUATIONS
+from titrant.train.tables import TableProblem
 from titrant.tricks.learning_rate import lowered, table
 
-Problems = Callable[..., Problem]
+Problems = Callable[..., TableProblem]
 Cohorts = Callable[..., Cohort]
 
 FOREVER = Clock.of(3600)
@@ -200,6 +201,33 @@ def test_accumulation_equals_the_large_batch(task: Task, accumulate: int, make_p
     assert_close(parts.flat, whole.flat)
     for one, other in zip(parts.histories[0].curve, whole.histories[0].curve, strict=True):
         assert one.loss_train == pytest.approx(other.loss_train, rel=1e-4)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_a_step_learns_from_the_hardest_rows_of_its_batch(task: Task, make_problem: Problems, make_cohort: Cohorts) -> None:
+    recipe = Recipe.of(
+        {
+            "batch": {"kind": "hardest", "size": 64, "keep": 0.25},
+            "optimizer": {"kind": "sgd", "momentum": 0.0},
+            "learning_rate": {"peak": 0.1, "schedule": "off"},
+        }
+    )
+    problem = make_problem(task)
+    cohort = make_cohort(problem, [recipe])
+    plain = cohort.trained(0).network
+    numbers, codes = cohort.trained(0).encoder(*problem.raw(problem.rows))
+    outputs, target = plain(numbers, codes), problem.scaled_target()[problem.rows]
+    if task == "regression":
+        losses = (outputs.squeeze(-1) - target).square()
+    else:
+        losses = nn.functional.cross_entropy(outputs, target, reduction="none")
+    losses.topk(16).values.mean().backward()
+    expected = {name: p - 0.1 * p.grad for name, p in plain.named_parameters()}
+    cohort.train(1, Clock.of(3600))
+    for name, tensor in cohort.layout.views(cohort.flat[0]).items():
+        torch.testing.assert_close(tensor, expected[name])
+    (receipt,) = [receipt for receipt in cohort.receipts(0) if receipt.trick == "batch"]
+    assert (receipt.acted, receipt.seen, receipt.unit) == (48, 64, "rows")
 
 
 @pytest.mark.parametrize("size", [1, 64, 65536])
@@ -486,7 +514,7 @@ def test_a_custom_network_equals_a_plain_loop(make_problem: Problems, make_cohor
     cohort = make_cohort(problem, [full, full], factory=with_norm)
     encoded = problem.encoded(full.data, problem.rows)
     shape = problem.shape(encoded.encoder)
-    features = cohort.trained(0).network.expand(encoded.numbers[:64], encoded.codes[:64]).double()
+    features = cohort.trained(0).network.expand(encoded.inputs[0][:64], encoded.inputs[1][:64]).double()
     plain = with_norm(features.shape[1], shape.outputs).double()
     start = {name.removeprefix("body.inner."): t for name, t in cohort.layout.views(cohort.flat[1].detach()).items()}
     plain.load_state_dict(start, strict=False)

@@ -8,10 +8,14 @@ import pytest
 import torch
 
 from titrant.models.encoder import Encoder
-from titrant.train.problem import Problem, probabilities, values
+from titrant.recipe import Recipe
+from titrant.train.cohort import Cohort
+from titrant.train.problem import probabilities, values
+from titrant.train.tables import TableProblem
 from titrant.tricks.data import Data
 
-Problems = Callable[..., Problem]
+Problems = Callable[..., TableProblem]
+Cohorts = Callable[..., Cohort]
 
 
 def test_values_are_scaled_over_the_learnable_rows(make_problem: Problems) -> None:
@@ -63,11 +67,11 @@ def test_codings_of_categories_share_what_is_scaled_and_nothing_else(make_proble
     one, other = problem.encoded(Data(), problem.rows), problem.encoded(few, problem.rows)
     expected = Encoder.fit(few, problem.numbers[:64], problem.codes[:64], problem.cardinalities)
     numbers, codes = expected(problem.numbers, problem.codes)
-    assert torch.equal(other.numbers, numbers)
-    assert torch.equal(other.codes, codes)
-    assert not torch.equal(one.codes, codes)
+    assert torch.equal(other.inputs[0], numbers)
+    assert torch.equal(other.inputs[1], codes)
+    assert not torch.equal(one.inputs[1], codes)
     other_fold = problem.encoded(few, problem.rows[:32])
-    assert not torch.equal(other_fold.numbers, other.numbers)
+    assert not torch.equal(other_fold.inputs[0], other.inputs[0])
 
 
 def test_encodings_of_rows_that_are_gone_are_not_taken_for_others(make_problem: Problems) -> None:
@@ -87,9 +91,9 @@ def test_encodings_of_rows_that_are_gone_are_not_taken_for_others(make_problem: 
 def test_encoded_rows_hold_no_gap_and_say_where_one_was(make_problem: Problems) -> None:
     problem = make_problem()
     encoded = problem.encoded(Data(), problem.rows)
-    assert encoded.numbers.shape == (96, 5)
-    assert encoded.numbers.isfinite().all()
-    assert torch.equal(encoded.numbers[:, 4].bool(), problem.numbers[:, 3].isnan())
+    assert encoded.inputs[0].shape == (96, 5)
+    assert encoded.inputs[0].isfinite().all()
+    assert torch.equal(encoded.inputs[0][:, 4].bool(), problem.numbers[:, 3].isnan())
     shape = problem.shape(encoded.encoder)
     assert (shape.numbers, shape.indicators, shape.outputs) == (4, 1, 2)
 
@@ -98,7 +102,7 @@ def test_all_encodings_of_a_problem_have_the_same_shape(make_problem: Problems) 
     """A fold may lack the gaps that another one has; stacks need equal shapes."""
     problem = make_problem()
     whole = problem.numbers[:64, 3].isfinite().nonzero().flatten()
-    widths = {problem.encoded(Data(), rows).numbers.shape[1] for rows in (problem.rows, whole)}
+    widths = {problem.encoded(Data(), rows).inputs[0].shape[1] for rows in (problem.rows, whole)}
     assert widths == {5}
 
 
@@ -113,3 +117,14 @@ def test_predictions_are_means_over_views(views: int, lead: tuple[int, ...]) -> 
     single = torch.randn(*lead, views * 4, 1)
     expected = single.double().numpy().reshape(*lead, views, 4).mean(-2)
     np.testing.assert_allclose(values(single, views).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_predictions_do_not_depend_on_the_pieces_in_which_they_are_made(
+    make_problem: Problems, make_cohort: Cohorts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = make_problem("multiclass")
+    member = make_cohort(problem, [Recipe()]).trained(0)
+    every = torch.arange(len(problem.target))
+    whole = problem.predicted(member.network, member.encoder, every)
+    monkeypatch.setattr("titrant.train.problem.HELD", 1)
+    torch.testing.assert_close(problem.predicted(member.network, member.encoder, every), whole)

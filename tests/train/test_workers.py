@@ -21,10 +21,10 @@ from titrant.train.cohort import Cohort
 from titrant.train.lanes import side_by_side
 from titrant.train.member import Member
 from titrant.train.metrics import METRICS
-from titrant.train.problem import Problem
+from titrant.train.tables import TableProblem
 from titrant.train.workers import Worker, WorkerLostError, Workers
 
-Problems = Callable[..., Problem]
+Problems = Callable[..., TableProblem]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def worker(workers: Workers) -> Iterator[Worker]:
     workers.idle.put(found)
 
 
-def members_of(problem: Problem) -> list[Member]:
+def members_of(problem: TableProblem) -> list[Member]:
     recipe = Recipe().replace("model.width", 8).replace("dropout", "bernoulli").replace("average", "ema")
     recipe = recipe.replace("stop.epochs", 6).replace("batch.size", 16).replace("normalize", "batch")
     held_out = torch.arange(64, 96)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from titrant.tricks.batch import Fixed, Growing
+from titrant.tricks.batch import Fixed, Growing, Hardest
 
 sizes = st.integers(1, 65536)
 progress = st.floats(0.0, 1.0, exclude_max=True)
@@ -45,3 +45,13 @@ def test_growing_steps_up_at_equal_stretches() -> None:
 @given(sizes, st.integers(2, 20), progress, available)
 def test_factor_one_is_a_fixed_size(size: int, stages: int, at: float, rows: int) -> None:
     assert Growing(size=size, factor=1.0, stages=stages).rows(at, rows) == Fixed(size=size).rows(at, rows)
+
+
+@given(sizes, st.floats(0.05, 1.0), available)
+def test_hardest_keeps_a_share_and_one_row_at_least(size: int, keep: float, rows: int) -> None:
+    trick = Hardest(size=size, keep=keep)
+    looked_at = trick.rows(0.5, rows)
+    assert looked_at == min(size, rows)
+    assert 1 <= trick.kept(looked_at) <= looked_at
+    assert abs(trick.kept(looked_at) - keep * looked_at) <= 1
+    assert Fixed(size=size).kept(looked_at) == looked_at

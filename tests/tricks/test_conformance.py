@@ -24,8 +24,9 @@ from titrant.record import Task
 from titrant.space import Dose, Range, doses
 from titrant.train.build import cohort_key
 from titrant.train.cohort import Cohort, Member
+from titrant.train.images import ImageProblem
 from titrant.train.metrics import metric_for
-from titrant.train.problem import Problem
+from titrant.train.tables import TableProblem
 from titrant.tricks.base import Off, Trick
 
 TASKS: list[Task] = ["multiclass", "regression"]
@@ -39,6 +40,8 @@ BASE = Recipe.of(
         "optimizer": {"kind": "adam", "epsilon": 1e-2},
     }
 )
+# Kinds that act on pictures alone are asked the same on a problem of pictures.
+PICTURES = BASE.replace("model", {"kind": "resnet", "width": 4})
 # Everything that reaches into a step differs between a member and its companion, so that stacks are as mixed as they can be.
 COMPANION = {
     "normalize": "layer",
@@ -86,8 +89,12 @@ def small(kind: type[Trick], size: str = "small") -> dict[str, Any]:
     return found
 
 
+def base_of(kind: type[Trick]) -> Recipe:
+    return PICTURES if kind.reads == "image" else BASE
+
+
 def with_kind(path: str, kind: type[Trick], values: Mapping[str, Any] | None = None) -> Recipe:
-    return BASE.replace(path, {"kind": kind.name(), **small(kind), **(values or {})})
+    return base_of(kind).replace(path, {"kind": kind.name(), **small(kind), **(values or {})})
 
 
 def groups(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
@@ -163,7 +170,7 @@ def factory(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Linear(inputs, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, outputs))
 
 
-def problem_of(task: Task) -> Problem:
+def problem_of(task: Task) -> TableProblem:
     """Numbers with gaps, a small and a large category; 64 rows to learn from and 32 held out."""
     random = np.random.default_rng(0)
     numbers = random.normal(size=(96, 3)).astype(np.float32)
@@ -171,7 +178,7 @@ def problem_of(task: Task) -> Problem:
     signal = numbers.sum(1) + codes[:, 0]
     numbers[::9, 2] = np.nan
     classes = signal.argsort().argsort() // 32
-    return Problem(
+    return TableProblem(
         numbers=torch.tensor(numbers),
         codes=torch.tensor(codes, dtype=torch.int32),
         target=torch.tensor(signal if task == "regression" else classes),
@@ -183,17 +190,28 @@ def problem_of(task: Task) -> Problem:
     )
 
 
-PROBLEMS = {task: problem_of(task) for task in TASKS}
+def pictures_of(task: Task) -> ImageProblem:
+    """Grey pictures whose upper half grows brighter with the target; rows as in the table."""
+    table = problem_of(task)
+    random = np.random.default_rng(1)
+    pixels = random.integers(0, 160, (96, 8, 8, 1))
+    pixels[:, :4] += (95 * table.target / table.target.max()).long().numpy().reshape(-1, 1, 1, 1)
+    raw = torch.tensor(pixels, dtype=torch.uint8)
+    return ImageProblem(raw, table.target, task, table.classes, table.rows, table.device)
+
+
+TABLE_PROBLEMS, PICTURE_PROBLEMS = ({task: make(task) for task in TASKS} for make in (problem_of, pictures_of))
 HELD_OUT = torch.arange(64, 96)
 
 
 def members_of(task: Task, recipes: Sequence[Recipe]) -> list[Member]:
-    rows = PROBLEMS[task].rows
+    rows = TABLE_PROBLEMS[task].rows
     return [Member(k, recipe, seed=k, origin="test", rows=rows, held_out=HELD_OUT) for k, recipe in enumerate(recipes)]
 
 
 def cohort_of(task: Task, members: Sequence[Member]) -> Cohort:
-    return Cohort(PROBLEMS[task], members, metric_for(task), Clock.of(3600), factory)
+    problem = PICTURE_PROBLEMS[task] if members[0].recipe.model.reads == "image" else TABLE_PROBLEMS[task]
+    return Cohort(problem, members, metric_for(task), Clock.of(3600), factory)
 
 
 def train(task: Task, recipe: Recipe, steps: int) -> Cohort:
@@ -232,7 +250,7 @@ def test_off_dose_equals_absence_bit_for_bit(place: Place, task: Task) -> None:
     assert isinstance(place.dose.mark, Range)
     assert place.kind is not None
     switched_off = with_kind(place.path, place.kind, {place.dose.name: place.dose.mark.off})
-    absent, acting = BASE.without(place.path), with_kind(place.path, place.kind)
+    absent, acting = base_of(place.kind).without(place.path), with_kind(place.path, place.kind)
     assert switched_off.at(place.path).is_off
     for neighbours in ([], [acting]):
         one = cohort_of(task, members_of(task, [switched_off, *neighbours]))
@@ -246,6 +264,7 @@ def test_off_dose_equals_absence_bit_for_bit(place: Place, task: Task) -> None:
     ("path", "switched_off", "absent"),
     [
         ("batch", {"kind": "growing", "size": 16, "factor": 1}, {"kind": "fixed", "size": 16}),
+        ("batch", {"kind": "hardest", "size": 16, "keep": 1}, {"kind": "fixed", "size": 16}),
         ("optimizer", {"kind": "adamw", "decay": 0}, {"kind": "adam"}),
         ("stop", {"kind": "early", "epochs": 3, "patience": 1}, {"kind": "last", "epochs": 3}),
         ("learning_rate.warmup", 0, 0.0),
@@ -361,6 +380,7 @@ def assert_close(one: Tensor, other: Tensor, tolerance: float = 1e-5) -> None:
 def test_a_stack_equals_separate_runs(path: str, kind: type[Trick], task: Task, runs: Runs) -> None:
     for run in runs[path, kind]:
         alone = cohort_of(task, [run.member])
+        alone.advance(HALF, Clock.of(3600))
         alone.advance(STEPS, Clock.of(3600))
         network = alone.trained(0).network.state_dict()
         assert network.keys() == run.network.keys()
@@ -437,6 +457,12 @@ def test_leaves_a_receipt_of_what_it_did(path: str, kind: type[Trick]) -> None:
 def test_a_trick_that_cannot_act_says_so(name: str) -> None:
     cohort = train("regression", BASE.replace(f"regularize.{name}", name), 2)
     (receipt,) = [receipt for receipt in cohort.receipts(0) if receipt.trick == f"regularize.{name}"]
+    assert receipt.never_acted
+
+
+def test_stochastic_depth_says_where_there_are_no_blocks() -> None:
+    cohort = train("multiclass", BASE.replace("regularize.stochastic_depth", {"p": 0.5}), 2)
+    (receipt,) = [receipt for receipt in cohort.receipts(0) if receipt.trick == "regularize.stochastic_depth"]
     assert receipt.never_acted
 
 

@@ -18,6 +18,7 @@ from titrant.tricks.base import options
 from titrant.tricks.initialize import (
     LSUV,
     Default,
+    Dirac,
     HeNormal,
     HeUniform,
     Initialize,
@@ -30,6 +31,16 @@ from titrant.tricks.initialize import (
 )
 
 ROOT2 = math.sqrt(2.0)
+
+
+def passing(w: Tensor) -> Tensor:
+    """The first channels of a convolution as `torch.nn.init.dirac_` makes them."""
+    if w.dim() > 2:
+        first = min(w.shape[:2])
+        w[:first] = init.dirac_(torch.empty_like(w))[:first]
+    return w
+
+
 SHAPES = [(24, 10), (10, 24), (1, 5), (6, 4, 3, 3)]
 
 # With a gain of √2, that of ReLU, which those of torch compute for themselves.
@@ -42,6 +53,7 @@ TORCH: list[tuple[type[InitializeTrick], Callable[[Tensor, Generator], Tensor]]]
     (LeCunNormal, lambda w, g: init.kaiming_normal_(w, nonlinearity="linear", generator=g)),
     (Orthogonal, lambda w, g: init.orthogonal_(w, gain=ROOT2, generator=g)),
     (LSUV, lambda w, g: init.orthogonal_(w, generator=g)),
+    (Dirac, lambda w, g: passing(init.kaiming_normal_(w, nonlinearity="relu", generator=g))),
 ]
 KINDS = [kind for kind, _ in TORCH]
 SCALED = [kind for kind in KINDS if kind is not LSUV]
@@ -99,6 +111,12 @@ def test_orthogonal_weights_keep_lengths(shape: tuple[int, ...]) -> None:
 def test_the_scale_multiplies(kind: type[InitializeTrick], scale: float) -> None:
     plain, scaled = (kind.model_validate({"scale": s}).draw((6, 4), 1.3, seeded()) for s in (1.0, scale))
     torch.testing.assert_close(scaled, plain * scale)
+
+
+def test_dirac_passes_the_first_maps_on() -> None:
+    x = torch.rand(2, 3, 5, 5)
+    weights = Dirac().draw((4, 3, 3, 3), ROOT2, seeded())
+    torch.testing.assert_close(torch.nn.functional.conv2d(x, weights, padding=1)[:, :3], x)
 
 
 def test_lsuv_has_no_scale_because_the_data_set_it() -> None:

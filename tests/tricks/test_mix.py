@@ -13,7 +13,7 @@ from titrant.recipe import Recipe
 from titrant.record import Task
 from titrant.train.member import Member
 from titrant.train.objective import Objective
-from titrant.train.problem import Problem
+from titrant.train.tables import TableProblem
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.mix import CutMix, Mixup
 
@@ -65,7 +65,7 @@ def test_cutmix_of_share_one_changes_nothing() -> None:
 
 
 def objective(task: Task, mixes: list[object], steps: int = 8) -> tuple[Objective, Ledger]:
-    problem = Problem(
+    problem = TableProblem(
         numbers=torch.zeros(ROWS, NUMBERS),
         codes=torch.zeros(ROWS, CODES, dtype=torch.int32),
         target=torch.zeros(ROWS) if task == "regression" else torch.arange(ROWS) % CLASSES,
@@ -100,12 +100,12 @@ def test_targets_are_mixed_in_the_same_shares_as_rows(task: Task, kind: str) -> 
     outputs = torch.randn(3, ROWS, 1 if task == "regression" else CLASSES)
     seen: list[Tensor] = []
 
-    def forward(n: Tensor, c: Tensor, mixer: object) -> Tensor:
-        features = torch.cat([n, c], -1)
+    def forward(inputs: tuple[Tensor, ...], mixer: object) -> Tensor:
+        features = torch.cat(inputs, -1)
         seen.append(mixer(features) if callable(mixer) else features)
         return outputs
 
-    losses = mixing.losses(forward, numbers.clone(), codes.clone(), target, 1, 3)
+    losses = mixing.losses(forward, (numbers.clone(), codes.clone()), target, 1, 3)
     before = torch.cat([numbers, codes], -1)
     (after,) = seen
     assert torch.equal(after[[0, 2]], before[[0, 2]])
@@ -130,12 +130,12 @@ def test_shares_follow_the_folded_beta_distribution() -> None:
     row[0, 0] = 1.0
     shares: list[float] = []
 
-    def forward(n: Tensor, c: Tensor, mixer: object) -> Tensor:
+    def forward(inputs: tuple[Tensor, ...], mixer: object) -> Tensor:
         assert callable(mixer)
         shares.append(mixer(row)[0, 0, 0].item())
         return torch.zeros(1, 2, 1)
 
     for step in range(steps):
-        mixing.losses(forward, torch.zeros(1, 2, 1), torch.zeros(1, 2, 0).int(), torch.zeros(1, 2), 1, step)
+        mixing.losses(forward, (torch.zeros(1, 2, 1), torch.zeros(1, 2, 0).int()), torch.zeros(1, 2), 1, step)
     beta = stats.beta(alpha, alpha)
     assert stats.kstest(shares, lambda x: beta.cdf(x) - beta.cdf(1 - np.asarray(x))).pvalue > 1e-3

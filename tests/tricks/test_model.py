@@ -43,5 +43,5 @@ def test_outputs_of_an_ensemble_are_its_views() -> None:
 
 
 def test_a_network_of_ones_own_is_not_searched_for() -> None:
-    assert [kind.name() for kind in kinds()["model"] if not kind.searched] == ["custom"]
+    assert "custom" in [kind.name() for kind in kinds()["model"] if not kind.searched]
     assert Custom().factory == ""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from titrant.tricks.base import Off, options, segments
-from titrant.tricks.normalize import RMS, Batch, Group, Layer, Normalize, NormalizeTrick
+from titrant.tricks.normalize import RMS, Batch, Group, Instance, Layer, Normalize, NormalizeTrick
 
 ROWS, WIDTH = 7, 12
 
@@ -35,6 +35,7 @@ CASES: list[tuple[NormalizeTrick, Callable[[], nn.Module]]] = [
     (Group(groups=3, epsilon=1e-2), lambda: nn.GroupNorm(3, WIDTH, eps=1e-2)),
     (Group(groups=1), lambda: nn.LayerNorm(WIDTH)),
     (RMS(epsilon=1e-2), lambda: ShiftedRMS(WIDTH, eps=1e-2)),
+    (Instance(), lambda: nn.LayerNorm(WIDTH)),  # rows without places; those with some stand below
 ]
 TRICKS = [trick for trick, _ in CASES]
 names = [repr(trick) for trick in TRICKS]
@@ -59,8 +60,8 @@ def dose_values(trick: NormalizeTrick) -> dict[str, Any]:
 
 
 def test_the_slot_holds_every_kind() -> None:
-    assert options(Normalize) == (Off, Batch, Layer, Group, RMS)
-    assert [kind.name() for kind in (Batch, Layer, Group, RMS) if kind.tracks] == ["batch"]
+    assert options(Normalize) == (Off, Batch, Layer, Group, Instance, RMS)
+    assert [kind.name() for kind in (Batch, Layer, Group, Instance, RMS) if kind.tracks] == ["batch"]
     adapter: TypeAdapter[Any] = TypeAdapter(Normalize)
     assert adapter.validate_python("layer") == Layer()
     with pytest.raises(ValidationError, match="groups"):
@@ -176,3 +177,26 @@ def test_gradients_are_those_of_the_values(trick: NormalizeTrick) -> None:
 def test_members_with_other_shared_doses_are_cut_apart() -> None:
     tricks = [Batch(), Batch(momentum=0.3), Batch(momentum=0.3), Layer(), Layer(epsilon=1e-3)]
     assert [len(part) for part in segments(tricks)] == [1, 2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("trick", "reference"),
+    [
+        (Group(groups=4, epsilon=1e-3), nn.GroupNorm(4, WIDTH, eps=1e-3)),
+        (Group(groups=1), nn.GroupNorm(1, WIDTH)),
+        (Instance(epsilon=1e-2), nn.InstanceNorm2d(WIDTH, eps=1e-2, affine=True)),
+    ],
+    ids=repr,
+)
+def test_moments_of_pictures_are_taken_over_the_places_of_their_maps(trick: Group | Instance, reference: nn.Module) -> None:
+    maps = torch.randn(3, WIDTH, 4, 5)
+    rows = maps.permute(0, 2, 3, 1).reshape(-1, WIDTH)
+    own = state(WIDTH)
+    reference.load_state_dict({"weight": own["gain"].detach(), "bias": own["bias"].detach()})
+    doses = dose_values(trick)
+    found = trick.apply(rows, *own.values(), True, places=20, **doses)
+    expected = reference(maps)
+    torch.testing.assert_close(found.view(3, 4, 5, WIDTH).permute(0, 3, 1, 2), expected, atol=1e-5, rtol=1e-5)
+    stacked = {name: torch.stack([tensor.detach(), tensor.detach() + 1]) for name, tensor in own.items()}
+    both = trick.apply(torch.stack([rows, rows]), *stacked.values(), True, places=20, **doses)
+    torch.testing.assert_close(both[0], found)

@@ -24,6 +24,7 @@ from titrant.tricks.regularize import (
     NormTrick,
     PenaltyTrick,
     Regularize,
+    StochasticDepth,
     UnitNorm,
     cross_entropy,
 )
@@ -286,3 +287,14 @@ def test_what_is_out_of_range_is_refused_with_its_place(wrong: dict[str, Any], p
     with pytest.raises(ValidationError) as refused:
         Regularize.model_validate(wrong)
     assert refused.value.errors()[0]["loc"] == place
+
+
+@given(p=st.floats(0.0, 0.9), share=st.floats(0.05, 1.0))
+def test_stochastic_depth_keeps_the_expectation_exactly(p: float, share: float) -> None:
+    every = torch.arange(256, dtype=torch.uint8)
+    found = StochasticDepth.factor(every, share, p=p)
+    assert found.mean().item() == pytest.approx(1.0, abs=1e-5)
+    assert (found == 0).sum().item() == pytest.approx(256 * p * share, abs=0.51)
+    stacked = StochasticDepth.factor(every.expand(2, -1), share, p=torch.tensor([[p], [0.0]]))
+    torch.testing.assert_close(stacked[0], found)
+    assert (stacked[1] == 1).all()

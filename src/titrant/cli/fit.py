@@ -18,12 +18,22 @@ from titrant.texts import say
         "Find the best model for DATA that the time allows.\n\n"
         "Writes a folder with the model, its recipe and a report. Ctrl-C ends early and keeps the best so far.\n\n"
         "\b\nExamples:\n  titrant fit adult.parquet --target income --budget 10m\n"
-        "  titrant fit sales.csv --target revenue --metric mae --time day --kind shop=category"
+        "  titrant fit sales.csv --target revenue --metric mae --time day --kind shop=category\n"
+        "  titrant fit photos/ --budget 30m"
     ),
 )
 def fit(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help=say("A table: CSV, TSV, Parquet, Arrow or Feather."))],
-    target: Annotated[str, typer.Option(metavar="COLUMN", help=say("The column to predict."))],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help=say("A table (CSV, TSV, Parquet, Arrow, Feather), a folder of pictures, a table of their paths, or .npz."),
+        ),
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help=say("The column to predict. Pictures in folders of classes need none.")),
+    ] = None,
     budget: Annotated[
         str, typer.Option(metavar="TIME", help=say("Wall clock for everything, from start to exit: 90s, 10m, 1h30m."))
     ] = "10m",
@@ -100,6 +110,12 @@ def fit(
             help=say("Who proposes recipes: mixed, grid (of a search space), random, sobol, or Optuna's tpe, gp, cmaes."),
         ),
     ] = "mixed",
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=8, max=1024, metavar="PIXELS", help=say("Longer side of pictures in training. [default: theirs, at most 64]")
+        ),
+    ] = None,
     members: Annotated[
         int | None,
         typer.Option(
@@ -137,6 +153,7 @@ def fit(
             hold_out=hold_out,
             ensemble=ensemble,
             search=search,
+            size=size,
             members=members,
             device=device,
             view=JsonView() if as_json else QuietView() if quiet else LiveView(),

@@ -16,13 +16,18 @@ from titrant.texts import say
         "Predict the rows of DATA with the model of RUN.\n\n"
         "Writes a CSV file, row by row in the order of DATA: `prediction`, the label or value, then for classes "
         "`probability_CLASS` each.\n\n"
-        "\b\nExample:\n  titrant predict titrant-runs/adult-1 new.csv --out predictions.csv"
+        "Of pictures, the first column is `path`, inside the folder.\n\n"
+        "\b\nExamples:\n  titrant predict titrant-runs/adult-1 new.csv --out predictions.csv\n"
+        "  titrant predict titrant-runs/photos-1 new_photos/ --out predictions.csv"
     ),
 )
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help=say("A folder that `titrant fit` wrote."))],
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help=say("A table with the columns that the model was trained on, in any order."))
+        Path,
+        typer.Argument(
+            metavar="DATA", help=say("A table with the columns that the model was trained on, in any order; or pictures.")
+        ),
     ],
     out: Annotated[Path | None, typer.Option(metavar="FILE", help=say("The file to write. [default: standard output]"))] = None,
 ) -> None:

@@ -50,6 +50,26 @@ class Dataset:
     summary: DataSummary
     values: NDArray[np.float64] | None = None
 
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What a model reads of all rows, as they came."""
+        return self.numbers, self.codes
+
+    @property
+    def judging(self) -> float:
+        """Seconds that predicting the test rows takes, at most about."""
+        return len(self.split.test) * max(1, self.numbers.shape[1] + self.codes.shape[1]) / 1e6
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether there are number columns."""
+        return self.numbers.shape[1] > 0
+
+    @property
+    def has_categories(self) -> bool:
+        """Whether there are category columns."""
+        return self.codes.shape[1] > 0
+
 
 def read(
     data: object,

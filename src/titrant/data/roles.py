@@ -15,7 +15,7 @@ from titrant.data.target import stratification_key
 from titrant.errors import DataError
 from titrant.texts import say
 
-_PART_NAMES = {
+PART_NAMES = {
     "train": TRAIN,
     "valid": VALIDATION,
     "validation": VALIDATION,
@@ -160,7 +160,7 @@ def divide_rows(
 
 def _given_parts(series: pl.Series) -> NDArray[np.int64]:
     words = cells.text(series).str.strip_chars().str.to_lowercase()
-    parts = words.replace_strict(_PART_NAMES, default=None, return_dtype=pl.Int64)
+    parts = words.replace_strict(PART_NAMES, default=None, return_dtype=pl.Int64)
     if parts.null_count():
         strange = series.filter(parts.is_null()).unique(maintain_order=True).head(3).to_list()
         raise DataError(
@@ -169,7 +169,7 @@ def _given_parts(series: pl.Series) -> NDArray[np.int64]:
                 name=series.name,
                 values=", ".join("no value" if value is None else repr(value) for value in strange),
                 count=parts.null_count(),
-                parts=", ".join(_PART_NAMES),
+                parts=", ".join(PART_NAMES),
             )
         )
     return parts.to_numpy(writable=True)

@@ -6,7 +6,7 @@ later table in the same way.
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from titrant.data import cells
 from titrant.data.kinds import Kind
-from titrant.data.sources import near
+from titrant.data.sources import near, open_frame
 from titrant.errors import DataError
 from titrant.record import Record, Task
 from titrant.texts import say
@@ -99,14 +99,69 @@ class Column(Record):
         return [finite.clip(-LIMIT, LIMIT).cast(pl.Float32)]
 
 
-class Schema(Record):
-    """The columns that a model reads and the target that it predicts. Frozen; written and read as JSON."""
+class Rows(NamedTuple):
+    """Rows that were read for a model: what its encoder takes, and a name for each where rows have names."""
+
+    inputs: tuple[Tensor, ...]
+    names: pl.Series | None = None
+
+
+class Outputs(Record):
+    """What a model predicts, whatever it reads. Frozen; written and read as JSON."""
 
     model_config = ConfigDict(frozen=True)
 
     task: Task
     target: str
     classes: tuple[Label, ...] = Field(default=(), description="labels as they stood in the data, in the order of the outputs")
+
+    def encode_target(self, frame: pl.DataFrame) -> Tensor:
+        """The target: int64 [N] positions in `classes`, -1 for a label that is not among them; in regression float32 [N], NaN
+        for what is no number within ±1e30.
+        """
+        if self.task == "regression":
+            return torch.from_numpy(self.target_values(frame).astype(np.float32))
+        series = self._target_of(frame)
+        labels: list[float] | list[str]
+        if all(isinstance(label, bool) for label in self.classes):
+            values, labels = cells.boolean(series), [float(label) for label in self.classes]
+        elif any(isinstance(label, str) or (isinstance(label, int) and abs(label) > _EXACT) for label in self.classes):
+            values, labels = cells.text(series), [str(label) for label in self.classes]
+        else:
+            values, labels = cells.number(series), [float(label) for label in self.classes]
+        index = values.replace_strict(labels, range(len(labels)), default=-1, return_dtype=pl.Int64)
+        return torch.from_numpy(index.fill_null(-1).to_numpy(writable=True))
+
+    def target_values(self, frame: pl.DataFrame) -> NDArray[np.float64]:
+        """A regression target, float64 [N], NaN for what is no number within ±1e30."""
+        values = cells.number(self._target_of(frame)).to_numpy(writable=True)
+        values[~(np.abs(values) <= LARGEST_TARGET)] = np.nan
+        return values
+
+    def labels(self, index: NDArray[np.integer]) -> NDArray[np.generic]:
+        """The classes at these positions, as they stood in the data: whole numbers, floats, truth values or text.
+
+        Example:
+            >>> Schema(task="binary", target="y", classes=(3, 7), columns=()).labels(np.array([1, 0])).tolist()
+            [7, 3]
+        """
+        labels: NDArray[np.generic] = np.asarray(self.classes)
+        if labels.tolist() != list(self.classes):  # whole numbers beyond 64 bits
+            labels = np.asarray(self.classes, dtype=object)
+        chosen: NDArray[np.generic] = labels[index]
+        return chosen
+
+    def _target_of(self, frame: pl.DataFrame) -> pl.Series:
+        if self.target not in frame.columns:
+            raise DataError(
+                say("The target {name!r} is not a column.{hint}", name=self.target, hint=near(self.target, frame.columns))
+            )
+        return frame[self.target]
+
+
+class Schema(Outputs):
+    """The columns that a model reads and the target that it predicts."""
+
     columns: tuple[Column, ...]
     left_out: dict[str, str] = Field(default={}, description="columns that the model does not see, and why")
 
@@ -163,48 +218,15 @@ class Schema(Record):
             torch.from_numpy(_matrix(codes, frame.height, np.dtype(np.int32))),
         )
 
-    def encode_target(self, frame: pl.DataFrame) -> Tensor:
-        """The target: int64 [N] positions in `classes`, -1 for a label that is not among them; in regression float32 [N], NaN
-        for what is no number within ±1e30.
-        """
-        if self.task == "regression":
-            return torch.from_numpy(self.target_values(frame).astype(np.float32))
-        series = self._target_of(frame)
-        labels: list[float] | list[str]
-        if all(isinstance(label, bool) for label in self.classes):
-            values, labels = cells.boolean(series), [float(label) for label in self.classes]
-        elif any(isinstance(label, str) or (isinstance(label, int) and abs(label) > _EXACT) for label in self.classes):
-            values, labels = cells.text(series), [str(label) for label in self.classes]
-        else:
-            values, labels = cells.number(series), [float(label) for label in self.classes]
-        index = values.replace_strict(labels, range(len(labels)), default=-1, return_dtype=pl.Int64)
-        return torch.from_numpy(index.fill_null(-1).to_numpy(writable=True))
+    def rows(self, data: object, notes: list[str]) -> Rows:
+        """Opens a file or a frame, and encodes its rows."""
+        return Rows(self.encode(open_frame(data, notes), notes))
 
-    def target_values(self, frame: pl.DataFrame) -> NDArray[np.float64]:
-        """A regression target, float64 [N], NaN for what is no number within ±1e30."""
-        values = cells.number(self._target_of(frame)).to_numpy(writable=True)
-        values[~(np.abs(values) <= LARGEST_TARGET)] = np.nan
-        return values
-
-    def labels(self, index: NDArray[np.integer]) -> NDArray[np.generic]:
-        """The classes at these positions, as they stood in the data: whole numbers, floats, truth values or text.
-
-        Example:
-            >>> Schema(task="binary", target="y", classes=(3, 7), columns=()).labels(np.array([1, 0])).tolist()
-            [7, 3]
-        """
-        labels: NDArray[np.generic] = np.asarray(self.classes)
-        if labels.tolist() != list(self.classes):  # whole numbers beyond 64 bits
-            labels = np.asarray(self.classes, dtype=object)
-        chosen: NDArray[np.generic] = labels[index]
-        return chosen
-
-    def _target_of(self, frame: pl.DataFrame) -> pl.Series:
-        if self.target not in frame.columns:
-            raise DataError(
-                say("The target {name!r} is not a column.{hint}", name=self.target, hint=near(self.target, frame.columns))
-            )
-        return frame[self.target]
+    def blank(self) -> tuple[Tensor, ...]:
+        """One row in which everything is missing, as `encode` gives it."""
+        return torch.full((1, len(self.number_names)), torch.nan), torch.full(
+            (1, len(self.cardinalities)), MISSING, dtype=torch.int32
+        )
 
     def _check_columns(self, present: list[str], notes: list[str]) -> None:
         known = [column.name for column in self.columns]

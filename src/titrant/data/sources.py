@@ -127,7 +127,7 @@ def _open_path(source: str | Path, notes: list[str]) -> pl.DataFrame:
     path = Path(source).expanduser()
     ending = path.name.lower()
     try:
-        _check_file(path)
+        check_file(path)
         if ending.endswith(_TEXT):
             return _read_text(path, notes)
         if ending.endswith(_PARQUET):
@@ -151,7 +151,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Refuses what is no file with something in it."""
     try:
         missing = not path.exists()
     except ValueError:  # a NUL character in the name

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, cat
 
 from titrant.data import cells
-from titrant.data.schema import LARGEST_TARGET, Label, Schema
+from titrant.data.schema import LARGEST_TARGET, Label, Outputs
 from titrant.data.sources import listed, near
 from titrant.data.split import Split
 from titrant.errors import DataError
@@ -172,7 +172,7 @@ def _labels(series: pl.Series, written: bool) -> tuple[Label, ...]:
     return tuple(series.unique().sort().to_list())
 
 
-def with_usable_test_rows(schema: Schema, split: Split, targets: Tensor, notes: list[str]) -> Split:
+def with_usable_test_rows(schema: Outputs, split: Split, targets: Tensor, notes: list[str]) -> Split:
     """Without test rows that cannot be scored: of a class that no development row has, or no number in a regression."""
     test = targets[split.test]
     usable = test >= 0 if schema.task != "regression" else ~test.isnan()
@@ -189,7 +189,7 @@ def with_usable_test_rows(schema: Schema, split: Split, targets: Tensor, notes: 
     return replace(split, test=split.test[usable])
 
 
-def check_train(schema: Schema, split: Split, targets: Tensor, values: NDArray[np.float64] | None, notes: list[str]) -> None:
+def check_train(schema: Outputs, split: Split, targets: Tensor, values: NDArray[np.float64] | None, notes: list[str]) -> None:
     """Train must show what there is to learn."""
     train = targets[split.train]
     exact = train.numpy() if values is None else values[split.train.numpy()]

@@ -4,15 +4,20 @@ Axes: k member (absent in a plain network), b row, d input feature, f unit.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
+from titrant.models.network import Factory
+from titrant.recipe import Recipe
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.activation import ActivationTrick
 from titrant.tricks.base import Off, Segment, Trick, by_segment, segments
 from titrant.tricks.dropout import DropoutTrick
 from titrant.tricks.normalize import NormalizeTrick
+from titrant.tricks.regularize import StochasticDepth
 
 
 class Linear(nn.Linear):
@@ -33,13 +38,17 @@ class Normalize(nn.Module):
         width: f.
         kin: the tricks of all members that share their tensors' shapes; parameters exist if any of them needs some.
         device: where the doses live.
+        places: rows that belong together: the places of a map.
     """
 
     mean: Tensor
     variance: Tensor
 
-    def __init__(self, tricks: Sequence[Trick], width: int, kin: Sequence[Trick], device: torch.device) -> None:
+    def __init__(
+        self, tricks: Sequence[Trick], width: int, kin: Sequence[Trick], device: torch.device, places: int = 1
+    ) -> None:
         super().__init__()
+        self.places = places
         self.parts = segments(tricks, axes=2, device=device)
         self.needed = any(not isinstance(trick, Off) for trick in kin)
         self.ledger: Ledger | None = None
@@ -62,7 +71,8 @@ class Normalize(nn.Module):
         statistics = (self.mean[mine], self.variance[mine]) if kind.tracks else (self.gain[mine], self.gain[mine])
         if self.ledger is not None and self.training and self.ledger.probing:
             self.ledger.add("normalize", part.start, part.stop, 1.0, 1.0)
-        return kind.apply(x, self.gain[mine], self.bias[mine], *statistics, self.training, **part.values)
+        over = {"places": self.places} if kind.spreads else {}
+        return kind.apply(x, self.gain[mine], self.bias[mine], *statistics, self.training, **part.values, **over)
 
 
 class Activate(nn.Module):
@@ -124,10 +134,104 @@ class Drop(nn.Module):
         return dropped
 
 
+class Skip(nn.Module):
+    """Each member's stochastic depth, on the corrections of one residual block; nothing in evaluation.
+
+    Args:
+        tricks: one for each member.
+        axes: of a correction after its rows: 1 for features, 3 for maps.
+        device: where the doses live.
+
+    Attributes:
+        share: of the dose that acts in this block.
+    """
+
+    def __init__(self, tricks: Sequence[Trick], axes: int, device: torch.device) -> None:
+        super().__init__()
+        self.parts = segments(tricks, axes=1, device=device)
+        self.acts = any(not isinstance(trick, Off) for trick in tricks)
+        self.axes = axes
+        self.share = 1.0
+        self.streams: Streams | None = None
+        self.ledger: Ledger | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Leaves corrections out while training."""
+        return by_segment(self.parts, x, self._act) if self.training and self.acts else x
+
+    def _act(self, part: Segment[Trick], x: Tensor) -> Tensor:
+        kind = part.kind
+        if not issubclass(kind, StochasticDepth):
+            return x
+        rows = x.shape[: -self.axes]
+        if self.streams is None:
+            noise = torch.randint(0, 256, rows, dtype=torch.uint8, device=x.device)
+        else:
+            noise = self.streams.bytes("stochastic_depth", rows[-1:], part.start, part.stop).view(rows)
+        factor = kind.factor(noise, self.share, **part.values)
+        if self.ledger is not None and self.ledger.probing:
+            left_out = (factor == 0).view(len(part), -1).sum(1)
+            self.ledger.add("regularize.stochastic_depth", part.start, part.stop, left_out, float(rows[-1]))
+        return x * factor.view(*rows, *[1] * self.axes)
+
+
+@dataclass(frozen=True)
+class Members:
+    """The recipes of a network's members, and of all members whose tensors must have the same shapes (`kin`)."""
+
+    recipes: Sequence[Recipe]
+    kin: Sequence[Recipe]
+    device: torch.device
+
+    def normalize(self, width: int, places: int = 1) -> Normalize:
+        """A normalisation layer for these members; `places` rows belong together."""
+        return Normalize(_slot(self.recipes, "normalize"), width, _slot(self.kin, "normalize"), self.device, places)
+
+    def activate(self, width: int) -> Activate:
+        """An activation layer for these members."""
+        return Activate(_slot(self.recipes, "activation"), width, _slot(self.kin, "activation"), self.device)
+
+    def drop(self) -> Drop:
+        """A dropout layer for these members."""
+        return Drop(_slot(self.recipes, "dropout"), self.device)
+
+    def skip(self, axes: int) -> Skip:
+        """Stochastic depth for these members, on corrections of so many axes after their rows."""
+        return Skip([recipe.regularize.stochastic_depth for recipe in self.recipes], axes, self.device)
+
+
+class CustomBody(nn.Module):
+    """A person's own network, lifted over the member axis by `vmap` where there is one.
+
+    Args:
+        factory: makes it.
+        inputs: features of a row, or channels of a picture.
+        outputs: classes, or 1.
+        axes: of a batch: 2 for rows, 4 for pictures.
+    """
+
+    def __init__(self, factory: Factory, inputs: int, outputs: int, axes: int = 2) -> None:
+        super().__init__()
+        self.axes = axes
+        self.inner = factory(inputs, outputs)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The network itself, or one call for each member in a single vectorised one."""
+        if z.dim() == self.axes:
+            return self.inner(z)  # type: ignore[no-any-return]  # a module call is untyped
+        tensors = {**dict(self.inner.named_parameters()), **dict(self.inner.named_buffers())}
+        lifted = vmap(lambda own, rows: functional_call(self.inner, own, (rows,)), randomness="different")
+        return lifted(tensors, z)  # type: ignore[no-any-return]  # vmap returns what it wraps
+
+
 def attach(network: nn.Module, streams: Streams | None, ledger: Ledger | None) -> None:
     """Hands the members' random streams and ledger to the layers that use them."""
     for module in network.modules():
-        if isinstance(module, Drop):
+        if isinstance(module, Drop | Skip):
             module.streams = streams
-        if isinstance(module, Drop | Normalize):
+        if isinstance(module, Drop | Skip | Normalize):
             module.ledger = ledger
+
+
+def _slot(recipes: Sequence[Recipe], name: str) -> list[Trick]:
+    return [getattr(recipe, name) for recipe in recipes]

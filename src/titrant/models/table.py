@@ -5,26 +5,22 @@ v view, o output.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from titrant.data.schema import UNSEEN
-from titrant.models.layers import Activate, Drop, Linear, Normalize
+from titrant.models.layers import CustomBody, Linear, Members
+from titrant.models.network import Factory, Mixer, Net
 from titrant.recipe import Recipe
-from titrant.tricks.base import Trick
 from titrant.tricks.data import Data, Embed, Periodic, PiecewiseLinear
 from titrant.tricks.model import Custom, Ensemble, Mlp, Residual
 
 _CACHED = 1 << 16  # numbers
-
-Factory = Callable[[int, int], nn.Module]
-"""A person's own network: called with the numbers of inputs and outputs."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,16 @@ class TableShape:
     indicators: int
     cardinalities: tuple[int, ...]
     outputs: int
+
+    def network(
+        self,
+        recipes: Sequence[Recipe],
+        kin: Sequence[Recipe] | None = None,
+        factory: Factory | None = None,
+        device: torch.device | None = None,
+    ) -> "TableNet":
+        """See `titrant.models.network.Shape`."""
+        return TableNet(recipes, self, kin=kin, factory=factory, device=device)
 
 
 class Embedding(nn.Module):
@@ -186,27 +192,6 @@ class Expand(nn.Module):
         return torch.cat(pieces, dim=-1) if len(pieces) > 1 else pieces[0]
 
 
-@dataclass(frozen=True)
-class Members:
-    """The recipes of a network's members, and of all members whose tensors must have the same shapes (`kin`)."""
-
-    recipes: Sequence[Recipe]
-    kin: Sequence[Recipe]
-    device: torch.device
-
-    def normalize(self, width: int) -> Normalize:
-        """A normalisation layer for these members."""
-        return Normalize(_slot(self.recipes, "normalize"), width, _slot(self.kin, "normalize"), self.device)
-
-    def activate(self, width: int) -> Activate:
-        """An activation layer for these members."""
-        return Activate(_slot(self.recipes, "activation"), width, _slot(self.kin, "activation"), self.device)
-
-    def drop(self) -> Drop:
-        """A dropout layer for these members."""
-        return Drop(_slot(self.recipes, "dropout"), self.device)
-
-
 class MlpBody(nn.Module):
     """Features [..., b, d] to outputs [..., b, o]; see `titrant.tricks.model.Mlp`."""
 
@@ -292,22 +277,6 @@ class EnsembleBody(nn.Module):
         return (by_view @ self.heads.mT + self.bias.unsqueeze(-2)).flatten(-3, -2)
 
 
-class CustomBody(nn.Module):
-    """A person's own network, lifted over the member axis by `vmap` where there is one."""
-
-    def __init__(self, factory: Factory, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.inner = factory(inputs, outputs)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """The network itself, or one call for each member in a single vectorised one."""
-        if z.dim() == 2:
-            return self.inner(z)  # type: ignore[no-any-return]  # a module call is untyped
-        tensors = {**dict(self.inner.named_parameters()), **dict(self.inner.named_buffers())}
-        lifted = vmap(lambda own, rows: functional_call(self.inner, own, (rows,)), randomness="different")
-        return lifted(tensors, z)  # type: ignore[no-any-return]  # vmap returns what it wraps
-
-
 def hidden_layers(members: Members, inputs: int, width: int, depth: int) -> nn.Sequential:
     """`depth` times linear, normalise, activate, drop."""
     layers: list[nn.Module] = []
@@ -317,7 +286,7 @@ def hidden_layers(members: Members, inputs: int, width: int, depth: int) -> nn.S
     return nn.Sequential(*layers)
 
 
-class TableNet(nn.Module):
+class TableNet(Net):
     """The learned part of a model for tables, for one recipe or for many of equal shapes.
 
     Args:
@@ -358,14 +327,13 @@ class TableNet(nn.Module):
                     raise ValueError("model: custom needs the factory that makes the network")
                 self.body = CustomBody(factory, inputs, shape.outputs)
         self.views = model.views if isinstance(model, Ensemble) else 1
+        matrices = [m.weight for m in self.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
+        self.products = self.views * sum(p.numel() for p in self.parameters())
+        self.widest = max(self.expand.width, *(len(weight) for weight in matrices), 1)
 
-    def forward(self, numbers: Tensor, codes: Tensor, mix: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def forward(self, numbers: Tensor, codes: Tensor, mix: Mixer | None = None) -> Tensor:
         """Embeds, mixes features where `mix` is given (training), and computes the outputs."""
         features = self.expand(numbers, codes)
         if mix is not None:
             features = mix(features)
         return self.body(features)  # type: ignore[no-any-return]  # a module call is untyped
-
-
-def _slot(recipes: Sequence[Recipe], name: str) -> list[Trick]:
-    return [getattr(recipe, name) for recipe in recipes]

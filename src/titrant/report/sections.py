@@ -209,7 +209,7 @@ def commands(run: Run) -> list[tuple[str, str]]:
     summary, data = run.summary, run.data
     if summary is None or data is None:
         return found
-    if Path(data.source).suffix.lower() not in _TABLE_FILES:
+    if (not data.picture and Path(data.source).suffix.lower() not in _TABLE_FILES) or data.source == say("pictures in memory"):
         options = f"budget={summary.budget_seconds:g}, metric={summary.metric!r}, seed={summary.seed}"
         call = f"titrant.fit(frame, target={data.target!r}, {options})"
         return [(say("Repeat the search, in Python"), call), *found]

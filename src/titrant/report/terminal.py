@@ -25,6 +25,7 @@ _PLAIN_LINES = 12
 """Progress lines in a log file over the whole budget, apart from one for each new phase."""
 _MOST_TRICKS = 8
 _MOST_WARNINGS = 4
+_PATIENCE = 1.0  # seconds that pictures may be decoded before a person is told
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class QuietView:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         pass
+
+    def reading(self, done: int, every: int) -> None:
+        """Shows nothing."""
 
     def start(self, title: str, budget: float, data_summary: DataSummary) -> None:
         """Shows nothing."""
@@ -107,9 +111,17 @@ class LiveView:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop()
 
+    def reading(self, done: int, every: int) -> None:
+        """Prints a line now and then; none where all is done in a moment."""
+        now = time.monotonic()
+        self._next_line = self._next_line or now + _PATIENCE
+        if now >= self._next_line:
+            self._next_line = now + (_PATIENCE if self._err.is_interactive else 10 * _PATIENCE)
+            _print(self._err, say("decoding pictures: {done:,} of {every:,}", done=done, every=every))
+
     def start(self, title: str, budget: float, data_summary: DataSummary) -> None:
         """Shows what the data are and begins to refresh."""
-        self._title, self._budget = title, budget
+        self._title, self._budget, self._next_line = title, budget, 0.0
         _print(self._err, say("{title}, budget {budget}", title=title, budget=duration(budget)), style="bold")
         _print(self._err, _describe(data_summary))
         if self._err.is_interactive:
@@ -199,6 +211,8 @@ def _describe(data: DataSummary) -> str:
         validation=data.rows_validation,
         test=data.rows_test,
     )
+    if data.picture:
+        return say("{rows}; pictures: {picture}", rows=rows, picture=data.picture)
     return say("{rows}; columns: {used:,} used, {left_out:,} left out", rows=rows, used=used, left_out=len(data.columns) - used)
 
 

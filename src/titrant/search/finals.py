@@ -17,7 +17,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from titrant.clock import Clock
-from titrant.models.table import Factory
+from titrant.models.network import Factory
 from titrant.record import MemberRecord
 from titrant.search.halving import advanced, rank, record_of, same, stacks
 from titrant.search.pace import Pace
@@ -27,6 +27,7 @@ from titrant.train.metrics import Metric
 from titrant.train.problem import Problem, tempered
 
 _PICKS = 12  # finalists that are averaged at most, one that is chosen twice counted twice
+_PACED = 3  # steps, at least, by which the pace of a training is measured
 _JUDGED = 20_000  # rows that decide on the temperature
 
 
@@ -146,6 +147,7 @@ class Final:
         clock: when to end at the latest.
         factory: the network of `model: custom`.
         pace: how cohorts are laid out; what is usual if None.
+        cut_short: True takes networks as they are when the clock rings.
 
     Attributes:
         folds: how many networks will be trained.
@@ -159,8 +161,10 @@ class Final:
         clock: Clock,
         factory: Factory | None = None,
         pace: Pace | None = None,
+        cut_short: bool = False,
     ) -> None:
         self.problem = problem
+        self.cut_short = cut_short
         self.metric = metric
         self.clock = clock
         self.factory = factory
@@ -174,9 +178,11 @@ class Final:
         begun = time.monotonic()
         self._train(0.0)
         made = time.monotonic()
-        self._train(share)
+        turns = [partial(_begun, place, cohort, share, self.clock) for place, cohort in enumerate(self._cohorts)]
+        found = sorted(self._pace.side_by_side(turns, len(turns)), key=lambda turn: turn[0])
+        self._cohorts = [cohort for _, cohort, _ in found]
         moved = made - begun if self._pace.workers else 0.0  # between processes; at the end once more
-        return (time.monotonic() - made) * (1 - share) / share + moved
+        return sum(seconds for _, _, seconds in found) / min(self._pace.lanes, len(found)) + moved
 
     def run(self) -> tuple[Finalist | None, list[MemberRecord]]:
         """Trains to the end and scores the held-out rows.
@@ -187,7 +193,7 @@ class Final:
         """
         whole = self._train(1.0)
         records = [record_of(cohort, k, "interrupted") for cohort in self._cohorts for k in range(len(cohort.members))]
-        return _finalist(self.problem, self._cohorts, self.metric) if whole else None, records
+        return _finalist(self.problem, self._cohorts, self.metric) if whole or self.cut_short else None, records
 
     def _train(self, share: float) -> bool:
         """Trains all stacks side by side to a share of their steps; False if the clock rang first."""
@@ -198,6 +204,16 @@ class Final:
         found = sorted(self._pace.side_by_side(turns, len(turns)), key=lambda turn: turn[0])
         self._cohorts = [cohort for _, cohort, _ in found]
         return all(in_time for _, _, in_time in found)
+
+
+def _begun(place: int, cohort: Cohort, share: float, clock: Clock) -> tuple[int, Cohort, float]:
+    """A cohort after a share of its steps, perhaps in another process, and the seconds that all the rest will take."""
+    last = cohort.steps - 1  # is left to the training itself, which evaluates after it
+    cohort.train(min(1, last), clock)  # the first step takes longer than those that follow
+    begun, before = time.monotonic(), cohort.step
+    cohort.train(min(last, max(before + _PACED, math.ceil(cohort.steps * share))), clock)
+    step = (time.monotonic() - begun) / max(1, cohort.step - before)
+    return place, cohort, step * (cohort.steps - cohort.step) + cohort.judging()
 
 
 def _finalist(problem: Problem, cohorts: Sequence[Cohort], metric: Metric) -> Finalist | None:

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import pairwise
 
 from titrant.clock import Clock
-from titrant.models.table import Factory
+from titrant.models.network import Factory
 from titrant.record import MemberRecord
 from titrant.search.pace import Pace
 from titrant.train.build import cohort_key
@@ -31,8 +31,16 @@ _PACE = (0.45, 0.75, 1.0)  # shares of a bracket's time after which a rung start
 KEPT = 1 / 3
 """Share of the members that goes on after a rung."""
 
-COST = RUNGS[0] + KEPT * (RUNGS[1] - RUNGS[0]) + KEPT**2 * (RUNGS[2] - RUNGS[1])
-"""Full trainings that a member of a bracket costs on average."""
+
+def cost(rungs: Sequence[float]) -> float:
+    """Full trainings that a member of a bracket costs on average.
+
+    Example:
+        >>> cost([1.0]), round(cost(RUNGS), 2)
+        (1.0, 0.33)
+    """
+    return sum(KEPT**place * (share - before) for place, (before, share) in enumerate(pairwise([0.0, *rungs])))
+
 
 _SORTED_BY = ("normalize", "activation", "optimizer", "dropout", "average", "mix")
 
@@ -142,7 +150,7 @@ class Bracket:
         going += [partial(Cohort, problem, stack, metric, clock, factory) for stack in self._waiting]
         self._waiting = []
         for place, cohort in enumerate(going):
-            if self.paced and self.best is not None and clock.elapsed - begun > _PACE[rung] * allowed:
+            if self.paced and self.best is not None and clock.elapsed - begun > _PACE[rung - len(self.rungs)] * allowed:
                 return
             yield partial(advanced, place, cohort, share, clock)
 
@@ -210,7 +218,7 @@ def stacks(members: Sequence[Member], problem: Problem, pace: Pace) -> list[list
         groups.setdefault(cohort_key(member.recipe), []).append(member)
     cut: list[list[Member]] = []
     for group in groups.values():
-        parts = math.ceil(len(group) / pace.stack_size(group[0], problem.numbers.shape[1]))
+        parts = math.ceil(len(group) / pace.stack_size(group[0], problem.columns))
         if len(groups) == 1:
             parts = min(len(group), math.ceil(parts / pace.lanes) * pace.lanes)
         ends = [round(len(group) * part / parts) for part in range(parts + 1)]

@@ -6,6 +6,7 @@ Sizes that depend on the data (batch, epochs) follow rules of thumb here; the se
 from typing import Any
 
 from titrant.recipe import Recipe
+from titrant.search.starts import Plan, Start
 
 
 def suited_batch(rows: int) -> int:
@@ -138,3 +139,5 @@ _STRONG: list[dict[str, Any]] = [
         "average": {"kind": "ema", "decay": 0.995},
     },
 ]
+
+TABLES = Start("table", baseline, portfolio, suited_batch, Plan())

@@ -25,6 +25,20 @@ SHAPES = ("model", "batch", "data.categories", "data.numbers")
 _NEEDED = ("data.scale", "activation")  # off is allowed here, and never worth a try
 
 
+def check_suits(path: str, kind: type[Trick], reads: str) -> None:
+    """Refuses a kind of trick that does not act on this kind of data.
+
+    Raises:
+        RecipeError: it does not; the message names those that do.
+    """
+    if kind.reads not in {"any", reads}:
+        fitting = ", ".join(one.name() for one in slots()[path] if one.reads in {"any", reads})
+        raise RecipeError(
+            say("{path}: {kind} is for {wanted} data, and these are {reads} data. Choose of {fitting}.",
+                path=path, kind=kind.name(), wanted=kind.reads, reads=reads, fitting=fitting)
+        )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Axis:
     """One choice of a proposer.
@@ -64,6 +78,7 @@ class Region:
             an optional `log`, or one fixed value. Paths are slots (`dropout: [off, bernoulli]`) or doses (`dropout.p: {low: 0,
             high: 0.5}`).
         only: True searches the paths in `limits` and nothing else.
+        reads: the kind of data; kinds of trick for others are not searched.
         numbers, categories, classes: whether the data has such columns, and classes to tell apart; slots for what is absent
             are not searched.
 
@@ -82,6 +97,7 @@ class Region:
         limits: Mapping[str, Any] | None = None,
         *,
         only: bool = False,
+        reads: str = "table",
         numbers: bool = True,
         categories: bool = True,
         classes: bool = True,
@@ -89,6 +105,7 @@ class Region:
         self.base = base
         self.limits = dict(limits or {})
         self.only = only
+        self.reads = reads
         self._absent = [
             *([] if numbers else ["data.scale", "data.numbers", "augment.noise"]),
             *([] if categories else ["data.categories"]),
@@ -149,10 +166,14 @@ class Region:
         if path in self.limits:
             named = self.limits[path] if isinstance(self.limits[path], list) else [self.limits[path]]
             names = ["off" if name in (False, None) else name for name in named]
-            return [kind for kind in kinds if kind.name() in names]
+            found = [kind for kind in kinds if kind.name() in names]
+            for kind in found:
+                check_suits(path, kind, self.reads)
+            return found
         if self.only or path in self._absent or path == "stop":
             return [here]
-        return [kind for kind in kinds if kind.searched and not (kind is Off and path in _NEEDED)]
+        fitting = [kind for kind in kinds if kind.reads in {"any", self.reads}]
+        return [kind for kind in fitting if kind.searched and not (kind is Off and path in _NEEDED)] or [here]
 
     def _chosen_kind(self, recipe: Recipe, path: str, kinds: list[type[Trick]], choose: Chooser) -> type[Trick]:
         if len(kinds) == 1:

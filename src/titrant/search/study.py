@@ -20,20 +20,21 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from torch import Tensor
 
 from titrant.clock import Clock
-from titrant.data.dataset import Dataset
+from titrant.data.learnable import Learnable
 from titrant.data.split import folds
 from titrant.errors import BudgetError
-from titrant.models.table import Factory, TableNet
+from titrant.models.network import Factory
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
 from titrant.search.finals import Final, Finalist, blended, temperature
-from titrant.search.halving import COST, RUNGS, Bracket, Tried, rank
+from titrant.search.halving import Bracket, Tried, rank
+from titrant.search.kinds import start_for
 from titrant.search.pace import Pace, measured
-from titrant.search.portfolio import baseline, portfolio
 from titrant.search.proposers import MODELS, Bayesian, Grid, Mutation, QuasiRandom, Random, distribution, sampler
 from titrant.search.region import Region
 from titrant.texts import say
 from titrant.train.cohort import Cohort, batch_sizes
+from titrant.train.kinds import problem_of
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
@@ -46,9 +47,6 @@ FOLDS = 8
 CONTENDERS = 6
 """Recipes that meet in the finals at most."""
 
-_FIRST, _LATER = 24, 16  # members of the first bracket and of later ones, where time allows
-_FEWEST = 6
-_FEWEST_FOLDS = 3  # trained in the finals; fewer are not worth it
 _FAILED = 2.0  # times the loss of the search's best network on the same rows, above which a refit is not used
 _NEGLIGIBLE = 0.01  # a loss below which that does not matter: a hundredth of the target's variance
 _WRITING = 0.03  # and to write the study
@@ -56,13 +54,9 @@ _BEGUN = 0.02  # share of a finalist's steps after which it is clear how long it
 _SHORTEST = 0.25  # share of its searched length to which a finalist's training may be cut
 _CAUTION = 0.93  # share of the remaining time that a finalist may plan with
 _ATTEMPTS = 3  # at finding the length of training that fits a finalist
-_WORTHWHILE = 1.15  # times as long a training that would fit, for which a finalist begins anew
-_FIRST_FINAL = 0.7  # share of that for the first finalist, so that a second one can be compared with it
-_SEARCHED = 0.5  # share of the search's time that the first bracket may plan with: most other recipes cost more
+_LAST_RESORT = 0.85  # share of what would fit that a finalist trains for if all attempts were too long
 _DEAR = 3.0  # times its parent's cost that a recipe of other shapes may have where time is short, more where there is plenty
-_FINALS = 0.48  # share of the time that is kept for the finals
 _PROBED = 5  # steps by which the baseline's pace is measured
-_BASELINE = 0.06  # and for the baseline's own final training
 
 
 @dataclass
@@ -127,7 +121,7 @@ class Study:
         search: who proposes: one of `titrant.search.proposers.SEARCHES`.
     """
 
-    dataset: Dataset
+    dataset: Learnable
     region: Region | None
     metric: Metric
     clock: Clock
@@ -147,12 +141,15 @@ class Study:
     best: Trained | None = None
     _number: int = 0
     _length: float = 1.0
-    _first: int = _FIRST
+    _first: int = 0
     _dearest: float = math.inf
     _trials: dict[int, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Prepares the data and the proposers."""
+        self._start = start_for(self.dataset)
+        self._plan = self._start.plan
+        self._first = self._plan.first
         split = self.dataset.split
         self._development = torch.cat([split.train, split.validation]).sort().values.to(self.device)
         self._train, self._validation = split.train.to(self.device), split.validation.to(self.device)
@@ -173,7 +170,7 @@ class Study:
         Raises:
             BudgetError: the time ended before any member was evaluated.
         """
-        search_clock = self.clock if self.members is not None else self.clock.before_end(_FINALS * self.clock.left)
+        search_clock = self.clock if self.members is not None else self.clock.before_end(self._plan.finals * self.clock.left)
         self._measure(search_clock)
         finished = self._brackets(search_clock)
         if self.best is None:  # the search's share was too short; a model comes before everything else
@@ -204,11 +201,11 @@ class Study:
             return self._number < self.members
         # More choices than the validation rows can tell apart would only find luck.
         most = 16 + 2 * math.isqrt(len(self._validation)) * 4
-        return self._number < most and clock.left > self._last_pace * _FEWEST
+        return self._number < most and clock.left > self._last_pace * self._plan.fewest
 
     def _bracket(self, proposals: list[tuple[Recipe, str, Trial | None]], clock: Clock) -> None:
         members = [self._member(recipe, origin, trial) for recipe, origin, trial in proposals]
-        rungs = RUNGS if self.region is not None else (1.0,)
+        rungs = self._plan.rungs if self.region is not None else (1.0,)
         paced = self.members is None and self.region is not None
         bracket = Bracket(self._problem, members, self.metric, clock, self.factory, rungs, paced, self._pace)
         bracket.run(lambda rung, alive: self._tell("search", rung, alive, bracket.best, bracket.begun))
@@ -230,15 +227,17 @@ class Study:
         if self.region is None:
             return proposals
         if self.search != "mixed":
-            plain = [] if self.narrowed or self.region.only else [(self._at_length(baseline(rows)), "baseline", None)]
+            plain = (
+                [] if self.narrowed or self.region.only else [(self._at_length(self._start.baseline(rows)), "baseline", None)]
+            )
             proposals += plain
             return [*proposals, *self._one_kind(max(1, self._wanted(self._first)) - len(proposals))]
-        known = [(recipe, "portfolio", None) for recipe in portfolio(rows)]
+        known = [(recipe, "portfolio", None) for recipe in self._start.portfolio(rows)]
         if self.narrowed and not self.region.only:  # nothing outside what the person allows is tried
             inside = [(self.region.nearest(recipe), origin, trial) for recipe, origin, trial in known]
             proposals += [one for place, one in enumerate(inside) if one[0] not in [recipe for recipe, _, _ in inside[:place]]]
         elif not self.region.only:
-            proposals += [*known[:2], (baseline(rows), "baseline", None), *known[2:]]
+            proposals += [*known[:2], (self._start.baseline(rows), "baseline", None), *known[2:]]
         wanted = self._wanted(self._first)
         shapes = [recipe for recipe, origin, _ in proposals if origin != "baseline"] or [self.region.base]
         for turn in range(max(0, wanted - len(proposals))):
@@ -252,7 +251,7 @@ class Study:
 
     def _later_proposals(self) -> list[tuple[Recipe, str, Trial | None]]:
         """Half from the model of what worked, the rest mutations of the best and an even cover, in stacks of few shapes."""
-        wanted = self._wanted(_LATER)
+        wanted = self._wanted(self._plan.later)
         if self.search != "mixed":
             return self._one_kind(wanted)
         leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))[:4]
@@ -304,8 +303,7 @@ class Study:
         """Products for a row of data, in proportion: learned numbers, and views that use them again."""
         shape = self._problem.shape(self._problem.encoder(recipe.data, self._train))
         with torch.device("meta"):
-            network = TableNet([recipe], shape, factory=self.factory)
-        return float(sum(p.numel() for p in network.parameters()) * network.views)
+            return float(shape.network([recipe], factory=self.factory).products)
 
     def _wanted(self, at_most: int) -> int:
         return at_most if self.members is None else max(1, min(at_most, self.members - self._number))
@@ -328,17 +326,18 @@ class Study:
         """
         if self.members is not None or self.region is None:
             return
-        known = portfolio(len(self._train))[0]
+        known = self._start.portfolio(len(self._train))[0]
         recipe = self.given or (self.region.nearest(known) if self.narrowed else known)
         member = Member(-1, recipe, self.seed, "measure", self._train, self._validation)
         make = partial(Cohort, self._problem, metric=self.metric, clock=clock, factory=self.factory)
-        self._pace = measured(make, member, self._problem.numbers.shape[1], self._pace, clock)
+        self._pace = measured(make, member, self._problem.columns, self._pace, clock)
         full = max(self._pace.seconds or 0.0, 1e-6) * len(batch_sizes(recipe, len(self._train))) / self._pace.lanes
-        for_search = _SEARCHED * max(clock.left, 0.1) / (full * COST)
-        for_finals = _CAUTION * max(self.clock.left - clock.left, 0.1) / (full * _FEWEST_FOLDS * self._growth)
-        self._length = min(1.0, for_search / _FEWEST, for_finals)
-        self._first = max(_FEWEST, min(_FIRST, int(for_search / self._length)))
-        self._dearest = max(_DEAR, _DEAR * for_search / _FIRST)
+        for_search = self._plan.searched * max(clock.left, 0.1) / (full * self._plan.cost)
+        for_finals = _CAUTION * max(self.clock.left - clock.left, 0.1) / (full * self._plan.folds * self._growth)
+        fewest = min(self._plan.fewest, max(2, int(for_search / self._plan.least)))
+        self._length = min(1.0, for_search / fewest, for_finals)
+        self._first = max(fewest, min(self._plan.first, int(for_search / self._length)))
+        self._dearest = max(_DEAR, _DEAR * for_search / self._plan.first)
 
     @property
     def _growth(self) -> float:
@@ -347,7 +346,7 @@ class Study:
 
     def _at_length(self, recipe: Recipe) -> Recipe:
         """The recipe with its training shortened to what the time allows."""
-        return _shortened(recipe, self._length)
+        return _shortened(recipe, min(1.0, self._length))
 
     # ---------------------------------------------------------------- learning
 
@@ -398,7 +397,7 @@ class Study:
                 say("The budget ended before any network was trained and scored. Give more time, or fewer rows or columns.")
             )
         leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))
-        share = 0.0 if self.members is not None else _BASELINE * (self.clock.end - self.clock.start)
+        share = 0.0 if self.members is not None else self._plan.baseline * (self.clock.end - self.clock.start)
         plain = self._baseline(share) if finished else None  # first, so that the finalists know what is left for them
         found = self._train_finalists(leaders, self.clock) if finished else []
         interrupted = self._interrupted
@@ -442,7 +441,7 @@ class Study:
         cut = folds(self._development.cpu(), strata, self.dataset.groups, count, seed)
         parts = [(rows.to(self.device), held_out.to(self.device)) for rows, held_out in cut]
         found: list[_Contest] = []
-        places = len(parts) if self.members is None else _FEWEST_FOLDS
+        places = len(parts) if self.members is None else self._plan.folds
         for leader in self._contenders(leaders):
             if found and places < len(parts) and leader.member.origin != "baseline":
                 continue
@@ -456,6 +455,8 @@ class Study:
             self.records += records
             if finalist is not None:
                 found.append(_Contest(leader, finalist, (time.monotonic() - begun) / places))
+        if self._plan.lengthens and self.best is not None:  # one that the clock cut short may be worse than what there is
+            found = [one for one in found if one.finalist.rank(self.metric) <= _rank_of(self.best, self.metric)]
         found.sort(key=lambda one: rank(self.metric, one.finalist.score, one.finalist.loss))
         if found and self.members is None:
             found[0] = self._with_more_folds(found[0], problem, parts, places, clock)
@@ -482,7 +483,7 @@ class Study:
     def _contenders(self, leaders: list[Tried]) -> list[Tried]:
         """The best recipes; the plain baseline comes second, so that the model loses to it only by chance."""
         usable = [one for one in leaders if math.isfinite(one.loss)]
-        if self.members is not None:
+        if self.members is not None or not self._plan.rivals:
             return usable[:1]
         plain = [one for one in usable[1:] if one.member.origin == "baseline"]
         return [*usable[:1], *plain, *(one for one in usable[1:] if one not in plain)][:CONTENDERS]
@@ -494,48 +495,53 @@ class Study:
 
         The first one may have fewer folds or a shorter training to fit; later ones are compared with it and train as it did.
         """
-        if len(parts) < _FEWEST_FOLDS:
+        if len(parts) < self._plan.folds:
             return None
         recipe, places = leader.member.recipe, len(parts)
         if self.members is not None:
             return self._final(leader, recipe, problem, parts, clock)
+        shortest = _SHORTEST
+        if self._plan.lengthens and leader.member.origin != "given":
+            recipe, shortest = _shortened(recipe, 1 / self._length), _SHORTEST * self._length
         lanes = self._pace.lanes
-        fold = self._seconds_of_a_fold(leader, problem, parts[0], lanes)
-        share = _CAUTION * (_FIRST_FINAL if first else 1.0)
+        fold = self._seconds_of_a_fold(leader, recipe, problem, parts[0], lanes)
+        share = _CAUTION * (self._plan.first_final if first else 1.0)
         if fold * places > share * clock.left:
             if not first:
                 return None
-            affordable = max(_FEWEST_FOLDS, int(share * clock.left / fold))
+            affordable = max(self._plan.folds, int(share * clock.left / fold))
             places = min(places, math.ceil(affordable / lanes) * lanes)  # a lane that idles costs as much
         length = min(1.0, _CAUTION * clock.left / (fold * places))
         # What a step took in the search, in other company, is a guess; the folds' own first steps are not.
         for attempt in range(_ATTEMPTS):
-            if length < _SHORTEST:
-                break
+            if length < shortest:
+                return None
             final = self._final(leader, _shortened(recipe, length), problem, parts[:places], clock)
             fits = _CAUTION * clock.left / max(final.begin(_BEGUN), 1e-9)
             last = not first or attempt == _ATTEMPTS - 1
-            if fits >= 1.0 and (last or length >= 1.0 or fits < _WORTHWHILE):
+            if fits >= 1.0 and (last or length >= 1.0 or fits < self._plan.worthwhile):
                 return final
             if not first:
                 return None
-            fewer = min(places, math.ceil(_FEWEST_FOLDS / lanes) * lanes) if fits < 1.0 else places
+            fewer = min(places, math.ceil(self._plan.folds / lanes) * lanes) if fits < 1.0 else places
             length, places = min(1.0, length * 0.98 * fits * places / fewer), fewer
-        return None
+        return self._final(leader, _shortened(recipe, _LAST_RESORT * length), problem, parts[:places], clock) if first else None
 
     def _final(
         self, leader: Tried, recipe: Recipe, problem: Problem, parts: list[tuple[Tensor, Tensor]], clock: Clock
     ) -> Final:
         members = [self._finalist(leader, recipe, fold, *part) for fold, part in enumerate(parts)]
-        return Final(problem, members, self.metric, clock, self.factory, self._pace)
+        return Final(problem, members, self.metric, clock, self.factory, self._pace, self._plan.lengthens)
 
-    def _seconds_of_a_fold(self, leader: Tried, problem: Problem, part: tuple[Tensor, Tensor], lanes: int) -> float:
+    def _seconds_of_a_fold(
+        self, leader: Tried, recipe: Recipe, problem: Problem, part: tuple[Tensor, Tensor], lanes: int
+    ) -> float:
         """What one of many folds will cost: its encoding, measured on the first, and the leader's own pace."""
         begun = time.monotonic()
         problem.encoded(leader.member.recipe.data, part[0])
         made = time.monotonic() - begun
         step = leader.record.seconds / max(1, leader.record.steps)
-        return made + step * len(batch_sizes(leader.member.recipe, len(part[0]))) / lanes
+        return made + step * len(batch_sizes(recipe, len(part[0]))) / lanes
 
     def _finalist(self, leader: Tried, recipe: Recipe, fold: int, rows: Tensor, held_out: Tensor) -> Member:
         number = leader.member.number
@@ -544,7 +550,7 @@ class Study:
 
     def _baseline(self, share: float) -> Trained | None:
         """The plain baseline, trained on all development rows without looking at any held-out one, within `share` seconds."""
-        recipe = baseline(len(self._development))
+        recipe = self._start.baseline(len(self._development))
         problem = self._problem_on(self._development)
         member = Member(-2, recipe, derived_seed(self.seed, "baseline"), "baseline", self._development, self._validation[:1])
         self._tell("baseline", 0, 1, self.best)
@@ -571,18 +577,7 @@ class Study:
         return self.development_problem() if outcome.kind == "refit" else self._problem
 
     def _problem_on(self, rows: Tensor) -> Problem:
-        dataset = self.dataset
-        target = dataset.target if dataset.values is None else torch.as_tensor(dataset.values)
-        return Problem(
-            numbers=dataset.numbers.to(self.device),
-            codes=dataset.codes.to(self.device),
-            target=target.to(self.device),
-            cardinalities=tuple(dataset.schema.cardinalities),
-            task=dataset.schema.task,
-            classes=max(1, len(dataset.schema.classes)),
-            rows=rows,
-            device=self.device,
-        )
+        return problem_of(self.dataset, rows, self.device)
 
     def _tell(self, phase: str, rung: int, alive: int, best: Trained | None, begun: int = 0) -> None:
         candidates = [trained for trained in (self.best, best) if trained is not None]
@@ -595,8 +590,8 @@ def _rank_of(trained: Trained, metric: Metric) -> tuple[float, float]:
 
 
 def _shortened(recipe: Recipe, length: float) -> Recipe:
-    """The recipe with its training cut to a share `length` of its epochs; the schedule shrinks with it."""
-    if length >= 1.0:
+    """The recipe with its training at a share `length` of its epochs; the schedule shrinks or grows with it."""
+    if length == 1.0:
         return recipe
     return recipe.replace("stop.epochs", max(0.01, float(f"{recipe.stop.epochs * length:.3g}")))
 

@@ -3,9 +3,11 @@
 A training step, as `titrant.train.cohort` runs it:
 
     data          rows of the batch, already scaled and coded             (titrant.models.encoder, once before training)
+    batch         which rows of it are learned from
     augment       swap, noise, mask
     mix           cutmix on cells, mixup on features, shares of targets
     model         embed; then in each hidden layer: linear, normalize, activation, dropout; then the output
+    regularize    stochastic depth leaves blocks of a residual network out
     regularize    label smoothing, focal loss, class weights make the loss; L1 and L2 join its gradient
     clip          the gradient
     optimizer     one step at the learning rate of the schedule
@@ -18,8 +20,10 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Generator, Tensor, nn
 
+from titrant.models.image import Conv, Places, Standardize
 from titrant.models.layers import Linear
-from titrant.models.table import Embedding, EnsembleBody, Factory, Seen, TableNet, TableShape, Thermometer, Waves
+from titrant.models.network import Factory, Net, Shape
+from titrant.models.table import Embedding, EnsembleBody, Seen, Thermometer, Waves
 from titrant.recipe import Recipe
 from titrant.tricks.acting import derived_seed, own_randomness
 from titrant.tricks.activation import gain_of
@@ -38,7 +42,8 @@ def cohort_key(recipe: Recipe) -> Hashable:
     """
     numbers = recipe.data.numbers
     shape_of_numbers = numbers.model_copy(update={"sigma": 0.0}) if isinstance(numbers, Periodic) else numbers
-    return (recipe.model, recipe.data.categories, shape_of_numbers, recipe.batch, recipe.stop.epochs, recipe.hardware)
+    views = recipe.augment.views
+    return (recipe.model, recipe.data.categories, shape_of_numbers, recipe.batch, recipe.stop.epochs, recipe.hardware, views)
 
 
 def layout_of(network: nn.Module) -> Layout:
@@ -53,31 +58,30 @@ def layout_of(network: nn.Module) -> Layout:
 
 def start(
     recipe: Recipe,
-    shape: TableShape,
+    shape: Shape,
     seed: int,
-    numbers: Tensor,
-    codes: Tensor,
+    sample: tuple[Tensor, ...],
     *,
     kin: Sequence[Recipe] | None = None,
     factory: Factory | None = None,
-) -> TableNet:
+) -> Net:
     """A plain network with its first weights.
 
     Args:
         recipe: of the member.
         shape: of the data.
         seed: of the member; each parameter has a random stream of its own, named after it.
-        numbers, codes: encoded training rows, from which bins and LSUV take their measure.
+        sample: training rows as the network reads them, from which bins and LSUV take their measure.
         kin: the recipes of all members that will share a stack.
         factory: the network of `model: custom`, called under the member's seed.
     """
     with own_randomness(derived_seed(seed, "initialize")):
-        network = TableNet([recipe], shape, kin=kin, factory=factory)
+        network = shape.network([recipe], kin, factory)
     with torch.no_grad():
         for name, module in network.named_modules():
-            _fill(module, name, recipe, seed, numbers)
+            _fill(module, name, recipe, seed, sample[0])
         if recipe.initialize.data_driven and not isinstance(recipe.model, Custom):
-            _unit_variance(network, numbers[:LSUV_ROWS], codes[:LSUV_ROWS])
+            _unit_variance(network, tuple(tensor[:LSUV_ROWS].cpu() for tensor in sample))
     return network
 
 
@@ -88,6 +92,16 @@ def _fill(module: nn.Module, name: str, recipe: Recipe, seed: int, numbers: Tens
         return Generator().manual_seed(derived_seed(seed, "initialize", f"{name}.{part}"))
 
     match module:
+        case Standardize():
+            module.fit(numbers)
+        case Places():
+            module.table.normal_(0, 0.02, generator=generator("table"))
+        case Conv():
+            module.weight.copy_(
+                recipe.initialize.draw(tuple(module.weight.shape), gain_of(recipe.activation), generator("weight"))
+            )
+            assert module.bias is not None
+            module.bias.zero_()
         case Linear():
             gain = 1.0 if name.endswith("head") else gain_of(recipe.activation)
             module.weight.copy_(recipe.initialize.draw(tuple(module.weight.shape), gain, generator("weight")))
@@ -118,18 +132,20 @@ def _fill(module: nn.Module, name: str, recipe: Recipe, seed: int, numbers: Tens
             module.bias.uniform_(-bound, bound, generator=generator("bias"))
 
 
-def _unit_variance(network: TableNet, numbers: Tensor, codes: Tensor) -> None:
+def _unit_variance(network: Net, sample: tuple[Tensor, ...]) -> None:
     """LSUV's second half: rescales layer after layer, in one forward pass, so that each output has unit variance."""
 
     def rescale(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        assert isinstance(module, Linear)
-        factor = unit_variance_scale(output - module.bias)
+        assert isinstance(module, Linear | Conv)
+        assert module.bias is not None
+        bias = module.bias if isinstance(module, Linear) else module.bias.view(-1, 1, 1)
+        factor = unit_variance_scale((output - bias).flatten(1))
         module.weight.mul_(factor)
-        return (output - module.bias) * factor + module.bias
+        return (output - bias) * factor + bias
 
-    hooks = [module.register_forward_hook(rescale) for module in network.modules() if isinstance(module, Linear)]
+    hooks = [module.register_forward_hook(rescale) for module in network.modules() if isinstance(module, Linear | Conv)]
     network.eval()
-    network(numbers.cpu(), codes.cpu())
+    network(*sample)
     network.train()
     for hook in hooks:
         hook.remove()

@@ -5,13 +5,13 @@ leading member axis, runs the network once for all (`objective`), takes one grad
 and lets each member's tricks act on its row (`update`). Nothing mixes rows, so a member that diverges stays alone, and a member
 trained in a stack equals the same member trained by itself. The device is asked for numbers only at evaluations.
 
-Axes: k member, b row of a batch, f number column, c code column or class, P learned number.
+Axes: k member, b row of a batch, P learned number. What a row is, `titrant.train.problem` knows.
 """
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,15 @@ from torch.func import functional_call
 
 from titrant.clock import Clock
 from titrant.models.layers import attach
-from titrant.models.table import Factory, TableNet
+from titrant.models.network import Factory, Net
 from titrant.recipe import Recipe
 from titrant.record import Point, Receipt
 from titrant.train.build import layout_of, start
+from titrant.train.hardware import threads
 from titrant.train.member import History, Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.objective import Objective
-from titrant.train.problem import Encoded, Problem
+from titrant.train.problem import HELD, Encoded, Inputs, Problem
 from titrant.train.update import Update
 from titrant.train.weights import Weights, copied, places
 from titrant.tricks.acting import Ledger, Streams, derived_seed, own_randomness
@@ -38,12 +39,10 @@ from titrant.tricks.model import Custom
 from titrant.tricks.regularize import ClassWeights, Focal, LabelSmoothing
 from titrant.tricks.stop import Early, Last
 
-EVALUATIONS = 40
-"""How often a full training is evaluated."""
-
 _PROBED = 16  # every so many steps, tricks that act on single units are asked to count
-_EVALUATED = 1 << 22  # numbers of one hidden layer that an evaluation may hold at a time
 _SHARED = 60_000_000  # floating-point operations of a step from which on it pays that two cores share them
+_FEW = 512  # rows that are predicted to see how long an evaluation takes
+_SAMPLED = 1 << 24  # numbers of training rows, about, from which first weights take their measure
 _DERIVED = {"network", "_homes", "_sources", "_target", "_objective"}  # what `Cohort._arrange` makes
 
 
@@ -78,7 +77,8 @@ class Cohort:
         self._rows = min(len(member.rows) for member in members)
         self.sizes = batch_sizes(members[0].recipe, self._rows)
         self.steps = len(self.sizes)
-        self.evaluated_at = _evaluation_steps(self.steps)
+        most = problem.evaluations(sum(self.sizes), min(len(member.held_out) for member in members))
+        self.evaluated_at = _evaluation_steps(self.steps, most)
         self._order = torch.zeros(len(members), 0, dtype=torch.int64, device=self.device)
         self._loss_sum = torch.zeros(len(members), device=self.device)
         self._loss_count = 0
@@ -96,13 +96,12 @@ class Cohort:
         buffers: list[dict[str, Tensor]] = []
         for member in self.members:
             encoded = self._encoded_for(member)
-            sample = member.rows[: 1 << 14]
+            sample = member.rows[: max(512, min(1 << 14, _SAMPLED // max(1, self.problem.columns)))]
             network = start(
                 member.recipe,
                 self.problem.shape(encoded.encoder),
                 member.seed,
-                encoded.numbers[sample],
-                encoded.codes[sample],
+                self.problem.ready(tuple(source[sample] for source in encoded.inputs)),
                 kin=self._kin,
                 factory=self.factory,
             )
@@ -123,9 +122,8 @@ class Cohort:
         recipes = [member.recipe for member in self.members]
         first = self._encoded_for(self.members[0])
         with own_randomness(0):  # the weights that it draws are never used
-            self.network = TableNet(
-                recipes, self.problem.shape(first.encoder), kin=self._kin, factory=self.factory, device=self.device
-            ).to(self.device)
+            shape = self.problem.shape(first.encoder)
+            self.network = shape.network(recipes, self._kin, self.factory, self.device).to(self.device)
         attach(self.network, self.streams, self.ledger)
         if recipes[0].hardware.compile:
             self.network.compile()
@@ -171,28 +169,23 @@ class Cohort:
         """Trains to step `until` without evaluating; False if the clock rang first."""
         self._arrange()
         self.network.train()
-        with self._threads():
+        with threads(self._threads):
             while self.step < min(until, self.steps):
                 if clock.left <= 0:
                     return False
                 self._one_step()
         return True
 
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """One thread where steps are so small that threads would wait for one another longer than they compute."""
-        threads = torch.get_num_threads()
-        work = 6 * len(self.members) * self.sizes[-1] * self.network.views * self.layout.matrices_end
-        torch.set_num_threads(threads if work > _SHARED else 1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+    @property
+    def _threads(self) -> int:
+        """One where steps are so small that threads would wait for one another longer than they compute, else all."""
+        work = 6 * len(self.members) * self.sizes[-1] * self.network.products
+        return torch.get_num_threads() if work > _SHARED else 1
 
     def _one_step(self) -> None:
         recipe = self.members[0].recipe
         self.ledger.probing = self.step % _PROBED == 0
-        rows = self._next_rows(self.sizes[self.step])
+        rows = self._hardest(self._next_rows(self.sizes[self.step]))
         pieces = rows.chunk(recipe.batch.parts, dim=1)
         total: Tensor | None = None
         for piece in pieces:
@@ -217,36 +210,45 @@ class Cohort:
         rows, self._order = self._order[:, :size], self._order[:, size:]
         return rows
 
-    def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Encoded numbers [k, b, f] and codes [k, b, c] of each member's rows [k, b]."""
-        first = self._sources[0][0]
+    def _hardest(self, rows: Tensor) -> Tensor:
+        """Of each member's rows [k, b] those that are learned from [k, b']: all of them, or those with the highest loss."""
+        kept = self.members[0].recipe.batch.kept(rows.shape[1])
+        if kept == rows.shape[1]:
+            return rows
+        self.network.eval()
+        with torch.no_grad():
+            outputs = self._outputs(self.weights, self._gather(rows))
+            losses = self._objective.row_losses(outputs, self._target[rows], self.network.views)
+        self.network.train()
+        self.ledger.add("batch", 0, len(self.members), float(rows.shape[1] - kept), float(rows.shape[1]))
+        return rows.gather(1, losses.topk(kept).indices.sort().values)
+
+    def _gather(self, rows: Tensor) -> Inputs:
+        """What networks read of each member's rows [k, b]: tensors [k, b, ...]."""
         members, count = rows.shape
-        numbers = torch.empty(members, count, first.numbers.shape[1], device=self.device)
-        codes = torch.empty(members, count, first.codes.shape[1], dtype=first.codes.dtype, device=self.device)
-        for encoded, begin, end in self._sources:
-            chosen = rows[begin:end].flatten()
-            for source, place in ((encoded.numbers, numbers), (encoded.codes, codes)):
-                if source.shape[1]:
-                    torch.index_select(source, 0, chosen, out=place[begin:end].flatten(0, 1))
-        return numbers, codes
+        gathered = []
+        for place, like in enumerate(self._sources[0][0].inputs):
+            taken = torch.empty(members, count, *like.shape[1:], dtype=like.dtype, device=self.device)
+            if like.shape[1:].numel():
+                for encoded, begin, end in self._sources:
+                    chosen = rows[begin:end].flatten()
+                    torch.index_select(encoded.inputs[place], 0, chosen, out=taken[begin:end].flatten(0, 1))
+            gathered.append(taken)
+        return self.problem.ready(tuple(gathered))
 
     def _losses(self, rows: Tensor) -> Tensor:
         """Mean training loss of each member on its rows [k]."""
-        numbers, codes = self._gather(rows)
-        views = self.network.views
 
-        def forward(n: Tensor, c: Tensor, mix: Callable[[Tensor], Tensor] | None) -> Tensor:
+        def forward(inputs: Inputs, mix: Callable[[Tensor], Tensor] | None) -> Tensor:
             if not isinstance(self.members[0].recipe.model, Custom):
-                return self._outputs(self.weights, n, c, mix)
+                return self._outputs(self.weights, inputs, mix)
             # Modules of a person's own draw from torch's global stream, which is set for the step and put back.
             with own_randomness(derived_seed(self.members[0].seed, "custom", self.step)):
-                return self._outputs(self.weights, n, c, mix)
+                return self._outputs(self.weights, inputs, mix)
 
-        return self._objective.losses(forward, numbers, codes, self._target[rows], views, self.step)
+        return self._objective.losses(forward, self._gather(rows), self._target[rows], self.network.views, self.step)
 
-    def _outputs(
-        self, weights: Weights, numbers: Tensor, codes: Tensor, mix: Callable[[Tensor], Tensor] | None = None
-    ) -> Tensor:
+    def _outputs(self, weights: Weights, inputs: Inputs, mix: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """The networks' outputs [k, v·b, o] under given weights."""
         recipe = self.members[0].recipe
         hardware = recipe.hardware
@@ -254,7 +256,7 @@ class Cohort:
         alone = len(self.members) == 1
         if alone:  # a plain network without the member axis: two dimensions need fewer and faster operations than three
             flat, buffers = flat.squeeze(0), {name: buffer.squeeze(0) for name, buffer in buffers.items()}
-            numbers, codes = numbers.squeeze(0), codes.squeeze(0)
+            inputs = tuple(tensor.squeeze(0) for tensor in inputs)
             mix = None if mix is None else _of_one(mix)
         tensors = {**self.layout.views(flat), **buffers}
         half = torch.autocast(self.device.type, torch.bfloat16) if hardware.precision == "bf16" else nullcontext()
@@ -262,11 +264,11 @@ class Cohort:
             if hardware.compile:  # torch.compile looks at the gradient of a view and warns about it
                 warnings.simplefilter("ignore", UserWarning)
             if hardware.compile or isinstance(recipe.model, Custom):
-                out: Tensor = functional_call(self.network, tensors, (numbers, codes, mix))
+                out: Tensor = functional_call(self.network, tensors, (*inputs, mix))
             else:  # what `functional_call` does for plain modules, which looks all names up again each time
                 for home, leaf, name in self._homes:
                     home[leaf] = tensors[name]
-                out = self.network(numbers, codes, mix)
+                out = self.network(*inputs, mix)
         return out.float().unsqueeze(0) if alone else out.float()
 
     # ------------------------------------------------------------- evaluation
@@ -277,10 +279,8 @@ class Cohort:
         self._arrange()
         weights = weights or self._update.evaluation(self.weights)
         self.network.eval()
-        widest = max([entry.shape[0] for entry in self.layout.entries if entry.matrix] + [1])
-        width = max(widest, self.network.expand.width) * self.network.views
-        most = max(16, _EVALUATED // (len(self.members) * width))
-        outputs = (self._outputs(weights, *self._gather(chosen)) for chosen in torch.split(rows, most, dim=1))
+        most = max(16, HELD // (len(self.members) * self.network.widest * self.network.views))
+        outputs = (self._outputs(weights, self._gather(chosen)) for chosen in torch.split(rows, most, dim=1))
         return torch.cat([self.problem.read(some, self.network.views) for some in outputs], dim=1)
 
     def evaluate(self) -> None:
@@ -314,6 +314,14 @@ class Cohort:
         for k in better:
             self._held_out_predictions[self.members[k].number] = predicted[k].clone()
         self._update.lower_plateaus([self._losses_so_far(history) for history in self.histories])
+
+    def judging(self) -> float:
+        """Seconds that the evaluations of a full training take, judged by the prediction of a few rows."""
+        fewest = min(len(member.held_out) for member in self.members)
+        few = min(fewest, _FEW)
+        begun = time.monotonic()
+        self.predictions(torch.stack([member.held_out[:few] for member in self.members]))
+        return (time.monotonic() - begun) * fewest / few * len(self.evaluated_at)
 
     def _improves(self, history: History, score: float, loss: float) -> bool:
         """Whether a state beats the best one: by its score, or by its loss where the rows give the metric no value."""
@@ -356,7 +364,7 @@ class Cohort:
         """Member k as a plain network with the state that its recipe keeps: the best one, or the last."""
         member = self.members[k]
         encoder = self.problem.encoder(member.recipe.data, member.rows)
-        network = TableNet([member.recipe], self.problem.shape(encoder), factory=self.factory)
+        network = self.problem.shape(encoder).network([member.recipe], None, self.factory)
         row = self.layout.views(self._best.flat[k])
         state = {**row, **{name: b[k] for name, b in self._best.buffers.items()}}
         network.load_state_dict({name: state[name].cpu() for name in network.state_dict()})
@@ -436,8 +444,6 @@ class Cohort:
 
     def _plain_receipt(self, k: int, path: str, trick: Trick) -> tuple[float, float]:
         """Receipts that follow from what is known without counting."""
-        encoder = self.problem.encoder(self.members[k].recipe.data, self.members[k].rows)
-        columns, coded = float(encoder.features), float(len(encoder.cardinalities))
         steps = float(self.step)
         curve = self.histories[k].curve
         weights = float(sum(entry.stop - entry.start for entry in self.layout.entries if entry.matrix))
@@ -452,17 +458,16 @@ class Cohort:
         # Of early stopping: evaluations whose state is not the one that is kept. Without it, none is kept for its score.
         passed_over = sum(isinstance(trick, Last) or p.step != self.histories[k].best_step for p in curve)
         plain = {
-            "data.scale": (columns, columns),
-            "data.numbers": (columns, columns),
-            "data.categories": (coded, coded),
+            **self.problem.receipts(self.members[k]),
             "model": (float(self.parameters), float(self.parameters)),
             "initialize": (weights, weights),
+            "regularize.stochastic_depth": (0.0, steps),  # there are no blocks to leave out
             "stop": (float(passed_over), float(len(curve))),
         }
         return plain.get(path, (0.0, steps) if trick.is_off else (steps, steps))
 
 
-def _homes(network: TableNet) -> list[tuple[dict[str, Any], str, str]]:
+def _homes(network: Net) -> list[tuple[dict[str, Any], str, str]]:
     """Where the network's modules keep the learned tensors and buffers of a state: the place, the key there, the name."""
     kept = set(network.state_dict())
     return [
@@ -490,7 +495,7 @@ def batch_sizes(recipe: Recipe, rows: int) -> list[int]:
     return sizes
 
 
-def _evaluation_steps(steps: int) -> list[int]:
+def _evaluation_steps(steps: int, most: int) -> list[int]:
     """The steps after which members are evaluated: evenly spaced, the last one among them."""
-    count = min(EVALUATIONS, steps)
+    count = min(most, steps)
     return sorted({round(steps * (i + 1) / count) for i in range(count)})

@@ -2,7 +2,8 @@
 
 import ctypes
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -51,6 +52,17 @@ def prepare(hardware: Hardware, device: torch.device) -> None:
             )
         )
     keep_memory()
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Has torch use so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_memory() -> None:

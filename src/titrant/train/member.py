@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from titrant.models.encoder import Encoder
-from titrant.models.table import TableNet
+from titrant.models.network import Net
 from titrant.recipe import Recipe
 from titrant.record import Point, Receipt
 
@@ -69,8 +68,8 @@ class Trained:
     """
 
     member: Member
-    network: TableNet
-    encoder: Encoder
+    network: Net
+    encoder: nn.Module
     history: History
     receipts: list[Receipt]
     steps: int

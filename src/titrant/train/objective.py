@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 
 from titrant.train.member import Member
-from titrant.train.problem import Problem
+from titrant.train.problem import Inputs, Problem
 from titrant.tricks.acting import Ledger, Streams, derived_seed
-from titrant.tricks.augment import Augment, RowTrick
 from titrant.tricks.base import Segment, active_segments
-from titrant.tricks.mix import CutMix, MixTrick, Mixup
+from titrant.tricks.mix import MixTrick, Mixup
 from titrant.tricks.regularize import ClassWeights, cross_entropy
 
-Forward = Callable[[Tensor, Tensor, Callable[[Tensor], Tensor] | None], Tensor]
-"""The members' networks: numbers [k, b, f], codes [k, b, c] and a mixer of features to outputs [k, v·b, o]."""
+Forward = Callable[[Inputs, Callable[[Tensor], Tensor] | None], Tensor]
+"""The members' networks: inputs [k, b, ...] and a mixer of features to outputs [k, v·b, o]."""
 
 
 class Objective:
@@ -43,31 +42,41 @@ class Objective:
         def parts(path: str, axes: int = 1) -> list[Segment[Any]]:
             return active_segments([member.recipe.at(path) for member in members], axes=axes, device=problem.device)
 
-        self._augment = {name: parts(f"augment.{name}", axes=2) for name in Augment.model_fields}
+        self._seen = problem.seen_by(members, streams, ledger)
         self._mix = parts("mix", axes=0)
         self._focal = parts("regularize.focal")
         self._shares = self._mixing_shares(steps) if self._mix else None
         self._epsilon = self._smoothing(parts("regularize.label_smoothing"))
         self._class_weights = self._weights(parts("regularize.class_weights"))
 
-    def losses(self, forward: Forward, numbers: Tensor, codes: Tensor, target: Tensor, views: int, step: int) -> Tensor:
+    def losses(self, forward: Forward, inputs: Inputs, target: Tensor, views: int, step: int) -> Tensor:
         """Mean training loss of each member [k].
 
         Args:
             forward: the networks.
-            numbers, codes: fresh rows [k, b, f] and [k, b, c], which may be changed in place.
+            inputs: fresh rows [k, b, ...], which may be changed in place.
             target: [k, b] classes or scaled values.
             views: predictions that a network makes of each row.
             step: the number of this step, from 0.
         """
-        numbers, codes = self._augmented(numbers, codes)
-        numbers, codes, own = self._cut(numbers, codes, step)
+        inputs, own = self._cut(self._seen.augmented(inputs), step)
         mixer = self._mixer(step) if any(part.kind is Mixup for part in self._mix) else None
-        outputs = forward(numbers, codes, mixer)
-        losses = self._row_losses(outputs, target, views)
+        outputs = forward(inputs, mixer)
+        losses = self.row_losses(outputs, target, views)
         if own is not None:
-            losses = own * losses + (1 - own) * self._row_losses(outputs, target.roll(1, dims=-1), views)
+            losses = own * losses + (1 - own) * self.row_losses(outputs, target.roll(1, dims=-1), views)
         return losses.mean(-1)
+
+    def row_losses(self, outputs: Tensor, target: Tensor, views: int) -> Tensor:
+        """Loss of each row [k, b], the mean over the views of a member."""
+        rows = target.shape[-1]
+        repeated = target.repeat(1, views) if views > 1 else target
+        if self.problem.is_regression:
+            losses = (outputs.squeeze(-1) - repeated).square()
+        else:
+            # With rows last in memory: along a short last axis of ten classes it took over ten times as long.
+            losses = self._class_losses(outputs.mT.log_softmax(-2).mT, repeated)
+        return losses.view(len(losses), views, rows).mean(1) if views > 1 else losses
 
     # ---------------------------------------------------------------- making
 
@@ -102,37 +111,14 @@ class Objective:
 
     # ---------------------------------------------------------------- acting
 
-    def _augmented(self, numbers: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Each member's row augmentation; fresh tensors from the gather may be changed in place."""
-        for name, found in self._augment.items():
-            for part in found:
-                kind: type[RowTrick] = part.kind
-                mine = slice(part.start, part.stop)
-                draw = self.streams.normal if kind.draws == "normal" else self.streams.uniform
-                cells = (numbers.shape[1], numbers.shape[2] + codes.shape[2])
-                noise = draw(f"augment.{name}", cells, part.start, part.stop)
-                numbers[mine], codes[mine], changed = kind.apply(numbers[mine], codes[mine], noise, **part.values)
-                if self.ledger.probing:
-                    count = float(changed[0].numel())
-                    self.ledger.add(f"augment.{name}", part.start, part.stop, changed.flatten(1).sum(1), count)
-        return numbers, codes
-
-    def _cut(self, numbers: Tensor, codes: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _cut(self, inputs: Inputs, step: int) -> tuple[Inputs, Tensor | None]:
         """CutMix, and the share of each row's target that stays its own [k, b]; None where nobody mixes."""
         if self._shares is None:
-            return numbers, codes, None
-        step_shares = self._shares[step]
-        own = step_shares.expand(-1, numbers.shape[1])
+            return inputs, None
+        inputs, own = self._seen.cut(inputs, self._shares[step])
         for part in self._mix:
-            mine = slice(part.start, part.stop)
-            if part.kind is CutMix:
-                cells = (numbers.shape[1], numbers.shape[2] + codes.shape[2])
-                noise = self.streams.uniform("mix.cells", cells, part.start, part.stop)
-                numbers[mine], codes[mine], kept = CutMix.apply(numbers[mine], codes[mine], noise, step_shares[mine])
-                own = torch.cat([own[: part.start], kept, own[part.stop :]])
-            count = float(numbers.shape[1])
-            self.ledger.add("mix", part.start, part.stop, (own[mine] < 1).sum(1), count)
-        return numbers, codes, own
+            self.ledger.add("mix", part.start, part.stop, (own[part.start : part.stop] < 1).sum(1), float(own.shape[1]))
+        return inputs, own
 
     def _mixer(self, step: int) -> Callable[[Tensor], Tensor]:
         """Mixup of features [k, b, d]."""
@@ -148,17 +134,6 @@ class Objective:
             return torch.cat([*pieces, z[at:]])
 
         return mixed
-
-    def _row_losses(self, outputs: Tensor, target: Tensor, views: int) -> Tensor:
-        """Loss of each row [k, b], the mean over the views of a member."""
-        rows = target.shape[-1]
-        repeated = target.repeat(1, views) if views > 1 else target
-        if self.problem.is_regression:
-            losses = (outputs.squeeze(-1) - repeated).square()
-        else:
-            # With rows last in memory: along a short last axis of ten classes it took over ten times as long.
-            losses = self._class_losses(outputs.mT.log_softmax(-2).mT, repeated)
-        return losses.view(len(losses), views, rows).mean(1) if views > 1 else losses
 
     def _class_losses(self, log_p: Tensor, target: Tensor) -> Tensor:
         """Cross entropy with each member's label smoothing, class weights and focal factor [k, b]."""

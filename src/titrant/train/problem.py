@@ -1,61 +1,131 @@
-"""What is to be learned: the raw data on the device, once, and its encodings, shared by all members that ask for the same."""
+"""What is to be learned, and how its rows reach a network: the one seam between kinds of data and the training loop.
 
-from collections.abc import Mapping
+A problem holds the raw data on the device, once. The loop (`titrant.train.cohort`) knows no kind of data; it asks a problem for
+
+    encoded    the tensors that rows are taken from, behind an encoder that is fitted on some rows
+    ready      rows that were taken, as tricks and networks want them
+    shape      what a network must know of the data; it makes the network
+    seen_by    what members see of their rows while training: augmentation, and the exchange of parts between rows
+    read       outputs as predictions
+
+`titrant.train.tables` and `titrant.train.images` are the kinds there are.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
-from threading import Lock
-from typing import TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from titrant.models.encoder import Encoder
-from titrant.models.table import TableNet, TableShape
+from titrant.models.network import Net, Shape
 from titrant.record import Task
-from titrant.tricks.base import Trick
+from titrant.train.member import Member
+from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.data import Data
 
-T = TypeVar("T")
+Inputs = tuple[Tensor, ...]
+"""What a network reads, row by row: numbers and codes of a table, pixels of images."""
+
+EVALUATIONS = 40
+"""How often a full training is evaluated."""
+
+HELD = 1 << 22
+"""Numbers of its widest layer that a network holds while it predicts: larger pieces are slower, as they leave the caches."""
 
 _TINY = 1e-12  # a probability below which logarithms are not told apart
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """All rows after a frozen encoder: numbers [n, f + m], codes [n, c]; `rows` are those it was fitted on."""
+    """All rows after a frozen encoder: `inputs` [n, ...] each; `rows` are those that the encoder was fitted on."""
 
     rows: Tensor
-    encoder: Encoder
-    numbers: Tensor
-    codes: Tensor
+    encoder: nn.Module
+    inputs: Inputs
 
 
-@dataclass(frozen=True)
-class Problem:
+class Seen(Protocol):
+    """What k members see of their rows while training."""
+
+    def augmented(self, inputs: Inputs) -> Inputs:
+        """Each member's augmentation of fresh rows [k, b, ...], which may be changed in place."""
+        ...
+
+    def cut(self, inputs: Inputs, share: Tensor) -> tuple[Inputs, Tensor]:
+        """Parts of rows exchanged with the next row, and the share of each row that stays its own [k, b].
+
+        Args:
+            inputs: [k, b, ...].
+            share: [k, 1], how much shall stay.
+        """
+        ...
+
+
+class Problem(ABC):
     """A task on raw rows.
 
-    Args:
-        numbers: float32 [n, f], NaN for missing.
-        codes: int32 [n, c]; 0 unseen, 1 missing, 2 and up the vocabulary.
+    Attributes:
         target: int64 [n] classes, or float32 [n] values.
-        cardinalities: codes of each code column.
         task: binary, multiclass or regression.
         classes: how many; 1 for regression.
-        rows: int64, the rows that may be learned from; target scaling, class counts and indicators look at no other.
+        rows: int64, the rows that may be learned from; whatever is fitted looks at no other.
         device: where everything is.
     """
 
-    numbers: Tensor
-    codes: Tensor
     target: Tensor
-    cardinalities: tuple[int, ...]
     task: Task
     classes: int
     rows: Tensor
     device: torch.device
-    _encoders: dict[tuple[Trick, Trick, int], tuple[Tensor, Encoder]] = field(default_factory=dict, repr=False, compare=False)
-    _encoded: dict[tuple[Trick, Trick, int], Encoded] = field(default_factory=dict, repr=False, compare=False)
-    _locks: dict[tuple[Trick, int], Lock] = field(default_factory=dict, repr=False, compare=False)
+
+    def parts(self) -> dict[str, Any]:
+        """What makes an equal problem, by argument."""
+        return {part.name: getattr(self, part.name) for part in fields(self) if part.repr}  # type: ignore[arg-type]  # kinds are dataclasses
+
+    @property
+    @abstractmethod
+    def columns(self) -> int:
+        """Numbers that a network holds of a row, at least."""
+
+    @abstractmethod
+    def encoder(self, data: Data, rows: Tensor) -> nn.Module:
+        """An encoder that is fitted on `rows`; kept for others that ask for the same."""
+
+    @abstractmethod
+    def encoded(self, data: Data, rows: Tensor) -> Encoded:
+        """All rows for the encoder that is fitted on `rows`; kept as well."""
+
+    @abstractmethod
+    def raw(self, rows: Tensor) -> Inputs:
+        """The rows as they came, for an encoder."""
+
+    @abstractmethod
+    def shape(self, encoder: nn.Module) -> Shape:
+        """What a network must know of the encoded data."""
+
+    @abstractmethod
+    def seen_by(self, members: Sequence[Member], streams: Streams, ledger: Ledger) -> Seen:
+        """What members see of their rows while training."""
+
+    def evaluations(self, trained: int, judged: int) -> int:
+        """How often a full training is evaluated at most.
+
+        Args:
+            trained: rows that it sees, each time counted.
+            judged: rows that an evaluation predicts.
+        """
+        return EVALUATIONS
+
+    def receipts(self, member: Member) -> dict[str, tuple[float, float]]:
+        """Units that the data slot's tricks acted on and saw, by path, for what follows from the data alone."""
+        return {}
+
+    def ready(self, inputs: Inputs) -> Inputs:
+        """Rows taken from `Encoded.inputs` as tricks and networks want them."""
+        return inputs
 
     @property
     def is_regression(self) -> bool:
@@ -97,63 +167,18 @@ class Problem:
         """Rows of each class among the learnable rows [c]."""
         return torch.bincount(self.target[self.rows], minlength=self.classes).float()
 
-    def encoder(self, data: Data, rows: Tensor) -> Encoder:
-        """An encoder that is fitted on `rows`; kept for others that ask for the same.
-
-        The cache is keyed by the tensor's identity, and keeps the tensor: members share their row tensors. Threads may ask at
-        the same time; what one of them is making, others wait for.
-        """
-        key = (data.scale, data.categories, id(rows))
-        with self._lock(data, rows), torch.no_grad():
-            if key not in self._encoders:
-                self._encoders[key] = (rows, self._fitted(data, rows))
-            return self._encoders[key][1]
-
-    def encoded(self, data: Data, rows: Tensor) -> Encoded:
-        """All rows, encoded by the encoder that is fitted on `rows`; kept as well."""
-        key = (data.scale, data.categories, id(rows))
-        encoder = self.encoder(data, rows)
-        with self._lock(data, rows), torch.no_grad():
-            if key not in self._encoded:
-                alike = self._alike(self._encoded, key)  # scaling is the dear part, and shared by all codings of categories
-                numbers = encoder.numbers(self.numbers) if alike is None else alike.numbers
-                self._encoded[key] = Encoded(rows, encoder, numbers, encoder.codes(self.codes))
-            return self._encoded[key]
-
-    def _lock(self, data: Data, rows: Tensor) -> Lock:
-        return self._locks.setdefault((data.scale, id(rows)), Lock())
-
-    def _alike(self, found: Mapping[tuple[Trick, Trick, int], T], key: tuple[Trick, Trick, int]) -> T | None:
-        """What was made before with the same scaling on the same rows."""
-        return next((made for (scale, _, place), made in list(found.items()) if (scale, place) == (key[0], key[2])), None)
-
-    def _fitted(self, data: Data, rows: Tensor) -> Encoder:
-        alike = self._alike(self._encoders, (data.scale, data.categories, id(rows)))
-        if alike is not None:
-            return alike[1].with_categories(data, self.codes[rows], self.cardinalities).to(self.device)
-        may_miss = self.numbers[self.rows].isnan().any(0)
-        return Encoder.fit(data, self.numbers[rows], self.codes[rows], self.cardinalities, may_miss).to(self.device)
-
     @torch.no_grad()
-    def predicted(self, network: TableNet, encoder: Encoder, rows: Tensor) -> Tensor:
+    def predicted(self, network: Net, encoder: nn.Module, rows: Tensor) -> Tensor:
         """What a plain network behind its encoder predicts for rows: probabilities [n, c], or values in the target's unit."""
         network, encoder = deepcopy(network).to(self.device), deepcopy(encoder).to(self.device)
-        return self.read(network(*encoder(self.numbers[rows], self.codes[rows])), network.views)
+        pieces = torch.split(rows, max(16, HELD // (network.widest * network.views)))
+        return torch.cat([self.read(network(*encoder(*self.raw(some))), network.views) for some in pieces])
 
     def read(self, outputs: Tensor, views: int) -> Tensor:
         """Outputs [..., v·b, o] as predictions: probabilities [..., b, c], or values [..., b] in the target's own unit."""
         if self.is_regression:
             return values(outputs, views) * self.width + self.centre
         return probabilities(outputs, views)
-
-    def shape(self, encoder: Encoder) -> TableShape:
-        """What a network must know of the encoded data."""
-        return TableShape(
-            numbers=encoder.features,
-            indicators=encoder.width - encoder.features,
-            cardinalities=tuple(encoder.cardinalities),
-            outputs=1 if self.is_regression else self.classes,
-        )
 
 
 def probabilities(outputs: Tensor, views: int) -> Tensor:

@@ -44,7 +44,6 @@ LARGEST = 1 << 26
 
 _START = "import sys; sys.path[:] = {path!r}; from titrant.train.workers import serve; serve()"
 _LENGTH = struct.Struct(">Q")
-_FIELDS = ("numbers", "codes", "target", "cardinalities", "task", "classes", "rows", "device")
 
 
 class WorkerLostError(Exception):
@@ -282,13 +281,13 @@ class _Shared:
             return self._names[id(thing)]
         if not isinstance(thing, Problem):
             return None
-        return self.share(thing, definitions, partial(Problem, **{name: getattr(thing, name) for name in _FIELDS}))
+        return self.share(thing, definitions, partial(type(thing), **thing.parts()))
 
     def share(self, thing: Any, definitions: list[bytes], recipe: Callable[[], Any]) -> int:
         """Gives something a name, and defines it by what makes it."""
         if id(thing) not in self._names:
             if isinstance(thing, Problem):
-                for raw in (thing.numbers, thing.codes, thing.target, thing.rows):
+                for raw in (part for part in thing.parts().values() if isinstance(part, Tensor)):
                     self.share(raw, definitions, partial(_tensor, raw.numpy(), False))
             name = len(self._objects)
             self._keep(name, thing)

@@ -18,6 +18,7 @@ class RowTrick(Trick):
     """A kind of row augmentation."""
 
     unit: ClassVar[str] = "cells"
+    reads: ClassVar[Literal["any", "table", "image"]] = "table"
     draws: ClassVar[Literal["normal", "uniform"]] = "uniform"
     apply: ClassVar[Callable[..., tuple[Tensor, Tensor, Tensor]]]
     """`apply(numbers, codes, noise, **doses)`: new numbers, new codes, and which cells [k, b, f + c] were changed.
@@ -120,8 +121,114 @@ class SwapNoise(RowTrick):
         )
 
 
+class PlaceTrick(Trick):
+    """A kind of picture augmentation that says where each pixel is taken from; several act as one exact gather."""
+
+    unit: ClassVar[str] = "pictures"
+    reads: ClassVar[Literal["any", "table", "image"]] = "image"
+    draws: ClassVar[int]
+    apply: ClassVar[Callable[..., tuple[Tensor, Tensor, Tensor]]]
+    """`apply(down, across, noise, **doses)`: new places, and which pictures [k, b] were changed.
+
+    Args:
+        down: int64 [k, b, h], for each row of a picture the row that it shows.
+        across: int64 [k, b, w], likewise for columns.
+        noise: [k, b, draws], uniform in [0, 1).
+    """
+
+
+class Flip(PlaceTrick):
+    """Shows a picture as in a mirror, left and right exchanged, with probability `p`.
+
+    Doses:
+        p: the share of pictures mirrored, 0 to 1, off at 0. Half makes both directions equally common.
+
+    Shape: unchanged.
+
+    Example:
+        >>> Flip().p
+        0.5
+
+    Source: Krizhevsky, Sutskever and Hinton 2012. Interactions: leave it off where a mirror image is something else, as with
+    letters and digits; `views: mirror` wants it on.
+    """
+
+    kind: Literal["flip"] = "flip"
+    draws: ClassVar[int] = 1
+    p: Annotated[float, Range(0.0, 1.0, off=0.0, search=(0.5, 0.5), unit="share", raising="more pictures mirrored")] = 0.5
+
+    @staticmethod
+    def apply(down: Tensor, across: Tensor, noise: Tensor, *, p: Value) -> tuple[Tensor, Tensor, Tensor]:
+        """Mirrors; see the class."""
+        flipped = noise < p
+        return down, torch.where(flipped, across.flip(-1), across), flipped.squeeze(-1)
+
+
+class Shift(PlaceTrick):
+    """Moves a picture by whole pixels, down and across; what lies beyond its edges is what lies inside, mirrored.
+
+    Each of the two moves is uniform over the whole numbers up to `share` of the side, in either direction.
+
+    Doses:
+        share: of the side, 0 to 0.5, off at 0. Raising it moves pictures further.
+
+    Shape: unchanged.
+
+    Example:
+        >>> Shift(share=0.1)
+        Shift(kind='shift', share=0.1)
+
+    Source: the padded random crop of He et al. 2016 (4 pixels of 32). Departure: padding repeats what is mirrored at the edge
+    instead of zeros, as in K. Jordan 2024 (arXiv 2404.00498).
+    """
+
+    kind: Literal["shift"] = "shift"
+    draws: ClassVar[int] = 2
+    share: Annotated[
+        float, Range(0.0, 0.5, off=0.0, search=(0.0, 0.15), unit="of the side", raising="pictures move further")
+    ] = 0.08
+
+    @staticmethod
+    def apply(down: Tensor, across: Tensor, noise: Tensor, *, share: Value) -> tuple[Tensor, Tensor, Tensor]:
+        """Moves; see the class."""
+        moves = []
+        for axis, places in enumerate((down, across)):
+            most = share * places.shape[-1] + torch.zeros_like(noise[..., :1])
+            most = most.round()
+            moves.append((noise[..., axis : axis + 1] * (2 * most + 1)).floor().sub(most).long())
+        return _moved(down, moves[0]), _moved(across, moves[1]), ((moves[0] != 0) | (moves[1] != 0)).squeeze(-1)
+
+
+def _moved(places: Tensor, by: Tensor) -> Tensor:
+    """Places [k, b, n] that lie `by` [k, b, 1] further, mirrored at both ends without repeating them."""
+    last = places.shape[-1] - 1
+    there = torch.arange(last + 1, device=places.device) + by
+    there = last - (last - there.abs()).abs()
+    return places.gather(-1, there.clamp(min=0))
+
+
+class Mirror(Trick):
+    """Averages the predictions for a picture and for its mirror image, left and right exchanged; training does not change.
+
+    Doses: none.
+
+    Shape: unchanged.
+
+    Example:
+        >>> Mirror().kind
+        'mirror'
+
+    Source: test-time augmentation as in Krizhevsky et al. 2012; flips alone as in K. Jordan 2024 (arXiv 2404.00498).
+    Interactions: doubles the time of evaluation and prediction; wants training with flips.
+    """
+
+    unit: ClassVar[str] = "pictures"
+    reads: ClassVar[Literal["any", "table", "image"]] = "image"
+    kind: Literal["mirror"] = "mirror"
+
+
 class Augment(BaseModel):
-    """The augment slot for rows, acting in the order of its fields.
+    """The augment slot, acting in the order of its fields: of rows, of pictures; and `views`, at which a finished model looks.
 
     Example:
         >>> Augment(mask={"p": 0.2}).mask
@@ -132,3 +239,6 @@ class Augment(BaseModel):
     swap: Annotated[Off | SwapNoise, Options()] = Off()
     noise: Annotated[Off | GaussianNoise, Options()] = Off()
     mask: Annotated[Off | FeatureMask, Options()] = Off()
+    flip: Annotated[Off | Flip, Options()] = Off()
+    shift: Annotated[Off | Shift, Options()] = Off()
+    views: Annotated[Off | Mirror, Options()] = Off()

@@ -30,11 +30,13 @@ class Trick(BaseModel):
     Class attributes:
         unit: what the receipt counts.
         searched: False keeps the kind out of the default search (a `--space` file can still name it).
+        reads: the kind of data that it acts on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     unit: ClassVar[str] = "steps"
     searched: ClassVar[bool] = True
+    reads: ClassVar[Literal["any", "table", "image"]] = "any"
     kind: str
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The batch: how many rows make one step."""
+"""The batch: how many rows make one step, and which of them are learned from."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -22,6 +22,10 @@ class BatchTrick(Trick):
     def rows(self, progress: float, available: int) -> int:
         """Rows of a step at `progress`, the share of training done in [0, 1); never more than `available`."""
         raise NotImplementedError
+
+    def kept(self, rows: int) -> int:
+        """How many of a step's rows are learned from: those with the highest loss."""
+        return rows
 
     @property
     def parts(self) -> int:
@@ -86,5 +90,45 @@ class Growing(BatchTrick):
         return max(min(round(self.size * self.factor**stage), available), 1)
 
 
-Batch = Annotated[Fixed | Growing, Options()]
+class Hardest(BatchTrick):
+    """Every step looks at `size` rows and learns from those that the network gets most wrong.
+
+    The rows' losses are computed first, without augmentation, mixing and dropout; the step takes the share `keep` with the
+    highest ones.
+
+    Doses:
+        size: rows looked at in a step, 1 to 65,536, log.
+        keep: share that is learned from, 0.05 to 1, off at 1. Raising it makes steps dearer, and nearer to those of a plain
+            batch.
+
+    Example:
+        >>> Hardest(size=256, keep=0.5).kept(256)
+        128
+
+    Source: selective backprop of Jiang et al. 2019, "Accelerating deep learning by focusing on the biggest losers" (arXiv
+    1910.00762), in the form of Composer and of the 96 % record on CIFAR-10 (K. Jordan 2024). Departure: the network itself
+    judges, in evaluation mode, without a smaller proxy.
+
+    Interactions: rows with a wrong label are hard as well and are learned by heart; a forward pass of all rows costs a third of
+    a step, so that less than half of the time is saved at `keep: 0.5`.
+    """
+
+    unit: ClassVar[str] = "rows"
+    searched: ClassVar[bool] = False
+    kind: Literal["hardest"] = "hardest"
+    size: _Size = 256
+    keep: Annotated[
+        float, Range(0.05, 1.0, off=1.0, search=(0.3, 0.8), unit="share", shared=True, raising="dearer steps, plainer batches")
+    ] = 0.5
+
+    def rows(self, progress: float, available: int) -> int:
+        """The fixed size, cut to what there is."""
+        return min(self.size, available)
+
+    def kept(self, rows: int) -> int:
+        """The share, one row at least."""
+        return max(1, round(self.keep * rows))
+
+
+Batch = Annotated[Fixed | Growing | Hardest, Options()]
 """The batch slot."""

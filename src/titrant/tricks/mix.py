@@ -53,7 +53,10 @@ class Mixup(MixTrick):
 
 
 class CutMix(MixTrick):
-    """Takes each cell from the partner with probability 1 - λ, λ ~ Beta(alpha, alpha), at least 1/2.
+    """Takes each cell from the partner with probability 1 - λ, λ ~ Beta(alpha, alpha), at least 1/2; of pictures, a box.
+
+    The box has the share 1 - λ of the picture's pixels and its proportions, and its middle lies anywhere, so that a part of it
+    may lie outside; what counts is what is really exchanged.
 
     Doses:
         alpha: 0 to 4, off at 0. Raising it exchanges more cells.
@@ -81,6 +84,24 @@ class CutMix(MixTrick):
             torch.where(taken[..., features:], codes.roll(1, dims=-2), codes),
             1 - taken.float().mean(-1),
         )
+
+    @staticmethod
+    def apply_boxes(pixels: Tensor, noise: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Exchanges a box of each picture, whose middle uniform `noise` [k, b, 2] says; returns the shares kept [k, b].
+
+        Args:
+            pixels: [k, b, c, h, w].
+            noise: in [0, 1).
+            share: [k, 1], λ.
+        """
+        half = (1 - share).sqrt() / 2
+        inside = []
+        for axis, side in enumerate(pixels.shape[-2:]):
+            places = (torch.arange(side, device=pixels.device) + 0.5) / side
+            inside.append((places - noise[..., axis : axis + 1]).abs() < half.unsqueeze(-1))
+        taken = inside[0].unsqueeze(-1) & inside[1].unsqueeze(-2)
+        mixed = torch.where(taken.unsqueeze(-3), pixels.roll(1, dims=-4), pixels)
+        return mixed, 1 - taken.flatten(-2).float().mean(-1)
 
 
 Mix = Annotated[Off | Mixup | CutMix, Options()]

@@ -23,6 +23,9 @@ class NormalizeTrick(Trick):
     tracks: ClassVar[bool] = False
     """True if the kind keeps running statistics while training and uses them in evaluation."""
 
+    spreads: ClassVar[bool] = False
+    """True if moments of pictures are taken over all places of a map; `apply` then takes `places`, the rows of a picture."""
+
     apply: ClassVar[Callable[..., Tensor]]
     """`apply(x, gain, bias, mean, variance, training, **doses)`: the normalised, scaled and shifted `x`.
 
@@ -139,7 +142,8 @@ class Layer(NormalizeTrick):
 class Group(NormalizeTrick):
     """Standardises each row within groups of neighbouring units: between layer norm (one group) and instance norm.
 
-    y = gain · (x - mean) / (variance + epsilon)^(1/2) + bias, moments over the group's units in the row.
+    y = gain · (x - mean) / (variance + epsilon)^(1/2) + bias, moments over the group's units in the row; of pictures over the
+    group's channels at all places of the map.
 
     Doses:
         groups: how many groups the units are cut into, 1 to 64. Raising it makes the groups smaller. Shared. Where the width is
@@ -161,6 +165,7 @@ class Group(NormalizeTrick):
     """
 
     searched: ClassVar[bool] = False
+    spreads: ClassVar[bool] = True
     kind: Literal["group"] = "group"
     groups: Annotated[
         int,
@@ -179,13 +184,63 @@ class Group(NormalizeTrick):
         *,
         groups: int,
         epsilon: float,
+        places: int = 1,
     ) -> Tensor:
         """Standardises within groups; see the class."""
+        if places > 1:
+            return _affine(_over_places(x, _divisor(x.shape[-1], groups), places, epsilon), gain, bias)
         count = _divisor(x.shape[-1], groups)
         size = x.shape[-1] // count
         # Layer norm over the units of a group: faster than `functional.group_norm`, and it takes any leading axes.
         y = functional.layer_norm(x.view(*x.shape[:-1], count, size), (size,), eps=epsilon)
         return _affine(y.flatten(-2), gain, bias)
+
+
+class Instance(NormalizeTrick):
+    """Standardises each map of each picture over its places, so that contrast and brightness of a map are lost.
+
+    y = gain · (x - mean) / (variance + epsilon)^(1/2) + bias, moments over the places of one map.
+
+    Doses:
+        epsilon: added to the variance, 1e-8 to 0.1. Raising it amplifies nearly constant maps less. Shared.
+
+    Shape: x [b·p, f] or [k, b·p, f] for pictures of p places; the output has the same shape.
+
+    Example:
+        >>> import torch
+        >>> x, zero, one = torch.tensor([[1.0], [3.0]]), torch.zeros(1), torch.ones(1)
+        >>> Instance.apply(x, one, zero, zero, one, True, epsilon=1e-5, places=2)
+        tensor([[-1.0000],
+                [ 1.0000]])
+
+    Source: Ulyanov et al. 2016, "Instance normalization" (arXiv 1607.08022). Departure: maps of a single place, which have no
+    variance, are standardised over the channels instead, as by `layer`.
+
+    Interactions: made for pictures that differ in style or light; mean maps after it say nothing but the learned shift.
+    """
+
+    searched: ClassVar[bool] = False
+    reads: ClassVar[Literal["any", "table", "image"]] = "image"
+    spreads: ClassVar[bool] = True
+    kind: Literal["instance"] = "instance"
+    epsilon: Epsilon = 1e-5
+
+    @staticmethod
+    def apply(
+        x: Tensor,
+        gain: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        training: bool,
+        *,
+        epsilon: float,
+        places: int = 1,
+    ) -> Tensor:
+        """Standardises over places; see the class."""
+        if places == 1:
+            return Layer.apply(x, gain, bias, mean, variance, training, epsilon=epsilon)
+        return _affine(_over_places(x, x.shape[-1], places, epsilon), gain, bias)
 
 
 class RMS(NormalizeTrick):
@@ -221,13 +276,19 @@ class RMS(NormalizeTrick):
         return _affine(functional.rms_norm(x, gain.shape[-1:], eps=epsilon), gain, bias)
 
 
-Normalize = Annotated[Off | Batch | Layer | Group | RMS, Options()]
+Normalize = Annotated[Off | Batch | Layer | Group | Instance | RMS, Options()]
 """The normalisation slot: after each hidden linear layer, before the activation."""
 
 
 def _affine(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
     """x [..., b, f] · gain [..., f] + bias [..., f]."""
     return torch.addcmul(bias.unsqueeze(-2), x, gain.unsqueeze(-2))
+
+
+def _over_places(x: Tensor, groups: int, places: int, epsilon: float) -> Tensor:
+    """Rows [..., b·p, f] with moments 0 and 1 over the channels of each group at the p places of a picture."""
+    maps = x.reshape(-1, places, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last in memory, for which there is a kernel
+    return functional.group_norm(maps, groups, eps=epsilon).permute(0, 2, 3, 1).reshape(x.shape)
 
 
 def _divisor(width: int, groups: int) -> int:

@@ -17,6 +17,8 @@ from titrant.space import Range
 from titrant.tricks.base import Off, Options, Trick, Value
 from titrant.tricks.layout import Layout, add_scaled
 
+_LEVELS = 256
+
 
 class PenaltyTrick(Trick):
     """A penalty on the size of weights, added to the loss by way of its gradient."""
@@ -292,6 +294,50 @@ class ClassWeights(Trick):
         return raw * rows.sum() / (raw * rows).sum(-1, keepdim=True)
 
 
+class StochasticDepth(Trick):
+    """Leaves the correction of a residual block out, picture by picture, so that no block can rely on all others.
+
+    x ← x + correction(x) · m / (1 - p_l), m ~ Bernoulli(1 - p_l), with p_l = p·l/L in the l-th of L blocks.
+
+    Doses:
+        p: the share of pictures for which the last block is left out, 0 to 0.9, off at 0. Raising it regularises deep networks
+            more, and ends in underfitting.
+
+    Shape: bytes [..., b] to factors [..., b].
+
+    Example:
+        >>> from titrant.tricks import regularize
+        >>> regularize.StochasticDepth(p=0.5).factor(torch.tensor([100, 200], dtype=torch.uint8), 1.0, p=0.5)
+        tensor([0., 2.])
+
+    Source: Huang et al. 2016, "Deep networks with stochastic depth" (arXiv 1603.09382). Departures: corrections that stay are
+    scaled up in training instead of down in evaluation; pictures are drawn one by one, as timm and torchvision do, not a batch
+    at a time; p_l is a multiple of 1/256, as in `dropout.bernoulli`.
+
+    Interactions: acts in `model: resnet`, `convnext` and `vit`; other networks have no blocks to leave out.
+    """
+
+    unit: ClassVar[str] = "corrections"
+    searched: ClassVar[bool] = False
+    reads: ClassVar[Literal["any", "table", "image"]] = "image"
+    kind: Literal["stochastic_depth"] = "stochastic_depth"
+    p: Annotated[float, Range(0.0, 0.9, off=0.0, search=(0.0, 0.3), unit="share", raising="more blocks rest in each step")] = (
+        0.1
+    )
+
+    @staticmethod
+    def factor(noise: Tensor, share: float, *, p: Value) -> Tensor:
+        """What corrections are multiplied by [..., b]: 0, or above 1.
+
+        Args:
+            noise: uniform random bytes (uint8) [..., b].
+            share: of the dose that acts in this block.
+            p: the dose, a number or [k, 1].
+        """
+        threshold = (p * share * _LEVELS).round() if isinstance(p, Tensor) else float(round(p * share * _LEVELS))
+        return (noise >= threshold).float() * (_LEVELS / (_LEVELS - threshold))
+
+
 class Regularize(BaseModel):
     """The regularize slot: any of its parts may act together.
 
@@ -300,6 +346,7 @@ class Regularize(BaseModel):
         decay: shrinks weights before the optimizer's step.
         max_norm, unit_norm: conditions restored after the step.
         label_smoothing, focal, class_weights: parts of the loss of a classifier.
+        stochastic_depth: leaves blocks of residual networks out.
 
     Example:
         >>> Regularize(l2={"strength": 1e-3}, label_smoothing="label_smoothing").label_smoothing.epsilon
@@ -315,6 +362,7 @@ class Regularize(BaseModel):
     label_smoothing: Annotated[Off | LabelSmoothing, Options()] = Off()
     focal: Annotated[Off | Focal, Options()] = Off()
     class_weights: Annotated[Off | ClassWeights, Options()] = Off()
+    stochastic_depth: Annotated[Off | StochasticDepth, Options()] = Off()
 
 
 def cross_entropy(

@@ -1,0 +1,63 @@
+"""Whatever data are: the one place that tells kinds of data apart when they are read."""
+
+from pathlib import Path
+
+from titrant.data.dataset import Dataset, read
+from titrant.data.decode import Progress
+from titrant.data.images import Images, ImageSchema, read_images
+from titrant.data.pictures import are_pictures
+from titrant.data.schema import Schema
+from titrant.data.sources import check_file
+from titrant.errors import DataError
+from titrant.texts import say
+
+Learnable = Dataset | Images
+"""Data of any kind: raw tensors with their schema, divided."""
+
+AnySchema = Schema | ImageSchema
+"""How rows of any kind are read for a model."""
+
+
+def read_data(
+    data: object,
+    target: str | None,
+    *,
+    task: str | None = None,
+    kinds: dict[str, str] | None = None,
+    test: object = None,
+    split_column: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    seed: int = 0,
+    hold_out: bool = True,
+    size: int | None = None,
+    notes: list[str],
+    progress: Progress = lambda done, all_: None,
+) -> Learnable:
+    """Reads a table or pictures; see `titrant.data.dataset.read` and `titrant.data.images.read_images`.
+
+    Raises:
+        DataError: the data cannot be used as asked; also where an option does not fit their kind.
+
+    Example:
+        >>> table = {"x": [0.5 * i for i in range(60)], "y": ["low"] * 30 + ["high"] * 30}
+        >>> type(read_data(table, "y", notes=[])).__name__
+        'Dataset'
+    """
+    if are_pictures(data):
+        if kinds:
+            raise DataError(say("Kinds of columns are for tables; pictures have none."))
+        return read_images(
+            data, target, task=task, test=test, split_column=split_column, group=group, time=time, seed=seed,
+            hold_out=hold_out, size=size, notes=notes, progress=progress,
+        )  # fmt: skip
+    if size is not None:
+        raise DataError(say("A size in pixels is for pictures; the data are a table."))
+    if target is None:
+        if isinstance(data, str | Path):
+            check_file(Path(data).expanduser())
+        raise DataError(say("Name the column to predict (--target). Only pictures in folders of classes need none."))
+    return read(
+        data, target, task=task, kinds=kinds, test=test, split_column=split_column, group=group, time=time, seed=seed,
+        hold_out=hold_out, notes=notes,
+    )  # fmt: skip

@@ -1,0 +1,390 @@
+"""Networks for pictures: standardised pixels, one of several bodies of feature maps, and a linear output.
+
+Maps stand channels last in memory, whatever their shape says: that is how convolutions are fastest on a CPU, and the maps of a
+batch are then rows of channels, on which normalisation and activation of tables act as they are.
+
+Axes: k member (absent in a plain network), b row, c channel, h height, w width, f feature, o output.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from titrant.models.layers import CustomBody, Linear, Members, Normalize, Skip
+from titrant.models.network import Factory, Mixer, Net
+from titrant.recipe import Recipe
+from titrant.tricks.base import Off
+from titrant.tricks.model import Cnn, ConvNeXt, Custom, ResNet, ViT
+
+_SMALL = 8  # pixels of a side to which stages bring maps
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """What a network must know of pictures.
+
+    Args:
+        channels: 1 grey, 3 colours.
+        height, width: in pixels.
+        outputs: classes, or 1 for regression.
+    """
+
+    channels: int
+    height: int
+    width: int
+    outputs: int
+
+    def network(
+        self,
+        recipes: Sequence[Recipe],
+        kin: Sequence[Recipe] | None = None,
+        factory: Factory | None = None,
+        device: torch.device | None = None,
+    ) -> "ImageNet":
+        """See `titrant.models.network.Shape`."""
+        return ImageNet(recipes, self, kin=kin, factory=factory, device=device)
+
+
+def last(x: Tensor) -> Tensor:
+    """Maps [..., c, h, w] as [..., h, w, c]."""
+    return x.movedim(-3, -1)
+
+
+def first(x: Tensor) -> Tensor:
+    """Maps [..., h, w, c] as [..., c, h, w]; their places in memory stay."""
+    return x.movedim(-1, -3)
+
+
+class Pixels(nn.Module):
+    """The encoder of pictures: uint8 [..., c, h, w] to float32 in [0, 1]. It learns nothing and is fitted on nothing."""
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Divides by 255; the result stands channels last in memory."""
+        return (first(last(pixels).to(torch.float32, memory_format=torch.contiguous_format).div_(255)),)
+
+
+class Standardize(nn.Module):
+    """Pixels minus their mean over the training rows, by their standard deviation, channel by channel."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("deviation", torch.ones(channels))
+
+    def fit(self, sample: Tensor) -> None:
+        """Finds mean and deviation of pixels [n, c, h, w]."""
+        rows = last(sample).flatten(0, -2).double()
+        self.mean.copy_(rows.mean(0))
+        spread = rows.std(0, correction=0)
+        self.deviation.copy_(torch.where(spread > 0, spread, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardises."""
+        shape = (*self.mean.shape[:-1], *[1] * (x.dim() - self.mean.dim()), self.mean.shape[-1])
+        return first((last(x) - self.mean.view(shape)) / self.deviation.view(shape))
+
+
+class Conv(nn.Conv2d):
+    """`nn.Conv2d` whose weight [c', c, h, w] and bias [c'] may carry a member axis, for maps [k, b, c, h, w]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One convolution; of a stack, one with a group of channels for each member."""
+        if self.weight.dim() == 4:
+            if x.shape[1] == 1:  # torch cannot tell how a single channel stands, and would go on with channels first
+                x = x.as_strided(x.shape, (x.stride(0), 1, x.stride(2), x.stride(3)))
+            return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
+        assert self.bias is not None
+        members, rows = x.shape[:2]
+        side_by_side = x.transpose(0, 1).flatten(1, 2)
+        weight, bias, groups = self.weight.flatten(0, 1), self.bias.flatten(), members * self.groups
+        out = functional.conv2d(side_by_side, weight, bias, self.stride, self.padding, groups=groups)
+        return out.view(rows, members, -1, *out.shape[-2:]).transpose(0, 1)
+
+
+class OnMaps(nn.Module):
+    """A layer of rows [..., b, f], acting on maps [..., b, c, h, w]: every place of every map is a row of channels."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Lays maps out as rows, acts, and puts them back."""
+        maps = last(x)
+        rows = maps.reshape(*maps.shape[:-4], -1, maps.shape[-1])
+        return first(self.layer(rows).reshape(maps.shape))
+
+
+class Pool(nn.Module):
+    """The greatest of each 2 × 2 places; maps [..., c, h, w] of odd sides keep their last places."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halves the sides."""
+        flat = x.flatten(0, -4) if x.dim() == 5 else x
+        return functional.max_pool2d(flat, 2, ceil_mode=True).view(*x.shape[:-2], -(-x.shape[-2] // 2), -(-x.shape[-1] // 2))
+
+
+class Around(nn.Module):
+    """Maps plus a correction to them, which stochastic depth leaves out now and then."""
+
+    def __init__(self, correction: nn.Module, skip: Skip) -> None:
+        super().__init__()
+        self.correction = correction
+        self.skip = skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The stream plus its correction."""
+        return x + self.skip(self.correction(x))  # type: ignore[no-any-return]  # a module call is untyped
+
+
+class Most(nn.Module):
+    """The greatest of each map's places: maps [..., b, c, h, w] to features [..., b, c]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Over both sides."""
+        return x.amax((-2, -1))
+
+
+class Mean(nn.Module):
+    """The mean of each map's places, normalised: maps [..., b, c, h, w] to features [..., b, c]."""
+
+    def __init__(self, members: Members, channels: int) -> None:
+        super().__init__()
+        self.normalize = members.normalize(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Over both sides."""
+        return self.normalize(x.mean((-2, -1)))  # type: ignore[no-any-return]  # a module call is untyped
+
+
+class Perceptron(nn.Module):
+    """Rows [..., b, f] through a hidden layer that is `expansion` times as wide, and back."""
+
+    def __init__(self, members: Members, width: int, expansion: int) -> None:
+        super().__init__()
+        self.up = Linear(width, expansion * width)
+        self.activate = members.activate(expansion * width)
+        self.down = Linear(expansion * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Up and down."""
+        return self.down(self.activate(self.up(x)))  # type: ignore[no-any-return]  # a module call is untyped
+
+
+class Attention(nn.Module):
+    """Self-attention among the places of a map, which stand as rows [..., b·n, f].
+
+    Args:
+        width: f.
+        heads: divides f.
+        places: n.
+    """
+
+    def __init__(self, width: int, heads: int, places: int) -> None:
+        super().__init__()
+        self.places = places
+        self.heads = heads
+        self.ask = Linear(width, 3 * width)
+        self.answer = Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each place asks all places of its picture."""
+        asked = self.ask(x).view(-1, self.places, 3, self.heads, x.shape[-1] // self.heads)
+        query, key, value = asked.permute(2, 0, 3, 1, 4)
+        found = functional.scaled_dot_product_attention(query, key, value)
+        return self.answer(found.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]  # a module call is untyped
+
+
+class Places(nn.Module):
+    """Adds to each place of maps [..., b, c, h, w] what is learned of that place."""
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.empty(height, width, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same for all pictures."""
+        return x + first(self.table).unsqueeze(-4)
+
+
+class Builder:
+    """Makes the layers of a body one after another, and keeps count of sides, costs and sizes.
+
+    Args:
+        members: whose layers they are.
+        shape: of the pictures.
+    """
+
+    def __init__(self, members: Members, shape: ImageShape) -> None:
+        self.members = members
+        self.channels, self.height, self.width = shape.channels, shape.height, shape.width
+        self.skips: list[Skip] = []
+        self.products = 0
+        self.widest = shape.channels * shape.height * shape.width
+
+    def conv(self, channels: int, kernel: int = 3) -> nn.Sequential:
+        """Convolution, normalisation, activation."""
+        layer = Conv(self.channels, channels, kernel, padding=kernel // 2)
+        self.products += layer.weight.numel() * self.height * self.width
+        self.channels = channels
+        self.widest = max(self.widest, channels * self.height * self.width)
+        return nn.Sequential(layer, OnMaps(self.normalize()), OnMaps(self.members.activate(channels)))
+
+    def cut(self, channels: int, by: int) -> Conv:
+        """Patches of `by` × `by` pixels as the places of a smaller map; edges are padded where that is needed."""
+        pads = tuple(-(-(-side % by) // 2) for side in (self.height, self.width))
+        layer = Conv(self.channels, channels, by, stride=by, padding=(pads[0], pads[1]))
+        self.height, self.width = ((side + 2 * pad) // by for side, pad in zip((self.height, self.width), pads, strict=True))
+        self.products += layer.weight.numel() * self.height * self.width
+        self.channels = channels
+        self.widest = max(self.widest, channels * self.height * self.width)
+        return layer
+
+    def mixed(self) -> nn.Sequential:
+        """A convolution of each channel by itself over 7 × 7 places, then a perceptron of all channels at each place."""
+        layer = Conv(self.channels, self.channels, 7, padding=3, groups=self.channels)
+        perceptron = Perceptron(self.members, self.channels, 4)
+        self.products += (layer.weight.numel() + 8 * self.channels**2) * self.height * self.width
+        self.widest = max(self.widest, 4 * self.channels * self.height * self.width)
+        return nn.Sequential(layer, OnMaps(nn.Sequential(self.normalize(), perceptron)))
+
+    def attended(self, heads: int) -> nn.Sequential:
+        """Attention among all places, then a perceptron at each; both correct the stream."""
+        places = self.height * self.width
+        attention = Attention(self.channels, heads, places)
+        self.products += (12 * self.channels**2 + 2 * self.channels * places) * places
+        self.widest = max(self.widest, 4 * self.channels * places)
+        return nn.Sequential(
+            self.around(OnMaps(nn.Sequential(self.normalize(), attention))),
+            self.around(OnMaps(nn.Sequential(self.normalize(), Perceptron(self.members, self.channels, 4)))),
+        )
+
+    def normalize(self) -> Normalize:
+        """Normalisation of maps as they are now."""
+        return self.members.normalize(self.channels, self.height * self.width)
+
+    def around(self, correction: nn.Module) -> Around:
+        """A block of the stream; those behind are left out the more often the further back they stand."""
+        skip = self.members.skip(axes=3)
+        self.skips.append(skip)
+        for place, found in enumerate(self.skips, 1):
+            found.share = place / len(self.skips)
+        return Around(correction, skip)
+
+    def pool(self) -> Pool:
+        """Halves the sides."""
+        self.height, self.width = -(-self.height // 2), -(-self.width // 2)
+        return Pool()
+
+
+def stages(shape: ImageShape) -> int:
+    """How often the sides are halved: until they are eight pixels at most, once at least."""
+    return max(1, math.ceil(math.log2(max(shape.height, shape.width) / _SMALL)))
+
+
+def cnn(builder: Builder, model: Cnn, shape: ImageShape) -> nn.Sequential:
+    """See `titrant.tricks.model.Cnn`."""
+    layers: list[nn.Module] = []
+    for stage in range(stages(shape) + 1):
+        layers += [] if stage == 0 else [builder.pool()]
+        layers += [builder.conv(model.width << min(stage, 2)) for _ in range(model.depth)]
+    return nn.Sequential(*layers, Most())
+
+
+def resnet(builder: Builder, model: ResNet, shape: ImageShape) -> nn.Sequential:
+    """See `titrant.tricks.model.ResNet`."""
+    layers: list[nn.Module] = [builder.conv(model.width)]
+    for stage in range(1, stages(shape) + 1):
+        width = model.width << min(stage, 2)
+        layers += [builder.pool(), builder.conv(width)]
+        layers += [builder.around(builder.conv(width)) for _ in range(model.depth)]
+    return nn.Sequential(*layers, Most())
+
+
+def convnext(builder: Builder, model: ConvNeXt, shape: ImageShape) -> nn.Sequential:
+    """See `titrant.tricks.model.ConvNeXt`."""
+    layers: list[nn.Module] = [builder.cut(model.width, 1 << (stages(shape) - 1))]
+    layers += [builder.around(builder.mixed()) for _ in range(model.depth)]
+    layers += [OnMaps(builder.normalize()), builder.cut(2 * model.width, 2)]
+    layers += [builder.around(builder.mixed()) for _ in range(model.depth)]
+    return nn.Sequential(*layers, Mean(builder.members, builder.channels))
+
+
+def vit(builder: Builder, model: ViT, shape: ImageShape) -> nn.Sequential:
+    """See `titrant.tricks.model.ViT`."""
+    width = -(-model.width // model.heads) * model.heads
+    layers: list[nn.Module] = [builder.cut(width, max(1, -(-max(shape.height, shape.width) // _SMALL)))]
+    layers += [Places(width, builder.height, builder.width)]
+    layers += [builder.attended(model.heads) for _ in range(model.depth)]
+    return nn.Sequential(*layers, Mean(builder.members, width))
+
+
+class ImageNet(Net):
+    """The learned part of a model for pictures, for one recipe or for many of equal shapes.
+
+    Args:
+        recipes, kin, factory, device: as for `titrant.models.network.Shape.network`.
+        shape: of the pictures.
+
+    Shape: pixels [k, b, c, h, w] in [0, 1] to outputs [k, v·b, o], all without k for a plain network. In evaluation a recipe
+    may look at each picture's mirror image too: v = 2.
+    """
+
+    def __init__(
+        self,
+        recipes: Sequence[Recipe],
+        shape: ImageShape,
+        *,
+        kin: Sequence[Recipe] | None = None,
+        factory: Factory | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__()
+        members = Members(recipes, kin or recipes, device or torch.device("cpu"))
+        builder = Builder(members, shape)
+        model = recipes[0].model
+        self.enter = Standardize(shape.channels)
+        match model:
+            case Cnn():
+                self.body: nn.Module = cnn(builder, model, shape)
+            case ResNet():
+                self.body = resnet(builder, model, shape)
+            case ConvNeXt():
+                self.body = convnext(builder, model, shape)
+            case ViT():
+                self.body = vit(builder, model, shape)
+            case Custom():
+                if factory is None:
+                    raise ValueError("model: custom needs the factory that makes the network")
+                self.body = CustomBody(factory, shape.channels, shape.outputs, axes=4)
+                builder.products = sum(p.numel() for p in self.body.parameters()) * shape.height
+            case _:
+                raise ValueError(f"model: {model.kind} is for tables")
+        own = isinstance(model, Custom)
+        self.drop = nn.Identity() if own else members.drop()
+        self.head = nn.Identity() if own else Linear(builder.channels, shape.outputs)
+        self.products = builder.products
+        self.widest = builder.widest
+        self.mirrors = not isinstance(recipes[0].augment.views, Off)
+
+    @property
+    def views(self) -> int:  # type: ignore[override]  # known only when asked
+        """Two in evaluation where mirror images are looked at too."""
+        return 2 if self.mirrors and not self.training else 1
+
+    def forward(self, pixels: Tensor, mix: Mixer | None = None) -> Tensor:
+        """Standardises, mixes pixels where `mix` is given (training), and computes the outputs."""
+        if self.views == 2:
+            pixels = torch.cat([pixels, pixels.flip(-1)], dim=-4)
+        x = self.enter(pixels)
+        if mix is not None:
+            places = last(x)
+            x = first(mix(places.flatten(-3)).view(places.shape))
+        return self.head(self.drop(self.body(x)))  # type: ignore[no-any-return]  # a module call is untyped

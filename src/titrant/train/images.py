@@ -1,0 +1,142 @@
+"""Pictures as a problem: pixels live once as uint8, and become numbers batch by batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from titrant.models.image import ImageShape, Pixels, first, last
+from titrant.recipe import slots
+from titrant.record import Task
+from titrant.train.member import Member
+from titrant.train.problem import EVALUATIONS, Encoded, Inputs, Problem
+from titrant.tricks.acting import Ledger, Streams
+from titrant.tricks.augment import PlaceTrick
+from titrant.tricks.base import Segment, active_segments
+from titrant.tricks.data import Data
+from titrant.tricks.mix import CutMix
+
+_PLACE_TRICKS = [
+    path.removeprefix("augment.")
+    for path, found in slots().items()
+    if path.startswith("augment.") and any(issubclass(kind, PlaceTrick) for kind in found)
+]
+_JUDGING = 0.1  # share of a training's time that evaluations may take
+
+
+@dataclass(frozen=True)
+class ImageProblem(Problem):
+    """A task on pictures.
+
+    Args:
+        pixels: uint8 [n, h, w, c], contiguous.
+        target: int64 [n] classes, or float32 [n] values.
+        task: binary, multiclass or regression.
+        classes: how many; 1 for regression.
+        rows: int64, the rows that may be learned from.
+        device: where everything is.
+    """
+
+    pixels: Tensor
+    target: Tensor
+    task: Task
+    classes: int
+    rows: Tensor
+    device: torch.device
+    _encoder: Pixels = field(default_factory=Pixels, repr=False, compare=False)
+
+    def evaluations(self, trained: int, judged: int) -> int:
+        """So often that evaluations take about a tenth of the time: a step of training costs three times a prediction."""
+        return max(1, min(EVALUATIONS, round(_JUDGING * 3 * trained / max(1, 2 * judged))))
+
+    @property
+    def columns(self) -> int:
+        """Numbers of a first feature map of sixteen channels."""
+        return 16 * self.pixels.shape[1] * self.pixels.shape[2]
+
+    def encoder(self, data: Data, rows: Tensor) -> nn.Module:
+        """Pixels as numbers in [0, 1]: the same for all rows."""
+        return self._encoder
+
+    def encoded(self, data: Data, rows: Tensor) -> Encoded:
+        """The raw pixels: they become numbers when they are taken."""
+        return Encoded(rows, self._encoder, (self.pixels,))
+
+    def ready(self, inputs: Inputs) -> Inputs:
+        """Pixels [..., b, h, w, c] as numbers [..., b, c, h, w] in [0, 1]."""
+        (pixels,) = inputs
+        return self._encoder(first(pixels))  # type: ignore[no-any-return]  # a module call is untyped
+
+    def raw(self, rows: Tensor) -> Inputs:
+        """Pixels [n, c, h, w] as they came."""
+        return (first(self.pixels[rows]),)
+
+    def shape(self, encoder: nn.Module) -> ImageShape:
+        """Channels, sides and outputs."""
+        height, width, channels = self.pixels.shape[1:]
+        return ImageShape(channels, height, width, outputs=1 if self.is_regression else self.classes)
+
+    def receipts(self, member: Member) -> dict[str, tuple[float, float]]:
+        """There are no columns for the data slot to act on."""
+        return dict.fromkeys(("data.scale", "data.numbers", "data.categories"), (0.0, 0.0))
+
+    def seen_by(self, members: Sequence[Member], streams: Streams, ledger: Ledger) -> "SeenPixels":
+        """Pictures as they are."""
+        return SeenPixels(members, streams, ledger)
+
+
+class SeenPixels:
+    """What k members see of pictures; see `titrant.train.problem.Seen`.
+
+    Args:
+        members: whose tricks act.
+        streams: their random streams.
+        ledger: where receipts are booked.
+    """
+
+    def __init__(self, members: Sequence[Member], streams: Streams, ledger: Ledger) -> None:
+        self.streams = streams
+        self.ledger = ledger
+        self._augment: dict[str, list[Segment[Any]]] = {
+            name: active_segments([m.recipe.at(f"augment.{name}") for m in members], axes=2, device=streams.device)
+            for name in _PLACE_TRICKS
+        }
+        mixes = active_segments([member.recipe.mix for member in members], axes=0, device=streams.device)
+        self._cuts = [part for part in mixes if part.kind is CutMix]
+
+    def augmented(self, inputs: Inputs) -> Inputs:
+        """Pixels [k, b, c, h, w] after each member's augmentation: one exact gather for all that moves pixels."""
+        (pixels,) = inputs
+        if not any(self._augment.values()):
+            return inputs
+        members, rows = pixels.shape[:2]
+        places = [
+            torch.arange(side, device=pixels.device).expand(members, rows, side).contiguous() for side in pixels.shape[3:]
+        ]
+        for name, found in self._augment.items():
+            for part in found:
+                kind: type[PlaceTrick] = part.kind
+                mine = slice(part.start, part.stop)
+                noise = self.streams.uniform(f"augment.{name}", (rows, kind.draws), part.start, part.stop)
+                *moved, changed = kind.apply(places[0][mine], places[1][mine], noise, **part.values)
+                places[0][mine], places[1][mine] = moved
+                self.ledger.add(f"augment.{name}", part.start, part.stop, changed.sum(1), float(rows))
+        down, across = (side.flatten(0, 1) for side in places)
+        maps = last(pixels).flatten(0, 1)
+        every = torch.arange(len(maps), device=pixels.device).view(-1, 1, 1)
+        taken = maps[every, down.unsqueeze(2), across.unsqueeze(1)]
+        return (first(taken.view(members, rows, *taken.shape[1:])),)
+
+    def cut(self, inputs: Inputs, share: Tensor) -> tuple[Inputs, Tensor]:
+        """Boxes exchanged with the next picture, and the share of each picture that stays its own [k, b]."""
+        (pixels,) = inputs
+        own = share.expand(-1, pixels.shape[1])
+        for part in self._cuts:
+            mine = slice(part.start, part.stop)
+            noise = self.streams.uniform("mix.cells", (pixels.shape[1], 2), part.start, part.stop)
+            mixed, kept = CutMix.apply_boxes(pixels[mine], noise, share[mine])
+            pixels = torch.cat([pixels[: part.start], mixed, pixels[part.stop :]])
+            own = torch.cat([own[: part.start], kept, own[part.stop :]])
+        return (pixels,), own

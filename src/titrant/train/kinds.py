@@ -1,0 +1,50 @@
+"""Data of any kind as a problem, and a saved model's encoder and shape from its schema: where kinds are told apart."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from titrant.data.images import Images, ImageSchema
+from titrant.data.learnable import AnySchema, Learnable
+from titrant.models.encoder import Encoder
+from titrant.models.image import ImageShape, Pixels, last
+from titrant.models.network import Shape
+from titrant.models.table import TableShape
+from titrant.train.images import ImageProblem
+from titrant.train.problem import Problem
+from titrant.train.tables import TableProblem
+from titrant.tricks.data import Data
+
+
+def problem_of(dataset: Learnable, rows: Tensor, device: torch.device) -> Problem:
+    """The data as a problem in which `rows` may be learned from."""
+    target = (dataset.target if dataset.values is None else torch.as_tensor(dataset.values)).to(device)
+    task, classes = dataset.schema.task, max(1, len(dataset.schema.classes))
+    if isinstance(dataset, Images):
+        return ImageProblem(last(dataset.pixels).contiguous().to(device), target, task, classes, rows, device)
+    return TableProblem(
+        numbers=dataset.numbers.to(device),
+        codes=dataset.codes.to(device),
+        target=target,
+        cardinalities=tuple(dataset.schema.cardinalities),
+        task=task,
+        classes=classes,
+        rows=rows,
+        device=device,
+    )
+
+
+def restored(schema: AnySchema, data: Data, tensors: Mapping[str, Tensor]) -> tuple[nn.Module, Shape]:
+    """The encoder of a saved network, and what the network must know.
+
+    Args:
+        schema: of the model.
+        data: the data slot of the network's recipe.
+        tensors: the encoder's own, by name.
+    """
+    outputs = len(schema.classes) or 1
+    if isinstance(schema, ImageSchema):
+        return Pixels(), ImageShape(schema.channels, schema.height, schema.width, outputs)
+    encoder = Encoder(data, len(schema.number_names), schema.cardinalities, tensors)
+    return encoder, TableShape(encoder.features, encoder.width - encoder.features, tuple(encoder.cardinalities), outputs)

@@ -1,0 +1,173 @@
+"""Networks for pictures against plain PyTorch modules, alone and stacked."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from titrant.models.image import Conv, ImageNet, ImageShape, OnMaps, Pixels, Pool, Standardize, first, last, stages
+from titrant.models.layers import CustomBody, Normalize, Skip
+from titrant.recipe import Recipe
+from titrant.tricks.normalize import Batch, Layer
+
+SHAPE = ImageShape(3, 10, 12, 4)
+DEVICE = torch.device("cpu")
+
+
+def maps(*shape: int) -> Tensor:
+    return first(torch.randn(*shape[:-3], *shape[-2:], shape[-3]))
+
+
+def net(model: dict[str, object], shape: ImageShape = SHAPE, **slots: object) -> ImageNet:
+    return ImageNet([Recipe.of({"model": model, **slots})], shape)
+
+
+def test_pixels_become_numbers_from_zero_to_one_with_channels_last_in_memory() -> None:
+    pixels = torch.randint(0, 256, (5, 3, 4, 6), dtype=torch.uint8)
+    (found,) = Pixels()(pixels)
+    torch.testing.assert_close(found, pixels.double().div(255).float())
+    assert last(found).is_contiguous()
+
+
+def test_standardised_pixels_have_mean_zero_and_variance_one() -> None:
+    sample = torch.rand(50, 3, 6, 5) * 3 + 1
+    sample[:, 2] = 0.5
+    layer = Standardize(3)
+    layer.fit(sample)
+    rows = last(layer(sample)).flatten(0, -2)
+    torch.testing.assert_close(rows.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rows.std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_stack_of_convolutions_equals_separate_ones(channels: int) -> None:
+    layer = Conv(channels, 5, 3, padding=1)
+    weights = {"weight": torch.randn(4, 5, channels, 3, 3), "bias": torch.randn(4, 5)}
+    x = maps(4, 6, channels, 7, 8)
+    stacked = functional_call(layer, weights, (x,))
+    for k in range(4):
+        alone = functional_call(layer, {name: tensor[k] for name, tensor in weights.items()}, (x[k],))
+        expected = functional.conv2d(x[k].contiguous(), weights["weight"][k], weights["bias"][k], padding=1)
+        torch.testing.assert_close(alone, expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(stacked[k], expected, atol=1e-5, rtol=1e-5)
+        assert last(alone).is_contiguous()
+
+
+def test_batch_norm_of_maps_is_that_of_pytorch() -> None:
+    mine, theirs = OnMaps(Normalize([Batch()], 5, [Batch()], DEVICE)), nn.BatchNorm2d(5)
+    for _ in range(3):
+        x = 2 * maps(4, 5, 3, 6) + 1
+        torch.testing.assert_close(mine(x), theirs(x.contiguous()), atol=1e-5, rtol=1e-4)
+    mine.eval()
+    theirs.eval()
+    torch.testing.assert_close(mine(x), theirs(x.contiguous()), atol=1e-5, rtol=1e-4)
+
+
+def test_layer_norm_of_maps_acts_at_each_place() -> None:
+    x = maps(2, 8, 3, 3)
+    found = OnMaps(Normalize([Layer()], 8, [Layer()], DEVICE))(x)
+    torch.testing.assert_close(found, first(functional.layer_norm(last(x), (8,))))
+
+
+@pytest.mark.parametrize("side", [6, 7])
+def test_pooling_keeps_the_last_places_of_odd_sides(side: int) -> None:
+    x = maps(3, 2, side, side)
+    expected = functional.max_pool2d(x.contiguous(), 2, ceil_mode=True)
+    torch.testing.assert_close(Pool()(x), expected)
+    torch.testing.assert_close(Pool()(x.unsqueeze(0))[0], expected)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(8, 1), (16, 1), (28, 2), (32, 2), (64, 3), (100, 4)])
+def test_stages_bring_maps_to_eight_pixels(side: int, expected: int) -> None:
+    assert stages(ImageShape(3, side, side // 2, 2)) == expected
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"kind": "cnn", "width": 4, "depth": 2},
+        {"kind": "resnet", "width": 4},
+        {"kind": "convnext", "width": 4},
+        {"kind": "vit", "width": 7, "heads": 2},
+    ],
+)
+@pytest.mark.parametrize("sides", [(8, 8), (1, 1), (33, 5)])
+def test_outputs_of_any_size_of_picture(model: dict[str, object], sides: tuple[int, int]) -> None:
+    network = net(model, ImageShape(1, *sides, outputs=3))
+    assert network(torch.rand(5, 1, *sides)).shape == (5, 3)
+    assert network.products > 0
+    assert network.widest >= 4
+
+
+def test_a_convolution_network_is_what_its_description_says() -> None:
+    network = net({"kind": "cnn", "width": 4, "depth": 1}, ImageShape(1, 16, 16, 3), normalize="batch")
+    convolutions = [module for module in network.modules() if isinstance(module, Conv)]
+    assert [(layer.in_channels, layer.out_channels) for layer in convolutions] == [(1, 4), (4, 8)]
+    assert network.products == 9 * 4 * 256 + 9 * 4 * 8 * 64
+    x = torch.rand(6, 1, 16, 16)
+    plain = x
+    for place, layer in enumerate(convolutions):
+        plain = plain if place == 0 else functional.max_pool2d(plain, 2)
+        plain = functional.relu(functional.batch_norm(layer(plain), None, None, training=True))
+    expected = network.head(plain.amax((2, 3)))
+    torch.testing.assert_close(network(x), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_mirror_images_are_looked_at_in_evaluation_only() -> None:
+    network = net({"kind": "cnn", "width": 4}, augment={"views": "mirror"})
+    x = torch.rand(5, 3, 10, 12)
+    assert network.views == 1
+    assert network(x).shape == (5, 4)
+    network.eval()
+    assert network.views == 2
+    found = network(x)
+    torch.testing.assert_close(found[:5], network(x.flip(-1))[5:])
+    assert not torch.equal(found[:5], found[5:])
+
+
+def test_blends_are_those_of_whole_pictures() -> None:
+    network = net({"kind": "cnn", "width": 4}).eval()
+    x = torch.rand(4, 3, 10, 12)
+    blended = network(x, lambda z: 0.7 * z + 0.3 * z.roll(1, dims=-2))
+    torch.testing.assert_close(blended, network(0.7 * x + 0.3 * x.roll(1, dims=0)), atol=1e-5, rtol=1e-4)
+
+
+def test_a_model_for_tables_is_refused() -> None:
+    with pytest.raises(ValueError, match="mlp is for tables"):
+        net({"kind": "mlp"})
+
+
+def test_blocks_are_left_out_the_more_often_the_further_back_they_stand() -> None:
+    found = net({"kind": "resnet", "width": 4, "depth": 2}, ImageShape(1, 32, 32, 2))
+    assert [module.share for module in found.modules() if isinstance(module, Skip)] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_group_norm_acts_over_whole_maps() -> None:
+    network = net({"kind": "cnn", "width": 4}, ImageShape(1, 8, 8, 2), normalize={"kind": "group", "groups": 2})
+    layer = network.body[0]
+    assert isinstance(layer, nn.Sequential)
+    reference = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.ReLU())
+    conv = layer[0].state_dict()
+    reference.load_state_dict(
+        {"0.weight": conv["weight"], "0.bias": conv["bias"], "1.weight": torch.ones(4), "1.bias": torch.zeros(4)}
+    )
+    x = maps(3, 1, 8, 8)
+    torch.testing.assert_close(layer(x), reference(x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_of_ones_own_takes_standardised_pixels() -> None:
+    custom = Recipe.of({"model": {"kind": "custom", "factory": "here"}})
+
+    def factory(inputs: int, outputs: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(inputs, 2, 3), nn.Flatten(), nn.Linear(2 * 8 * 10, outputs))
+
+    network = ImageNet([custom], SHAPE, factory=factory)
+    x = torch.rand(5, 3, 10, 12)
+    assert isinstance(network.body, CustomBody)
+    torch.testing.assert_close(network(x), network.body.inner(x))
+    stack = ImageNet([custom] * 2, SHAPE, factory=factory)
+    tensors = {name: torch.stack([tensor, 2 * tensor]) for name, tensor in stack.state_dict().items()}
+    found = functional_call(stack, tensors, (torch.stack([x, x]),))
+    plain = functional_call(stack, {name: tensor[0] for name, tensor in tensors.items()}, (x,))
+    torch.testing.assert_close(found[0], plain, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,125 @@
+"""Pictures as a problem: what is gathered, what members see, and that a network learns from it."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from titrant.clock import Clock
+from titrant.recipe import Recipe
+from titrant.train.cohort import Cohort
+from titrant.train.images import ImageProblem
+from titrant.train.member import Member
+from titrant.train.metrics import metric_for
+from titrant.tricks.acting import Ledger, Streams
+from titrant.tricks.data import Data
+
+CPU = torch.device("cpu")
+
+
+def problem_of(channels: int = 1, rows: int = 120) -> ImageProblem:
+    """Noise with a bright bar that lies or stands."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 120, (rows, 10, 10, channels))
+    target = np.arange(rows) % 2
+    for row in range(rows):
+        at = random.integers(2, 8)
+        bar = pixels[row, at] if target[row] else pixels[row, :, at]
+        bar += 130
+    return ImageProblem(torch.tensor(pixels, dtype=torch.uint8), torch.tensor(target), "binary", 2, torch.arange(80), CPU)
+
+
+def seen(problem: ImageProblem, augment: list[dict[str, object]], rows: Tensor) -> tuple[Tensor, Tensor, Ledger]:
+    members = [Member(k, Recipe.of({"augment": a}), k, "test", problem.rows, problem.rows) for k, a in enumerate(augment)]
+    ledger = Ledger(len(members), CPU)
+    gathered = problem.encoded(Data(), problem.rows).inputs[0][rows].expand(len(members), -1, -1, -1, -1)
+    before = problem.ready((gathered,))
+    (after,) = problem.seen_by(members, Streams(range(len(members)), CPU), ledger).augmented(before)
+    return before[0][0], after, ledger
+
+
+def test_nothing_is_done_to_pictures_without_augmentation() -> None:
+    problem = problem_of(3)
+    rows = torch.tensor([3, 0, 7])
+    before, after, _ = seen(problem, [{}], rows)
+    assert torch.equal(after[0], before)
+    torch.testing.assert_close(before, problem.pixels[rows].permute(0, 3, 1, 2).double().div(255).float())
+
+
+def test_flips_are_exact_and_as_common_as_their_dose() -> None:
+    problem = problem_of(3)
+    rows = torch.arange(120)
+    before, after, ledger = seen(problem, [{"flip": {"p": 1.0}}, {"flip": {"p": 0.3}}, {}], rows)
+    assert torch.equal(after[0], before.flip(-1))
+    assert torch.equal(after[2], before)
+    same = (after[1] == before).flatten(1).all(1)
+    assert torch.equal(after[1][~same], before.flip(-1)[~same])
+    assert 0.15 < (~same).float().mean() < 0.45
+    assert ledger.read()["augment.flip"] == ([120, float((~same).sum()), 0], [120, 120, 0])
+
+
+def test_shifts_are_whole_pixels_within_their_share_and_mirror_the_edge() -> None:
+    problem = problem_of()
+    rows = torch.arange(120)
+    before, after, _ = seen(problem, [{"shift": {"share": 0.2}}], rows)
+    padded = torch.nn.functional.pad(before, (2, 2, 2, 2), mode="reflect")
+    moves = set()
+    for row in rows:
+        found = [
+            (down, across)
+            for down in range(5)
+            for across in range(5)
+            if torch.equal(after[0, row], padded[row, :, down : down + 10, across : across + 10])
+        ]
+        assert len(found) == 1
+        moves.add(found[0])
+    assert {down for down, _ in moves} == {across for _, across in moves} == set(range(5))
+
+
+def test_cutmix_exchanges_boxes_and_says_how_much_stays() -> None:
+    problem = problem_of(3)
+    members = [
+        Member(k, Recipe.of({"mix": mix}), k, "test", problem.rows, problem.rows) for k, mix in enumerate(("off", "cutmix"))
+    ]
+    (pixels,) = problem.ready((problem.encoded(Data(), problem.rows).inputs[0][:60].expand(2, -1, -1, -1, -1),))
+    what = problem.seen_by(members, Streams([0, 1], CPU), Ledger(2, CPU))
+    (mixed,), own = what.cut((pixels,), torch.tensor([[1.0], [0.6]]))
+    assert torch.equal(mixed[0], pixels[0])
+    assert own[0].eq(1).all()
+    theirs = (mixed[1] != pixels[1]).any(1)
+    assert torch.equal(torch.where(theirs.unsqueeze(1), pixels[1].roll(1, dims=0), pixels[1]), mixed[1])
+    torch.testing.assert_close(own[1], 1 - theirs.float().mean((1, 2)), atol=0.021, rtol=0)  # equal neighbours hide an exchange
+    assert 0.5 <= own[1].min() <= own[1].max() < 1
+    for box in theirs:
+        down, across = box.any(1).nonzero().flatten(), box.any(0).nonzero().flatten()
+        assert box[down[0] : down[-1] + 1, across[0] : across[-1] + 1].float().mean() > 0.9
+
+
+@pytest.mark.parametrize("model", [{"kind": "cnn", "width": 8}, {"kind": "resnet", "width": 8}])
+def test_networks_learn_and_predict_what_they_predicted_in_training(model: dict[str, object]) -> None:
+    problem = problem_of(3)
+    recipe = Recipe.of(
+        {
+            "model": model,
+            "augment": {"flip": "flip", "shift": "shift", "views": "mirror"},
+            "normalize": "batch",
+            "batch": {"kind": "fixed", "size": 16},
+            "optimizer": "muon",
+            "learning_rate": {"peak": 0.03},
+            "stop": {"kind": "last", "epochs": 12},
+        }
+    )
+    held_out = torch.arange(80, 120)
+    cohort = Cohort(problem, [Member(0, recipe, 0, "test", problem.rows, held_out)], metric_for("binary"), Clock.of(600))
+    cohort.advance(cohort.steps, Clock.of(600))
+    assert cohort.histories[0].best >= 0.95
+    trained = cohort.trained(0)
+    torch.testing.assert_close(problem.predicted(trained.network, trained.encoder, held_out), cohort.held_out_predictions(0))
+    assert not [receipt for receipt in cohort.receipts(0) if receipt.never_acted and not receipt.trick.startswith("data")]
+
+
+def test_evaluations_take_a_small_share_of_the_time() -> None:
+    problem = problem_of()
+    assert problem.evaluations(trained=50_000, judged=12_000) == 1
+    assert problem.evaluations(trained=800_000, judged=7_500) == 16
+    assert problem.evaluations(trained=10**9, judged=10) == 40
