@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-pytest.importorskip("keras")
+if importlib.util.find_spec("keras") is None:
+    pytest.skip("keras is not installed", allow_module_level=True)
 
 PROGRAM = """
 import json
@@ -39,7 +40,7 @@ doctor, losses = trained(net(layers.Dense(1, activation="sigmoid")), "binary_cro
 keras.utils.set_random_seed(1)
 _, plain = trained(net(layers.Dense(1, activation="sigmoid")), "binary_crossentropy", x, y, False, validation_split=0.2)
 out["healthy"] = shown(doctor)
-out["same"] = bool(np.allclose(losses, plain, rtol=1e-5))  # under load threads may sum in another order
+out["same"] = losses == plain
 out["layers"] = [layer.family for layer in sorted(doctor.case.layers, key=lambda layer: layer.order)]
 out["gradients"] = all(sample.gradient is not None for sample in doctor.case.parameters[0].samples)
 out["evaluations"] = len(doctor.case.evaluations)

@@ -106,7 +106,7 @@ def test_waves_follow_the_formula() -> None:
 def test_the_slopes_of_waves_are_those_of_the_formula(
     members: int | None, cached: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("titrant.models.table._CACHED", cached)
+    monkeypatch.setattr("titrant.tricks.layout._CACHED", cached)
     layer = Waves(2, frequencies=3, size=2).double()
     lead = [] if members is None else [members]
     own = {n: torch.randn(*lead, *p.shape, dtype=torch.float64, requires_grad=True) for n, p in layer.named_parameters()}

@@ -360,7 +360,7 @@ def _gradients(model: Any, x: Any, y: Any, capture: _Capture) -> dict[str, Tenso
         gradients = tape.gradient(loss, values)
     else:
         values = [variable.value.detach().clone().requires_grad_(variable.value.is_floating_point()) for variable in trainable]
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.random.fork_rng():  # Keras' dropout draws from torch's global stream
             gradients = list(torch.autograd.grad(loss_of(values), values, allow_unused=True))
     found = (None if gradient is None else _torch(gradient) for gradient in gradients)
     return {variable.path: gradient for variable, gradient in zip(trainable, found, strict=True)}

@@ -18,9 +18,8 @@ from titrant.models.layers import CustomBody, Linear, Members
 from titrant.models.network import Factory, Mixer, Net
 from titrant.recipe import Recipe
 from titrant.tricks.data import Data, Embed, Periodic, PiecewiseLinear
+from titrant.tricks.layout import pieces
 from titrant.tricks.model import Custom, Ensemble, Mlp, Residual
-
-_CACHED = 1 << 16  # numbers
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class _MixedWaves(torch.autograd.Function):
         waves = column.new_empty(n, mix.shape[2], rows)
         out = column.new_empty(n, 1 + outputs, rows)
         out[:, :1] = column
-        for part in _parts(waves):
+        for part in pieces(waves):
             torch.mul(column[part], frequency[part], out=waves[part]).add_(phase[part]).cos_()
             out[part, 1:] = torch.baddbmm(shift[part], mix[part], waves[part])
         ctx.save_for_backward(column, frequency, phase, mix, waves)
@@ -115,19 +114,13 @@ class _MixedWaves(torch.autograd.Function):
         """Gradients of the constants."""
         column, frequency, phase, mix, waves = ctx.saved_tensors
         grads = [torch.empty_like(constant) for constant in (frequency, phase, mix)]
-        for part in _parts(waves):
+        for part in pieces(waves):
             own = grad[part, 1:]
             torch.bmm(own, waves[part].mT, out=grads[2][part])
             slopes = torch.bmm(mix[part].mT, own).mul_((column[part] * frequency[part]).add_(phase[part]).sin_())
             torch.sum(slopes, -1, keepdim=True, out=grads[1][part])
             torch.sum(slopes.mul_(column[part]), -1, keepdim=True, out=grads[0][part])
         return None, grads[0].neg_(), grads[1].neg_(), grads[2], grad[:, 1:].sum(-1, keepdim=True)
-
-
-def _parts(waves: Tensor) -> list[slice]:
-    """Cuts the first axis so that a piece stays in a core's cache."""
-    size = max(1, _CACHED // max(1, waves[0].numel()))
-    return [slice(begin, begin + size) for begin in range(0, len(waves), size)]
 
 
 class Thermometer(nn.Module):

@@ -1,7 +1,7 @@
 """Normalisation: brings the signal between layers to mean 0 and variance 1, then each unit learns its own scale and shift."""
 
 from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from titrant.space import Range
 from titrant.tricks.base import Off, Options, Trick
+from titrant.tricks.layout import pieces
 
 Epsilon = Annotated[
     float,
@@ -50,7 +51,7 @@ class Batch(NormalizeTrick):
             makes evaluation noisier. Shared.
         epsilon: added to the variance, 1e-8 to 0.1. Raising it amplifies nearly constant units less. Shared.
 
-    Shape: x [b, f] or [k, b, f]; the output has the same shape. A stack comes back as a strided view.
+    Shape: x [b, f] or [k, b, f]; the output has the same shape.
 
     Example:
         >>> import torch
@@ -89,19 +90,63 @@ class Batch(NormalizeTrick):
     ) -> Tensor:
         """Standardises over rows; see the class."""
         rows = x.shape[-2]
-        # The members of a stack stand side by side as more units of one batch: the native kernel is ten times faster so.
-        flat = x if x.dim() == 2 else x.transpose(0, 1).reshape(rows, -1)
-        y = functional.batch_norm(
-            flat,
-            mean.view(-1),
-            variance.view(-1),
-            gain.reshape(-1),
-            bias.reshape(-1),
-            training and rows > 1,
-            momentum,
-            epsilon,
+        if x.dim() == 2:
+            return functional.batch_norm(x, mean, variance, gain, bias, training and rows > 1, momentum, epsilon)
+        return _StackedBatch.apply(  # type: ignore[no-any-return, no-untyped-call]  # torch
+            x, gain, bias, mean.view(-1), variance.view(-1), training and rows > 1, momentum, epsilon
         )
-        return y if x.dim() == 2 else y.view(rows, *gain.shape).transpose(0, 1)
+
+
+class _StackedBatch(torch.autograd.Function):
+    """Batch norm of k members [k, b, f], some members at a time.
+
+    The members of a piece stand side by side as more units of one batch [b, k·f], on which the native kernel is ten times
+    faster than with the members in front. Pieces that stay in the cache make going there and back cheap, and every tensor
+    outside is contiguous: products over rows that lie a power of two of bytes apart were up to 1.5 times slower.
+
+    Shape: gain and bias [k, f], running mean and variance [k·f].
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        gain: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        training: bool,
+        momentum: float,
+        epsilon: float,
+    ) -> Tensor:
+        """Piece by piece; see the class."""
+        rows, units = x.shape[1:]
+        gain, bias, out = gain.reshape(-1), bias.reshape(-1), x.new_empty(x.shape)
+        done = []
+        for part in pieces(x):
+            flat = x[part].transpose(0, 1).reshape(rows, -1)
+            own = slice(part.start * units, part.stop * units)
+            y, *moments = torch.native_batch_norm(
+                flat, gain[own], bias[own], mean[own], variance[own], training, momentum, epsilon
+            )
+            out[part] = y.view(rows, -1, units).transpose(0, 1)
+            done.append((part, own, flat, moments))
+        ctx.saved = (done, gain, mean, variance, training, epsilon)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        """Gradients of x, gain and bias."""
+        done, gain, mean, variance, training, epsilon = ctx.saved
+        members, rows, units = grad.shape
+        of_x, of_gain, of_bias = grad.new_empty(grad.shape), torch.empty_like(gain), torch.empty_like(gain)
+        for part, own, flat, moments in done:
+            slopes, of_gain[own], of_bias[own] = torch.ops.aten.native_batch_norm_backward(
+                grad[part].transpose(0, 1).reshape(rows, -1), flat, gain[own], mean[own], variance[own], *moments,
+                training, epsilon, [True] * 3,
+            )  # fmt: skip
+            of_x[part] = slopes.view(rows, -1, units).transpose(0, 1)
+        return of_x, of_gain.view(members, units), of_bias.view(members, units), None, None, None, None, None
 
 
 class Layer(NormalizeTrick):
