@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from titrant.clock import Clock, Interrupt, seconds
-from titrant.data.learnable import Learnable, read_data
+from titrant.data.learnable import Learnable, read_data, source_of
 from titrant.errors import BudgetError, OutputError, TitrantError
 from titrant.models.network import Factory
 from titrant.predictor import Predictor
 from titrant.recipe import Recipe, near, read_yaml
-from titrant.record import Evaluation, MemberRecord, Receipt, Summary, versions, write_members
+from titrant.record import Evaluation, MemberRecord, Receipt, Source, Summary, versions, write_members
 from titrant.report.html import write_report
 from titrant.report.pictures import mistakes, samples
 from titrant.report.terminal import QuietView
@@ -224,10 +224,12 @@ def fit(
                         budget=budget, done=done, every=every)
                 )  # fmt: skip
 
-        dataset = read_data(
-            data, target, task=task, kinds=kinds, test=test, split_column=split_column, group=group, time=time, seed=seed,
-            hold_out=hold_out, size=size, notes=notes, progress=decoding,
-        )  # fmt: skip
+        reading: dict[str, Any] = {
+            "task": task, "split_column": split_column, "group": group, "time": time, "seed": seed, "hold_out": hold_out,
+            "size": size,
+        }  # fmt: skip
+        dataset = read_data(data, target, test=test, kinds=kinds, **reading, notes=notes, progress=decoding)
+        source = source_of(data, target, test, kinds=kinds or {}, **reading)
         large = sum(tensor.nbytes for tensor in dataset.inputs) > LARGEST
         if large:
             workers.close()
@@ -249,7 +251,7 @@ def fit(
             given=given, narrowed=limits is not None or model is not None, members=members, factory=model,
             workers=None if large else workers, ensemble=ensemble, search=search,
         )  # fmt: skip
-        results = _Results(folder, dataset, study, notes, limit, clock)
+        results = _Results(folder, dataset, source, study, notes, limit, clock)
         outcome = _searched(study, budget, clock, interrupt)
         progress("evaluation", 0, 0, _tried(outcome.records), outcome.score_validation)
         predictor, summary = results.finish(outcome, report=place is not None)
@@ -412,6 +414,7 @@ class _Results:
 
     folder: Path
     dataset: Learnable
+    source: Source
     study: Study
     notes: list[str]
     limit: float
@@ -483,6 +486,7 @@ class _Results:
             predictor.save(self.folder / "model")
             write_members(self.folder / "members.jsonl", outcome.records)
             self.dataset.summary.write(self.folder / "data.json")
+            self.source.write(self.folder / "source.json")
             evaluation.write(self.folder / "evaluation.json")
             summary.write(self.folder / "summary.json")
         return summary

@@ -6,6 +6,7 @@ A run folder holds
     summary.json       one `Summary`
     members.jsonl      one `MemberRecord` a line, one line for each recipe that was tried
     data.json          one `DataSummary`
+    source.json        one `Source`: how to read the same data again
     evaluation.json    one `Evaluation`: what the final model did on held-out rows
     model/             weights (safetensors) and their description (JSON)
     study.db           the Optuna study (SQLite)
@@ -117,6 +118,25 @@ class DataSummary(Record):
     split: str = Field(description="how the rows were divided, in words")
     columns: list[ColumnSummary]
     picture: str = Field(default="", description="size and colours of pictures, in words; empty for a table")
+
+
+class Source(Record):
+    """Where the data came from and how they were read, so that the same rows can be read and divided again.
+
+    See `titrant.data.learnable.read_data` for what the fields mean.
+    """
+
+    data: str | None = Field(description="the file or folder, absolute; None for data that were in memory")
+    test: str | None = Field(default=None, description="the file of test rows, absolute")
+    target: str | None = None
+    task: str | None = None
+    kinds: dict[str, str] = {}
+    split_column: str | None = None
+    group: str | None = None
+    time: str | None = None
+    seed: int = 0
+    hold_out: bool = True
+    size: int | None = None
 
 
 class Sample(Record):

@@ -28,6 +28,7 @@ RUN_FILES = {
     "summary.json",
     "members.jsonl",
     "data.json",
+    "source.json",
     "evaluation.json",
     "model",
     "study.db",

@@ -1,6 +1,7 @@
 """Whatever data are: the one place that tells kinds of data apart when they are read."""
 
 from pathlib import Path
+from typing import Any
 
 from titrant.data.dataset import Dataset, read
 from titrant.data.decode import Progress
@@ -9,6 +10,7 @@ from titrant.data.pictures import are_pictures
 from titrant.data.schema import Schema
 from titrant.data.sources import check_file
 from titrant.errors import DataError
+from titrant.record import Source
 from titrant.texts import say
 
 Learnable = Dataset | Images
@@ -61,3 +63,45 @@ def read_data(
         data, target, task=task, kinds=kinds, test=test, split_column=split_column, group=group, time=time, seed=seed,
         hold_out=hold_out, notes=notes,
     )  # fmt: skip
+
+
+def source_of(data: object, target: str | None, test: object, **options: Any) -> Source:
+    """What to keep of the arguments of `read_data`, so that `read_again` can read the same rows.
+
+    Args:
+        data, target, test: as for `read_data`.
+        options: its other arguments, by name.
+
+    Example:
+        >>> source_of({"x": [1.0]}, "y", None, seed=3)
+        Source(data=None, test=None, target='y', task=None, kinds={}, split_column=None, group=None, time=None, seed=3, hold_out=True, size=None)
+    """  # noqa: E501
+    places = {name: _place(value) for name, value in (("data", data), ("test", test))}
+    if test is not None and places["test"] is None:
+        places["data"] = None  # half of the data would not be the same data
+    return Source(**places, target=target, **options)
+
+
+def _place(data: object) -> str | None:
+    return str(Path(data).expanduser().absolute()) if isinstance(data, str | Path) else None
+
+
+def read_again(
+    source: Source, notes: list[str], data: object = None, progress: Progress = lambda done, all_: None
+) -> Learnable:
+    """Reads the data of a run once more, divided as they were.
+
+    Args:
+        source: what the run left.
+        notes: receives warnings for the person.
+        data: the data themselves, for a run on data in memory or a file that has moved.
+        progress: is told how many pictures are decoded.
+
+    Raises:
+        DataError: the data are not to be had, or cannot be read.
+    """
+    given = source.data if data is None else data
+    if given is None:
+        raise DataError(say("The data of this run were in memory and are not in its folder. Give them (--data)."))
+    options = source.model_dump(exclude={"data", "target", "kinds"})
+    return read_data(given, source.target, kinds=source.kinds or None, notes=notes, progress=progress, **options)
