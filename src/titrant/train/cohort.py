@@ -283,6 +283,13 @@ class Cohort:
         outputs = (self._outputs(weights, self._gather(chosen)) for chosen in torch.split(rows, most, dim=1))
         return torch.cat([self.problem.read(some, self.network.views) for some in outputs], dim=1)
 
+    def kept_predictions(self, rows: Tensor) -> Tensor:
+        """Each member's predictions for its rows [k, m] by the state that it would keep; NaN if it has none."""
+        predicted = self.predictions(rows, self._best)
+        lost = [k for k, history in enumerate(self.histories) if not np.isfinite(history.best_loss)]
+        predicted[lost] = torch.nan
+        return predicted
+
     def evaluate(self) -> None:
         """Scores every member on its held-out rows, keeps its best state, and sees who is done."""
         weights = self._update.evaluation(self.weights)
@@ -382,6 +389,11 @@ class Cohort:
     def parameters(self) -> int:
         """Learned numbers of one member."""
         return self.layout.size
+
+    @property
+    def carried(self) -> int:
+        """Bytes that go from step to step: weights, their gradient and the best state, and what the update carries."""
+        return 3 * self.flat.nbytes + self._update.carried
 
     def keep(self, members: Sequence[int]) -> None:
         """Goes on with the given members only, in rising order."""

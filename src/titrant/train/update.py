@@ -154,6 +154,12 @@ class Update:
             if isinstance(schedule, Plateau):
                 self._lowered[k] = lowered(losses[k], schedule.patience, schedule.factor)
 
+    @property
+    def carried(self) -> int:
+        """Bytes of the optimizers' states and of averages."""
+        averages = 0 if self._average is None else self._average.flat.nbytes
+        return averages + sum(tensor.nbytes for state in self._states for tensor in state.values())
+
     def keep(self, members: list[Member], kept: list[int]) -> None:
         """Goes on with `members`, who stood at the places `kept`."""
         states = [

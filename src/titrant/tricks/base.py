@@ -31,12 +31,15 @@ class Trick(BaseModel):
         unit: what the receipt counts.
         searched: False keeps the kind out of the default search (a `--space` file can still name it).
         reads: the kind of data that it acts on.
+        nuisances: paths of doses whose best value hangs on this trick; a comparison with and without it tunes them anew in both
+            arms, besides the learning rate and the optimizer's decay.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     unit: ClassVar[str] = "steps"
     searched: ClassVar[bool] = True
     reads: ClassVar[Literal["any", "table", "image"]] = "any"
+    nuisances: ClassVar[tuple[str, ...]] = ()
     kind: str
 
     @classmethod

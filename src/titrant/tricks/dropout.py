@@ -16,6 +16,7 @@ class DropoutTrick(Trick):
     """A kind of dropout: acts on activations while training, does nothing in evaluation."""
 
     unit: ClassVar[str] = "units"
+    nuisances: ClassVar[tuple[str, ...]] = ("regularize.decay.rate",)
 
     apply: ClassVar[Callable[..., tuple[Tensor, Tensor]]]
     """`apply(x, noise, **doses)`: the thinned activations, and a mask (uint8) that is 1 where a unit was kept, else 0.

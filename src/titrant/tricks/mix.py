@@ -21,6 +21,7 @@ class MixTrick(Trick):
     """
 
     unit: ClassVar[str] = "rows"
+    nuisances: ClassVar[tuple[str, ...]] = ("regularize.label_smoothing.epsilon", "dropout.p")
     where: ClassVar[Literal["features", "cells"]]
     alpha: float
 

@@ -1,0 +1,249 @@
+"""Arms: recipes that differ in one trick, and what is tuned again in each of them.
+
+    leave one out   the recipe, and the recipe without the trick
+    add one         the plain baseline with the trick, and the baseline
+
+A trick that the recipe does not have is tried the other way round: the recipe with it, and the recipe as it is. Doses whose
+best value hangs on the trick (nuisances: the learning rate first) are tuned in both arms, from the same candidates, before the
+arms are compared (Godbole et al. 2023, "Deep learning tuning playbook").
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import qmc
+
+from titrant.errors import RecipeError, TitrantError
+from titrant.recipe import Recipe, near, slots
+from titrant.search.region import check_suits
+from titrant.space import Range, doses, rounded_into
+from titrant.texts import say
+from titrant.tricks.base import Off, Trick
+from titrant.tricks.learning_rate import LearningRate
+from titrant.tricks.optimizer import OptimizerTrick
+
+RECIPE, BASELINE = "recipe", "baseline"
+"""The two arms that are there in every study."""
+
+NUISANCES = ("learning_rate.peak", "optimizer.decay")
+"""What is always tuned again."""
+
+_BY_NAME = ("model", "batch", "stop", "data.categories", "data.numbers")
+"""Slots that are compared only if they are named: networks, batches, lengths and encodings of data rather than tricks."""
+
+_FACTOR = 4.0  # by which a dose on a log scale is varied, either way
+_REACH = 0.25  # share of its range by which another dose is varied, either way
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One trick, and the arms that show what it is worth.
+
+    Args:
+        trick: the slot's path.
+        kind: of the trick.
+        instead: the kind that stands in its place without it.
+        present, absent: names of the arms with it and without it.
+        added: name of the arm that adds it to the plain baseline; None if the baseline has it.
+    """
+
+    trick: str
+    kind: str
+    instead: str
+    present: str
+    absent: str
+    added: str | None
+
+
+def comparisons(
+    recipe: Recipe, baseline: Recipe, tricks: Sequence[str] | None, reads: str
+) -> tuple[list[Comparison], dict[str, Recipe]]:
+    """What to compare, and every arm's recipe by name.
+
+    Args:
+        recipe: whose tricks are in question.
+        baseline: the plain baseline for these data.
+        tricks: paths of slots, or of groups of slots such as `augment`; None for all in which the recipe differs from the
+            baseline, but for networks, batches, lengths and encodings.
+        reads: the kind of data.
+
+    Raises:
+        RecipeError: a name is no slot, or a trick is for other data.
+        TitrantError: there is nothing to compare.
+
+    Example:
+        >>> recipe = Recipe().replace("dropout", "bernoulli").replace("clip", "norm")
+        >>> found, arms = comparisons(recipe, Recipe(), None, "table")
+        >>> [one.trick for one in found], list(arms)
+        (['dropout', 'clip'], ['recipe', 'baseline', 'without dropout', 'baseline with dropout', 'without clip', 'baseline with clip'])
+    """  # noqa: E501
+    arms = {RECIPE: recipe, BASELINE: baseline}
+    found = []
+    for path in _paths(recipe, baseline, tricks, reads):
+        absent = left_out(recipe, baseline, path)
+        if absent == recipe:  # it is off: what would it be worth?
+            kind = _first_kind(path, reads)
+            present, base = f"with {path}", RECIPE
+            arms[present] = recipe.replace(path, kind.name())
+            instead = recipe.at(path).kind
+        else:
+            present, base = RECIPE, f"without {path}"
+            arms[base] = absent
+            instead = absent.at(path).kind
+        trick = arms[present].at(path)
+        added = baseline.replace(path, trick.model_dump())
+        name = f"baseline with {path}" if added != baseline else None
+        if name is not None:
+            arms[name] = added
+        found.append(Comparison(path, trick.kind, instead, present, base, name))
+    if not found:
+        raise TitrantError(
+            say("The recipe has no trick to leave out: it is the plain baseline but for its network. Name tricks (--tricks).")
+        )
+    return found, arms
+
+
+def left_out(recipe: Recipe, baseline: Recipe, path: str) -> Recipe:
+    """The recipe with the plain baseline's trick in place of its own; off, if that is of the same kind.
+
+    Example:
+        >>> silu = Recipe().replace("activation", "silu")
+        >>> left_out(silu, Recipe(), "activation").activation.kind, left_out(Recipe(), Recipe(), "activation").activation.kind
+        ('relu', 'off')
+    """
+    if path == "stop":
+        return recipe.replace("stop", {"kind": "last", "epochs": recipe.stop.epochs})
+    plain = baseline.at(path)
+    return recipe.without(path) if plain.kind == recipe.at(path).kind else recipe.replace(path, plain.model_dump())
+
+
+def _paths(recipe: Recipe, baseline: Recipe, tricks: Sequence[str] | None, reads: str) -> list[str]:
+    known = [path for path in slots() if path != "hardware" and not path.startswith("hardware.")]
+    if tricks is None:
+        return [
+            path
+            for path in known
+            if path not in _BY_NAME and not recipe.at(path).is_off and recipe.at(path) != baseline.at(path)
+        ]  # fmt: skip
+    chosen: list[str] = []
+    for name in tricks:
+        inside = [path for path in known if path == name or path.startswith(f"{name}.")]
+        if not inside:
+            raise RecipeError(
+                say("There is no trick {name!r}.{hint} Tricks are named by their slot: {known}.",
+                    name=name, hint=near(name, known), known=", ".join(known))
+            )  # fmt: skip
+        if len(inside) > 1 or inside[0] != name:  # of a group, what there is
+            inside = [path for path in inside if not recipe.at(path).is_off]
+            if not inside:
+                raise RecipeError(
+                    say("No trick of the group {name!r} is on in this recipe. Name one of its slots to see what it would do.",
+                        name=name)
+                )  # fmt: skip
+        for path in inside:
+            check_suits(path, type(recipe.at(path)), reads)
+        chosen += [path for path in inside if path not in chosen]
+    return chosen
+
+
+def _first_kind(path: str, reads: str) -> type[Trick]:
+    """What stands for a trick that the recipe does not have: the first kind of its slot."""
+    for kind in slots()[path]:
+        if kind is not Off and kind.reads in {"any", reads}:
+            return kind
+    raise RecipeError(say("{path} has no kind for these data.", path=path))
+
+
+def nuisances(arms: Sequence[Recipe], found: Sequence[Comparison]) -> list[str]:
+    """Paths of the doses that a study tunes again in every arm that has them."""
+    paths = list(NUISANCES)
+    for one in found:
+        kinds = [kind for kind in slots()[one.trick] if kind.name() == one.kind]
+        paths += [path for kind in kinds for path in kind.nuisances if path not in paths]
+    studied = tuple(one.trick for one in found)
+    return [
+        path
+        for path in paths
+        if path.rpartition(".")[0] not in studied and any(_value(arm, path) is not None for arm in arms)
+    ]  # fmt: skip
+
+
+def candidates(arm: Recipe, paths: Sequence[str], count: int, seed: int, like: Recipe | None = None) -> list[Recipe]:
+    """The arm with its nuisance doses as they are, and varied: by the same factors in every arm that has them.
+
+    Args:
+        arm: the recipe.
+        paths: of the doses.
+        count: how many, the arm itself among them.
+        seed: of the factors.
+        like: the recipe whose optimizer the learning rate was chosen for, where the arm has another one: the rate is brought to
+            the scale of the arm's own.
+
+    Example:
+        >>> [round(one.learning_rate.peak, 5) for one in candidates(Recipe(), ["learning_rate.peak"], 3, seed=1)]
+        [0.001, 0.00307, 0.00107]
+    """
+    arm = _at_own_rate(arm, like)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the sequence's balance at powers of two does not matter here
+        units = qmc.Sobol(max(1, len(paths)), rng=np.random.default_rng(seed)).random(count)
+    found = [arm]
+    for row in units[1:]:
+        varied = arm
+        for path, unit in zip(paths, row, strict=False):
+            value = _value(arm, path)
+            if value is not None:
+                varied = varied.replace(path, _varied(path, arm, value, float(unit)))
+        found.append(varied)
+    return found
+
+
+def doses_at(recipe: Recipe, paths: Sequence[str]) -> dict[str, float]:
+    """The values of those doses that the recipe has."""
+    return {path: value for path in paths if (value := _value(recipe, path)) is not None}
+
+
+def _at_own_rate(arm: Recipe, like: Recipe | None) -> Recipe:
+    if like is None or type(arm.optimizer) is type(like.optimizer):
+        return arm
+    ours, theirs = type(arm.optimizer), type(like.optimizer)
+    assert issubclass(ours, OptimizerTrick)
+    assert issubclass(theirs, OptimizerTrick)
+    peak = arm.learning_rate.peak * ours.typical_rate / theirs.typical_rate
+    return arm.replace("learning_rate.peak", _into(_mark(arm, "learning_rate.peak"), peak))
+
+
+def _value(recipe: Recipe, path: str) -> float | None:
+    """The value of a dose; None where the recipe has no such dose, or it is off."""
+    slot, _, name = path.rpartition(".")
+    trick = recipe.learning_rate if slot == "learning_rate" else recipe.at(slot)
+    value = getattr(trick, name, None)
+    if value is None or isinstance(value, str | bool):
+        return None
+    off = _mark(recipe, path).off
+    return None if off is not None and value == off else float(value)
+
+
+def _mark(recipe: Recipe, path: str) -> Range:
+    slot, _, name = path.rpartition(".")
+    holder: Any = LearningRate if slot == "learning_rate" else type(recipe.at(slot))
+    mark = next(dose.mark for dose in doses(holder) if dose.name == name)
+    assert isinstance(mark, Range)
+    return mark
+
+
+def _varied(path: str, arm: Recipe, value: float, unit: float) -> float:
+    mark = _mark(arm, path)
+    if mark.log:
+        return _into(mark, value * _FACTOR ** (2 * unit - 1))
+    low, high = mark.search or (mark.low, mark.high)
+    return _into(mark, value + (2 * unit - 1) * _REACH * (high - low))
+
+
+def _into(mark: Range, value: float) -> float:
+    assert math.isfinite(value)
+    return rounded_into(value, mark.low, mark.high)

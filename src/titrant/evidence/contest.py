@@ -1,0 +1,281 @@
+"""A contest of arms: their costs, the tuning of each, and replicates of all, within a time.
+
+measure    what a step of each arm takes
+plan       how long, on how many rows, with how many candidates and replicates the time allows
+tune       candidates of every arm on tuning rows; the better half, then the best one, goes on
+compare    replicates of the arms, judged on rows that nothing above has seen
+"""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from titrant.errors import BudgetError
+from titrant.evidence.arms import candidates
+from titrant.evidence.records import Difference
+from titrant.evidence.statistics import Estimate, paired
+from titrant.evidence.training import Job, Outcome, Trainings
+from titrant.recipe import Recipe
+from titrant.texts import say
+from titrant.train.metrics import Metric
+
+REPLICATES = 32
+"""Replicates of each arm at most: enough to see, among eight tricks, a gain of one standard deviation between seeds."""
+
+_TUNING = 1_000_000  # the number of the first replicate that tunes
+_MORE = 2  # replicates of the better half of the candidates
+_USED = 0.9  # share of the time that a plan may fill
+_PASSES = 3  # over the arms, to measure what their steps take
+_PLANS = [  # what to give up first as time gets short: (length, share of rows, candidates, replicates at least)
+    *((length, 1.0, 6, 12) for length in (1.0, 0.7, 0.5)),
+    *((length, 1.0, 4, 8) for length in (0.7, 0.5, 0.35)),
+    *((0.35, share, 4, 6) for share in (1.0, 0.5, 0.25)),
+    *((0.35, share, 2, 4) for share in (0.5, 0.25, 0.125)),
+]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What training an arm takes.
+
+    Args:
+        step: seconds of a step for one member of a stack, in one lane.
+        judging: seconds of all evaluations.
+        steps: of a whole training.
+        memory: bytes that a member needs while it trains.
+    """
+
+    step: float
+    judging: float
+    steps: int
+    memory: int
+
+    @property
+    def training(self) -> float:
+        """Seconds of a whole training in one lane."""
+        return self.step * self.steps + self.judging
+
+    def least(self, other: "Costs") -> "Costs":
+        """The smaller of two measurements: what else the machine does only adds."""
+        return Costs(min(self.step, other.step), min(self.judging, other.judging), self.steps, self.memory)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a contest spends its time.
+
+    Args:
+        length: share of the recipe's epochs that arms are trained for.
+        share: of the training rows.
+        candidates: settings of the nuisance doses for each arm.
+        replicates: of each arm.
+    """
+
+    length: float
+    share: float
+    candidates: int
+    replicates: int
+
+
+def tuning_trainings(count: int) -> int:
+    """Trainings that choosing among so many candidates takes.
+
+    Example:
+        >>> tuning_trainings(1), tuning_trainings(6)
+        (0, 12)
+    """
+    return 0 if count == 1 else count + _MORE * math.ceil(count / 2)
+
+
+def planned(seconds: float, each: Sequence[float], replicates: int = REPLICATES) -> Plan:
+    """The most careful plan that the time allows.
+
+    Args:
+        seconds: that all lanes together have.
+        each: seconds of one whole training of each arm in one lane.
+        replicates: at most.
+
+    Raises:
+        BudgetError: there is no time for four replicates of every arm on an eighth of the rows.
+
+    Example:
+        >>> planned(1000.0, [1.0] * 20)
+        Plan(length=1.0, share=1.0, candidates=6, replicates=32)
+        >>> planned(100.0, [1.0] * 20)
+        Plan(length=0.35, share=0.5, candidates=4, replicates=17)
+    """
+    whole = sum(each)
+    for length, share, count, least in _PLANS:
+        found = math.floor(_USED * seconds / (whole * length * share) - tuning_trainings(count))
+        if found >= min(least, replicates):
+            return Plan(length, share, count, min(found, replicates))
+    length, share, count, least = _PLANS[-1]
+    needed = whole * length * share * (tuning_trainings(count) + least) / (_USED * max(seconds, 1e-9))
+    raise BudgetError(
+        say("There is no time to train each of {arms} arms at least {trainings} times, a shortened training on an eighth of "
+            "the rows each: that takes about {times:.1f} times as long. Compare less at once, or give more time.",
+            arms=len(each), trainings=tuning_trainings(count) + least, times=needed)
+    )  # fmt: skip
+
+
+@dataclass
+class Contest:
+    """Arms that are tuned alike and meet the same replicates.
+
+    Args:
+        trainings: trains and judges.
+        arms: their recipes by name.
+        like: by name, the recipe whose optimizer an arm's learning rate was chosen for.
+        watch: is told (phase, look, arms, trainings done).
+
+    Attributes:
+        costs: by arm, once measured.
+        tuned: their recipes with what was tuned, once it was.
+        outcomes: by arm and replicate.
+    """
+
+    trainings: Trainings
+    arms: dict[str, Recipe]
+    like: Mapping[str, Recipe]
+    watch: Callable[[str, int, int, int], None]
+    costs: dict[str, Costs] = field(default_factory=dict)
+    tuned: dict[str, Recipe] = field(default_factory=dict)
+    outcomes: dict[str, dict[int, Outcome]] = field(default_factory=lambda: defaultdict(dict))
+
+    def measure(self) -> None:
+        """Measures what training each arm takes, in passes over all of them, so that a slow moment hits no arm alone."""
+        self.watch(say("measuring costs"), 0, len(self.arms), 0)
+        for _ in range(_PASSES):
+            for name, arm in self.arms.items():
+                found = Costs(*self.trainings.cost(arm))
+                self.costs[name] = found.least(self.costs.get(name, found))
+
+    def plan(self, replicates: int) -> Plan:
+        """The plan for the time that is left; the arms are shortened accordingly.
+
+        Raises:
+            BudgetError: the time is too short.
+        """
+        seconds = self.trainings.clock.left * self.trainings.pace.lanes
+        plan = planned(seconds, [self.costs[name].training for name in self.arms], replicates)
+        self.trainings.use(plan.share)
+        self.arms = {name: of_length(arm, plan.length) for name, arm in self.arms.items()}
+        return plan
+
+    def tune(self, paths: Sequence[str], plan: Plan) -> Plan:
+        """Chooses each arm's nuisance doses by its scores on tuning rows.
+
+        Returns:
+            The plan with the replicates that fit in the time that is left, at the pace that the tuning had.
+        """
+        begun = time.monotonic()
+        seed = self.trainings.seed
+        settings = {name: candidates(arm, paths, plan.candidates, seed, self.like.get(name)) for name, arm in self.arms.items()}
+        standing: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+        alive = {name: list(range(len(found))) for name, found in settings.items()}
+        for numbers in ([0], range(1, 1 + _MORE)) if plan.candidates > 1 else ():
+            entries = [(name, place, number) for number in numbers for name, places in alive.items() for place in places]
+            jobs = [Job(settings[name][place], _TUNING + number) for name, place, number in entries]
+            outcomes = self.trainings.run(jobs, lambda done: self.watch(say("tuning"), 0, len(self.arms), done))
+            for (name, place, _), outcome in zip(entries, outcomes, strict=True):
+                if outcome is not None:
+                    standing[name, place].append(_rank(self.trainings.metric, outcome))
+            alive = {
+                name: sorted(places, key=lambda place, name=name: _mean_rank(standing[name, place]))[: -(-plan.candidates // 2)]  # type: ignore[misc]
+                for name, places in alive.items()
+            }
+        self.tuned = {name: settings[name][places[0]] for name, places in alive.items()}
+        lanes, left = self.trainings.pace.lanes, self.trainings.clock.left
+        round_ = sum(self.costs[name].training for name in self.arms) * plan.length * plan.share / lanes
+        if plan.candidates > 1:
+            round_ = (time.monotonic() - begun) / tuning_trainings(plan.candidates)  # evaluations and all
+        fits = math.floor(_USED * left / max(round_, 1e-9))
+        return Plan(plan.length, plan.share, plan.candidates, max(2, min(plan.replicates, fits)))
+
+    def compare(self, names: Iterable[str], replicates: range, look: int = 0) -> None:
+        """Trains replicates of arms and judges them; those that the clock does not let end are missing."""
+        entries = [(name, replicate) for replicate in replicates for name in names]
+        jobs = [Job(self.tuned[name], replicate) for name, replicate in entries]
+        outcomes = self.trainings.run(jobs, lambda done: self.watch(say("comparing"), look, len(self.arms), done))
+        for (name, replicate), outcome in zip(entries, outcomes, strict=True):
+            if outcome is not None:
+                self.outcomes[name][replicate] = outcome
+
+    def common(self, one: str, other: str) -> list[int]:
+        """Replicates that both arms have."""
+        return sorted(self.outcomes[one].keys() & self.outcomes[other].keys())
+
+    def gain(self, *parts: tuple[str, float]) -> Estimate:
+        """A contrast of arms, such as one arm over another, paired over the replicates that all of them have.
+
+        Args:
+            parts: arms and their weights: `("a", 1), ("b", -1)` is the gain of a over b; above zero is better.
+        """
+        sign = 1 if self.trainings.metric.direction == "maximize" else -1
+        numbers = sorted(set.intersection(*(set(self.outcomes[name]) for name, _ in parts)))
+        values = [sum(sign * weight * self.outcomes[name][r].score for name, weight in parts) for r in numbers]
+        resampled = None
+        if self.trainings.shared and numbers:
+            drawn = [torch.stack([sign * weight * self.outcomes[name][r].resampled for name, weight in parts]) for r in numbers]
+            resampled = torch.stack(drawn).sum(1).mean(0).tolist()
+        return paired(values, resampled, 0.0 if self.trainings.shared else self.trainings.overlap)
+
+    def over(self, one: str, other: str) -> Estimate:
+        """How much better one arm scores than another."""
+        return self.gain((one, 1.0), (other, -1.0))
+
+    def score(self, name: str) -> Estimate:
+        """An arm's score by itself, in the metric's own direction."""
+        sign = 1.0 if self.trainings.metric.direction == "maximize" else -1.0
+        return self.gain((name, sign))
+
+    def warnings(self, plan: Plan) -> list[str]:
+        """What was given up for time, or is missing."""
+        found = []
+        if plan.length < 1:
+            found.append(say("To keep the time, trainings were {length:.0%} as long as the recipe says.", length=plan.length))
+        if plan.share < 1:
+            found.append(say("To keep the time, arms were trained on {share:.0%} of the rows.", share=plan.share))
+        if plan.candidates < 4:
+            found.append(say("There was little time to tune the arms: {count} candidates each.", count=plan.candidates))
+        if not self.trainings.shared:
+            found.append(
+                say("The data have no held-out rows: effects are judged by rows that may have chosen the recipe, which "
+                    "flatters it.")
+            )  # fmt: skip
+        return found
+
+
+def difference(estimate: Estimate) -> Difference:
+    """An estimate as it is kept."""
+    low, high = estimate.interval()
+    return Difference(mean=estimate.mean, low=finite(low), high=finite(high), p=estimate.p, count=estimate.count)
+
+
+def finite(value: float) -> float | None:
+    """The value, None for what JSON lacks."""
+    return value if math.isfinite(value) else None
+
+
+def of_length(recipe: Recipe, factor: float) -> Recipe:
+    """The recipe with its training so many times as long."""
+    if factor == 1:
+        return recipe
+    return recipe.replace("stop.epochs", min(10_000.0, max(0.01, float(f"{recipe.stop.epochs * factor:.4g}"))))
+
+
+def _rank(metric: Metric, outcome: Outcome) -> tuple[float, float]:
+    tuned = metric.as_loss(outcome.tuned) if math.isfinite(outcome.tuned) else math.inf
+    return tuned, outcome.tuned_loss
+
+
+def _mean_rank(found: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Sorts the better before the worse; what was not trained comes last."""
+    if not found:
+        return math.inf, math.inf
+    return float(np.mean([score for score, _ in found])), float(np.mean([loss for _, loss in found]))

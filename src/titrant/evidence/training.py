@@ -1,0 +1,292 @@
+"""Trains arms in populations, and judges them on rows that neither training nor tuning has seen.
+
+    jobs (recipe, replicate) → members → stacks → lanes → cohorts → outcomes
+
+A replicate is a draw of everything that varies between two runs of the same recipe: which development rows are trained on and
+which stop the training, and the seed of weights, order and every trick. All arms meet the same replicates.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from titrant.clock import Clock
+from titrant.data.learnable import Learnable
+from titrant.data.split import folds
+from titrant.models.network import Factory
+from titrant.recipe import Recipe
+from titrant.record import Receipt
+from titrant.search.halving import stacks
+from titrant.search.pace import Pace
+from titrant.texts import say
+from titrant.train.cohort import Cohort
+from titrant.train.hardware import threads
+from titrant.train.kinds import problem_of
+from titrant.train.member import Member
+from titrant.train.metrics import Metric
+from titrant.train.problem import Problem
+from titrant.tricks.acting import derived_seed
+
+_PARTS = 5  # a fifth of the development rows stops training and tunes
+_SAMPLES = 64  # bootstrap samples of the judging rows
+_KEPT = 1 << 29  # bytes of encoded rows that are kept for different draws of training rows
+_STEPS = 5  # by which the cost of a step is measured
+_TOGETHER = 8  # members of the stack in which it is measured
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One draw of rows and seeds.
+
+    Args:
+        number: which, from 0.
+        seed: of its members.
+        rows: trained on.
+        tuning: stop the training, and choose among candidates.
+        judging: judge.
+    """
+
+    number: int
+    seed: int
+    rows: Tensor
+    tuning: Tensor
+    judging: Tensor
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe to be trained in one replicate."""
+
+    recipe: Recipe
+    replicate: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Args:
+        tuned: score on the tuning rows, NaN without a usable network.
+        tuned_loss: the plain loss there, infinite without one.
+        score: on the judging rows; that of a constant prediction without a usable network.
+        resampled: the same on bootstrap samples of the judging rows [B]; empty where replicates have judging rows of their own.
+        diverged: no network was usable.
+        receipts: what its tricks did.
+    """
+
+    tuned: float
+    tuned_loss: float
+    score: float
+    resampled: Tensor
+    diverged: bool
+    receipts: list[Receipt]
+
+
+@dataclass
+class Trainings:
+    """Trains and judges the arms of one study.
+
+    Args:
+        dataset: the data.
+        metric: how scores are measured.
+        seed: of all random choices.
+        device: where to train.
+        clock: rings when training must be over.
+        pace: how cohorts are laid out.
+        factory: the network of `model: custom`.
+        share: of the training rows, how many are used.
+
+    Attributes:
+        shared: all replicates are judged by the test rows of the data; False where there are none, and each replicate judges by
+            a fifth of the development rows.
+        done: jobs that were trained so far.
+    """
+
+    dataset: Learnable
+    metric: Metric
+    seed: int
+    device: torch.device
+    clock: Clock
+    pace: Pace
+    factory: Factory | None = None
+    share: float = 1.0
+    done: int = 0
+    _replicates: dict[int, Replicate] = field(default_factory=dict)
+    _cuts: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Prepares the rows."""
+        split = self.dataset.split
+        self.development = torch.cat([split.train, split.validation]).sort().values
+        self.shared = len(split.test) > 0
+        self._test = split.test.to(self.device)
+        self.problem = problem_of(self.dataset, self.development.to(self.device), self.device)
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, "judging") % 2**63)
+        count = len(split.test)
+        self._draws = torch.randint(count, (_SAMPLES, count), generator=generator).to(self.device) if self.shared else None
+        size = sum(tensor.nbytes for tensor in self.dataset.inputs)
+        self._draws_of_rows = max(_PARTS, _KEPT // max(1, size))
+
+    def replicate(self, number: int) -> Replicate:
+        """The replicate of that number; the same one in every arm and in every study with this seed.
+
+        Where data are large, replicates take turns in a few draws of training rows, whose encodings are kept.
+        """
+        if number not in self._replicates:
+            place = number % self._draws_of_rows
+            like = self._replicates.get(place)
+            if like is None:
+                train, held = self._cut(self.development, place // _PARTS)[place % _PARTS]
+                judging = self._test
+                if not self.shared:
+                    judging = held.to(self.device)
+                    train, held = self._cut(train, 1000 + place)[0]
+                kept = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.seed % 2**63 + place))
+                train = train[kept[: max(_PARTS, round(self.share * len(train)))].sort().values]
+                like = Replicate(place, 0, train.to(self.device), held.to(self.device), judging)
+            seed = derived_seed(self.seed, "replicate", number)
+            self._replicates[number] = Replicate(number, seed, like.rows, like.tuning, like.judging)
+        return self._replicates[number]
+
+    @property
+    def judged(self) -> str:
+        """Which rows judge, in words."""
+        if self.shared:
+            return say("rows that were held out of everything else, the same for every replicate")
+        return say("a fifth of the rows, drawn anew for each replicate; the choice of the recipe may have seen them")
+
+    @property
+    def overlap(self) -> float:
+        """Judging rows for each training row."""
+        drawn = self.replicate(0)
+        return len(drawn.judging) / len(drawn.rows)
+
+    def use(self, share: float) -> None:
+        """Trains on a share of the training rows from now on."""
+        self.share = share
+        self._replicates.clear()
+
+    def _cut(self, rows: Tensor, number: int) -> list[tuple[Tensor, Tensor]]:
+        if number not in self._cuts:
+            strata = None if self.dataset.schema.task == "regression" else self.dataset.target
+            seed = derived_seed(self.seed, "cut", number) % 2**31
+            self._cuts[number] = folds(rows, strata, self.dataset.groups, min(_PARTS, len(rows) // 2), seed)
+        return self._cuts[number]
+
+    def run(self, jobs: Sequence[Job], watch: Callable[[int], None]) -> list[Outcome | None]:
+        """Trains jobs and judges them; None for those that the clock did not let end.
+
+        Args:
+            jobs: what to train.
+            watch: is told how many jobs of the study are done.
+        """
+        members = [self._member(place, job) for place, job in enumerate(jobs)]
+        found: list[Outcome | None] = [None] * len(jobs)
+        cut = stacks(members, self.problem, self.pace)
+        for ended in self.pace.side_by_side(self._turns(cut), len(cut)):
+            for place, outcome in ended:
+                found[place] = outcome
+            self.done += len(ended)
+            watch(self.done)
+        return found
+
+    def _member(self, place: int, job: Job) -> Member:
+        drawn = self.replicate(job.replicate)
+        return Member(place, job.recipe, drawn.seed, "evidence", drawn.rows, drawn.tuning)
+
+    def _turns(self, cut: list[list[Member]]) -> Iterable[Callable[[], list[tuple[int, Outcome]]]]:
+        judging = {id(drawn.rows): drawn.judging for drawn in self._replicates.values()}
+        for stack in cut:
+            if self.clock.left <= 0:
+                return
+            rows = [judging[id(member.rows)] for member in stack]
+            yield partial(_judged, self.problem, stack, self.metric, self.clock, self.factory, rows, self._draws)
+
+    def cost(self, recipe: Recipe) -> tuple[float, float, int, int]:
+        """What a recipe costs.
+
+        Returns:
+            Seconds of a step for one member of a stack in one lane, seconds of all its evaluations, steps of a whole training,
+            and bytes that a member needs while it trains.
+        """
+        stack = [
+            Member(place, recipe, place, "cost", self.replicate(0).rows, self.replicate(0).tuning)
+            for place in range(_TOGETHER)
+        ]  # fmt: skip
+        stack = stack[: self.pace.stack_size(stack[0], self.problem.columns)]
+        with threads(1) if self.pace.lanes > 1 else threads(torch.get_num_threads()):
+            cohort = Cohort(self.problem, stack, self.metric, self.clock, self.factory)
+            memory = _kept(lambda: cohort.train(1, self.clock), cohort)
+            taken = []
+            for step in range(_STEPS):
+                begun = time.monotonic()
+                cohort.train(step + 2, self.clock)
+                taken.append(time.monotonic() - begun)
+            judging = cohort.judging()
+        return min(taken) / len(stack), judging / len(stack), cohort.steps, memory // len(stack)
+
+
+def _kept(step: Callable[[], Any], cohort: Cohort) -> int:
+    """Bytes that the first step keeps for its gradient, and those that go from step to step."""
+    seen: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        step()
+    return sum(seen.values()) + cohort.carried
+
+
+def _judged(
+    problem: Problem,
+    stack: list[Member],
+    metric: Metric,
+    clock: Clock,
+    factory: Factory | None,
+    judging: list[Tensor],
+    draws: Tensor | None,
+) -> list[tuple[int, Outcome]]:
+    """Trains a stack to its end, perhaps in another process, and judges it; nothing if the clock rang first."""
+    cohort = Cohort(problem, stack, metric, clock, factory)
+    if not cohort.advance(cohort.steps, clock):
+        return []
+    fewest = min(len(rows) for rows in judging)
+    rows = torch.stack([some[:fewest] for some in judging])
+    target = problem.target[rows]
+    predicted = cohort.kept_predictions(rows)
+    lost = ~predicted.flatten(1).isfinite().all(1)
+    predicted[lost] = _constant(problem, rows.shape[1])
+    scores = metric.score(predicted, target).tolist()
+    resampled = torch.empty(len(stack), 0)
+    if draws is not None:
+        resampled = torch.stack([metric.score(predicted[:, drawn], target[:, drawn]) for drawn in draws], dim=1).cpu()
+    return [
+        (
+            member.number,
+            Outcome(
+                tuned=cohort.score(k),
+                tuned_loss=cohort.histories[k].best_loss,
+                score=scores[k],
+                resampled=resampled[k].clone(),
+                diverged=bool(lost[k]),
+                receipts=cohort.receipts(k),
+            ),
+        )
+        for k, member in enumerate(stack)
+    ]
+
+
+def _constant(problem: Problem, count: int) -> Tensor:
+    """What is predicted without a network: the shares of the classes [m, c], or the mean [m]."""
+    if problem.is_regression:
+        return torch.full((count,), problem.centre, device=problem.device)
+    counts = problem.class_counts()
+    return (counts / counts.sum()).expand(count, -1)
