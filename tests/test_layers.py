@@ -38,6 +38,7 @@ LAYERS = (
     "predictor",
     "report",
     "job",
+    "studies",
     "estimators",
     "__init__",
     "cli",

@@ -49,7 +49,7 @@ from titrant.view import View
 _EVERY = 5.0  # seconds between two saves of the best so far, at least
 _SHARE = 0.02  # and the most of the time that saving may take
 
-_PACKAGES = ("titrant", "torch", "numpy", "polars", "optuna", "scikit-learn")
+PACKAGES = ("titrant", "torch", "numpy", "polars", "optuna", "scikit-learn")
 _RESAMPLES = 500
 _SAMPLE = 2000  # test rows drawn in the report's scatter plot
 _BINS = 10
@@ -98,10 +98,10 @@ class Run:
         Raises:
             OutputError: the place is in use or cannot be written, or the run's own folder is gone.
         """
-        target = _free(Path(folder))
+        target = free_place(Path(folder))
         if not self.folder.is_dir():
             raise OutputError(say("The run's own folder {folder} is gone; nothing can be copied.", folder=self.folder))
-        with _writing(target):
+        with writing(target):
             shutil.copytree(self.folder, target, dirs_exist_ok=True)
         return target
 
@@ -204,15 +204,15 @@ def fit(
     """
     limit = seconds(budget)
     _check_search(search, space)
-    place = None if out is None else _free(Path(out))
+    place = None if out is None else free_place(Path(out))
     watcher = view or QuietView()
     notes: list[str] = []
-    with Interrupt() as interrupt, watcher, _folder(place) as folder, ExitStack() as ending:
+    with Interrupt() as interrupt, watcher, run_folder(place) as folder, ExitStack() as ending:
         clock = Clock.of(limit, started, interrupt)
         given, limits = _given(recipe, space)
         used = device_of(device if device != "auto" or given is None else given.hardware.device)
         prepare(given.hardware if given is not None else Recipe().hardware, used)
-        workers = ending.enter_context(Workers(_wanted(used, given, model, members), interrupt))  # start meanwhile
+        workers = ending.enter_context(Workers(workers_wanted(used, given, model, members), interrupt))  # start meanwhile
 
         def decoding(done: int, every: int) -> None:
             watcher.reading(done, every)
@@ -234,7 +234,7 @@ def fit(
         if large:
             workers.close()
         goal = metric_for(dataset.schema.task, metric)
-        region = _region(dataset, given, limits, model)
+        region = region_for(dataset, given, limits, model)
         if given is not None and model is not None:
             given = given.replace("model", {"kind": "custom", "factory": _name(model)})
         watcher.start(say("fit {source}", source=dataset.summary.source), limit, dataset.summary)
@@ -292,14 +292,14 @@ def _check_search(search: str, space: Mapping[str, Any] | str | Path | None) -> 
         )
 
 
-def _wanted(device: torch.device, given: Recipe | None, model: Factory | None, members: int | None) -> int:
+def workers_wanted(device: torch.device, given: Recipe | None, model: Factory | None, members: int | None) -> int:
     """Worker processes that train beside this one: one for each further thread; none for a search of a few members."""
     if members is not None or model is not None:
         return 0
     return lanes(device, [] if given is None else [given]) - 1
 
 
-def _region(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] | None, model: Factory | None) -> Region | None:
+def region_for(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] | None, model: Factory | None) -> Region | None:
     """What to search: nothing for a recipe alone, the named paths for a recipe with a space, else the default with limits."""
     rows, known = len(dataset.split.train), start_for(dataset)
     size = known.batch(rows)
@@ -328,9 +328,9 @@ def _name(factory: Factory) -> str:
     return f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', type(factory).__qualname__)}"
 
 
-def _free(place: Path) -> Path:
+def free_place(place: Path) -> Path:
     """The folder for a run, refused if anything is in it."""
-    with _writing(place):
+    with writing(place):
         in_use = place.exists() and (not place.is_dir() or any(place.iterdir()))
     if in_use:
         raise OutputError(say("The output folder {folder} is in use. Name a new one, or empty it.", folder=place))
@@ -338,7 +338,7 @@ def _free(place: Path) -> Path:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
     """Says where the system refuses to write."""
     try:
         yield
@@ -350,7 +350,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _folder(place: Path | None) -> Iterator[Path]:
+def run_folder(place: Path | None) -> Iterator[Path]:
     """The run's folder, a temporary one without a place.
 
     If the run fails before it has saved a usable model, everything that was made for it is removed again.
@@ -361,7 +361,7 @@ def _folder(place: Path | None) -> Iterator[Path]:
     else:
         made = [folder for folder in (place, *place.parents) if not folder.exists()]
     try:
-        with _writing(place):
+        with writing(place):
             place.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=place).close()
         yield place
@@ -442,7 +442,7 @@ class _Results:
         summary = self._write(outcome, predictor, evaluation, *intervals)
         if not report:
             return predictor, summary
-        with _writing(self.folder):
+        with writing(self.folder):
             write_report(self.folder)
             summary = summary.model_copy(update={"seconds_total": self.clock.elapsed})
             summary.write(self.folder / "summary.json")
@@ -477,11 +477,11 @@ class _Results:
             interrupted=outcome.interrupted,
             receipts=receipts,
             warnings=[*self.notes, *_warnings(outcome, receipts)],
-            versions=versions(*_PACKAGES),
+            versions=versions(*PACKAGES),
             machine=machine(self.study.device),
             seed=self.study.seed,
         )
-        with _writing(self.folder):
+        with writing(self.folder):
             outcome.recipe.save(self.folder / "recipe.yaml")
             predictor.save(self.folder / "model")
             write_members(self.folder / "members.jsonl", outcome.records)

@@ -161,7 +161,6 @@ class Study:
         return self.contest.over(one.added, self._equal[one.added, BASELINE])
 
     def _concluded(self, plan: Plan, paths: list[str], looks: list[int]) -> Ablation:
-        trainings = self.trainings
         adjusted = holm([self._worth(one).p for one in self.found])
         added = [self._added(one) for one in self.found]
         alone = iter(holm([estimate.p for estimate in added if estimate is not None]))
@@ -174,32 +173,16 @@ class Study:
             for one in effects
             if one.verdict == "never acted"
         ]
-        drawn = trainings.replicate(0)
-        clock = trainings.clock
+        described = self.contest.described(plan, paths)
+        described["warnings"] += never
         return Ablation(
-            title="",
-            task=trainings.dataset.schema.task,
-            metric=trainings.metric.name,
-            direction=trainings.metric.direction,
+            **described,
+            task=self.trainings.dataset.schema.task,
             recipe=self.recipe.plain(),
-            rows_trained=len(drawn.rows),
-            rows_judged=len(drawn.judging),
-            judged=trainings.judged,
-            shared=trainings.shared,
-            candidates=plan.candidates,
-            nuisances=paths,
-            replicates=plan.replicates,
             looks=looks,
-            length=plan.length,
             smallest=self._smallest(),
-            trainings=trainings.done,
             effects=effects,
             arms=[self._arm(name, paths) for name in self.contest.arms],
-            seconds_total=clock.elapsed,
-            budget_seconds=clock.end - clock.start,
-            interrupted=clock.interrupt is not None and clock.interrupt.asked,
-            warnings=[*self.contest.warnings(plan), *never],
-            seed=trainings.seed,
         )
 
     def _effect(self, one: Comparison, adjusted: float, added: Estimate | None, alone: float) -> Effect:

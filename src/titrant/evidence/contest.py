@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -150,6 +151,7 @@ class Contest:
     def measure(self) -> None:
         """Measures what training each arm takes, in passes over all of them, so that a slow moment hits no arm alone."""
         self.watch(say("measuring costs"), 0, len(self.arms), 0)
+        self.trainings.settle(next(iter(self.arms.values())))
         for _ in range(_PASSES):
             for name, arm in self.arms.items():
                 found = Costs(*self.trainings.cost(arm))
@@ -180,7 +182,7 @@ class Contest:
         alive = {name: list(range(len(found))) for name, found in settings.items()}
         for numbers in ([0], range(1, 1 + _MORE)) if plan.candidates > 1 else ():
             entries = [(name, place, number) for number in numbers for name, places in alive.items() for place in places]
-            jobs = [Job(settings[name][place], _TUNING + number) for name, place, number in entries]
+            jobs = [self._job(name, settings[name][place], _TUNING + number) for name, place, number in entries]
             outcomes = self.trainings.run(jobs, lambda done: self.watch(say("tuning"), 0, len(self.arms), done))
             for (name, place, _), outcome in zip(entries, outcomes, strict=True):
                 if outcome is not None:
@@ -197,10 +199,13 @@ class Contest:
         fits = math.floor(_USED * left / max(round_, 1e-9))
         return Plan(plan.length, plan.share, plan.candidates, max(2, min(plan.replicates, fits)))
 
+    def _job(self, name: str, recipe: Recipe, replicate: int) -> Job:
+        return Job(recipe, replicate, self.costs[name].training)
+
     def compare(self, names: Iterable[str], replicates: range, look: int = 0) -> None:
         """Trains replicates of arms and judges them; those that the clock does not let end are missing."""
         entries = [(name, replicate) for replicate in replicates for name in names]
-        jobs = [Job(self.tuned[name], replicate) for name, replicate in entries]
+        jobs = [self._job(name, self.tuned[name], replicate) for name, replicate in entries]
         outcomes = self.trainings.run(jobs, lambda done: self.watch(say("comparing"), look, len(self.arms), done))
         for (name, replicate), outcome in zip(entries, outcomes, strict=True):
             if outcome is not None:
@@ -233,6 +238,29 @@ class Contest:
         """An arm's score by itself, in the metric's own direction."""
         sign = 1.0 if self.trainings.metric.direction == "maximize" else -1.0
         return self.gain((name, sign))
+
+    def described(self, plan: Plan, paths: list[str]) -> dict[str, Any]:
+        """What the record of a study says of it, by field; see `titrant.evidence.records.Studied`."""
+        trainings, clock = self.trainings, self.trainings.clock
+        drawn = trainings.replicate(0)
+        return {
+            "metric": trainings.metric.name,
+            "direction": trainings.metric.direction,
+            "nuisances": paths,
+            "candidates": plan.candidates,
+            "replicates": plan.replicates,
+            "length": plan.length,
+            "rows_trained": len(drawn.rows),
+            "rows_judged": len(drawn.judging),
+            "judged": trainings.judged,
+            "shared": trainings.shared,
+            "trainings": trainings.done,
+            "seconds_total": clock.elapsed,
+            "budget_seconds": clock.end - clock.start,
+            "interrupted": clock.interrupt is not None and clock.interrupt.asked,
+            "warnings": self.warnings(plan),
+            "seed": trainings.seed,
+        }
 
     def warnings(self, plan: Plan) -> list[str]:
         """What was given up for time, or is missing."""

@@ -72,36 +72,41 @@ class Pair(Record):
     value: Difference
 
 
-class Ablation(Record):
-    """A whole study."""
+class Studied(Record):
+    """What every study says of itself."""
 
-    title: str
-    task: Task
+    title: str = ""
     metric: str
     direction: Direction
-    recipe: dict[str, object]
+    nuisances: list[str] = Field(description="paths of the doses that were tuned again in every arm")
+    candidates: int = Field(description="settings of these doses that were tried for each arm")
+    replicates: int = Field(description="of each arm, planned")
+    length: float = Field(description="share of the recipe's epochs that arms were trained for")
     rows_trained: int
     rows_judged: int
     judged: str = Field(description="which rows judge, in words")
     shared: bool = Field(description="all replicates share the judging rows")
-    candidates: int = Field(description="settings of the tuned doses that were tried for each arm")
-    nuisances: list[str]
-    replicates: int = Field(description="planned")
-    looks: list[int] = Field(description="replicates after which the study looked at its results")
-    length: float = Field(description="share of the recipe's epochs that arms were trained for")
-    smallest: float = Field(description="the smallest difference that matters")
     trainings: int
+    seconds_total: float
+    budget_seconds: float
+    interrupted: bool
+    warnings: list[str]
+    versions: dict[str, str] = Field(default={})
+    machine: dict[str, str | int | float] = Field(default={})
+    seed: int
+
+
+class Ablation(Studied):
+    """What each trick of a recipe was worth."""
+
+    task: Task
+    recipe: dict[str, object]
+    looks: list[int] = Field(description="replicates after which the study looked at its results")
+    smallest: float = Field(description="the smallest difference that matters")
     effects: list[Effect]
     arms: list[ArmRecord]
     shares: list[Share] = Field(default=[])
     pairs: list[Pair] = Field(default=[])
-    seconds_total: float
-    budget_seconds: float
-    interrupted: bool = False
-    warnings: list[str] = Field(default=[])
-    versions: dict[str, str] = Field(default={})
-    machine: dict[str, str | int | float] = Field(default={})
-    seed: int = 0
 
 
 class Level(Record):
@@ -115,27 +120,13 @@ class Level(Record):
     tuned: dict[str, float]
 
 
-class Response(Record):
+class Response(Studied):
     """The curve of one dose."""
 
-    title: str
     dose: str
     unit: str
     log: bool
-    metric: str
-    direction: Direction
     reference: float | str
     levels: list[Level]
     best: float | str = Field(description="the level whose mean is best")
     certain: bool = Field(description="it beats the reference: p at most 5 % after Holm's adjustment for all levels")
-    rows_judged: int
-    judged: str
-    candidates: int
-    nuisances: list[str]
-    replicates: int
-    length: float
-    seconds_total: float
-    budget_seconds: float
-    interrupted: bool = False
-    warnings: list[str] = Field(default=[])
-    seed: int = 0

@@ -157,19 +157,15 @@ class Titration:
     def _concluded(
         self, found: Dosing, contest: Contest, plan: Plan, names: dict[Any, str], paths: list[str], reference: Any
     ) -> Response:
-        trainings, clock = self.trainings, self.trainings.clock
         gains = {value: contest.over(name, names[reference]) for value, name in names.items()}
         best = max(names, key=lambda value: gains[value].mean)
         others = [value for value in names if value != reference]
         adjusted = dict(zip(others, holm([gains[value].p for value in others]), strict=True))
-        drawn = trainings.replicate(0)
         return Response(
-            title="",
+            **contest.described(plan, paths),
             dose=found.path,
             unit=found.unit,
             log=found.log,
-            metric=trainings.metric.name,
-            direction=trainings.metric.direction,
             reference=reference,
             levels=[
                 Level(
@@ -184,15 +180,4 @@ class Titration:
             ],
             best=best,
             certain=best != reference and adjusted[best] <= LEVEL,
-            rows_judged=len(drawn.judging),
-            judged=trainings.judged,
-            candidates=plan.candidates,
-            nuisances=paths,
-            replicates=plan.replicates,
-            length=plan.length,
-            seconds_total=clock.elapsed,
-            budget_seconds=clock.end - clock.start,
-            interrupted=clock.interrupt is not None and clock.interrupt.asked,
-            warnings=contest.warnings(plan),
-            seed=trainings.seed,
         )

@@ -7,7 +7,7 @@ which stop the training, and the seed of weights, order and every trick. All arm
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from titrant.models.network import Factory
 from titrant.recipe import Recipe
 from titrant.record import Receipt
 from titrant.search.halving import stacks
-from titrant.search.pace import Pace
+from titrant.search.pace import Pace, measured
 from titrant.texts import say
 from titrant.train.cohort import Cohort
 from titrant.train.hardware import threads
@@ -36,6 +36,8 @@ _PARTS = 5  # a fifth of the development rows stops training and tunes
 _SAMPLES = 64  # bootstrap samples of the judging rows
 _KEPT = 1 << 29  # bytes of encoded rows that are kept for different draws of training rows
 _STEPS = 5  # by which the cost of a step is measured
+_PER_LANE = 4  # stacks for each lane, at least, so that no lane waits long for another
+_FEWEST = 4  # members of a stack that is cut for that
 _TOGETHER = 8  # members of the stack in which it is measured
 
 
@@ -60,10 +62,11 @@ class Replicate:
 
 @dataclass(frozen=True)
 class Job:
-    """A recipe to be trained in one replicate."""
+    """A recipe to be trained in one replicate; `seconds` says how long that takes in one lane, about."""
 
     recipe: Recipe
     replicate: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,8 @@ class Trainings:
         """
         members = [self._member(place, job) for place, job in enumerate(jobs)]
         found: list[Outcome | None] = [None] * len(jobs)
-        cut = stacks(members, self.problem, self.pace)
+        heavy = {place: job.seconds for place, job in enumerate(jobs)}
+        cut = _balanced(stacks(members, self.problem, self.pace), heavy, self.pace.lanes)
         for ended in self.pace.side_by_side(self._turns(cut), len(cut)):
             for place, outcome in ended:
                 found[place] = outcome
@@ -206,6 +210,13 @@ class Trainings:
                 return
             rows = [judging[id(member.rows)] for member in stack]
             yield partial(_judged, self.problem, stack, self.metric, self.clock, self.factory, rows, self._draws)
+
+    def settle(self, recipe: Recipe) -> None:
+        """Measures how many members of a recipe a stack should hold on this machine."""
+        drawn = self.replicate(0)
+        member = Member(-1, recipe, self.seed, "measure", drawn.rows, drawn.tuning)
+        make = partial(Cohort, self.problem, metric=self.metric, clock=self.clock, factory=self.factory)
+        self.pace = measured(make, member, self.problem.columns, self.pace, self.clock)
 
     def cost(self, recipe: Recipe) -> tuple[float, float, int, int]:
         """What a recipe costs.
@@ -229,6 +240,27 @@ class Trainings:
                 taken.append(time.monotonic() - begun)
             judging = cohort.judging()
         return min(taken) / len(stack), judging / len(stack), cohort.steps, memory // len(stack)
+
+
+def _balanced(cut: list[list[Member]], seconds: Mapping[int, float], lanes: int) -> list[list[Member]]:
+    """Stacks so many and so ordered that all lanes end at about the same time: the heaviest first, cut while they are few.
+
+    Args:
+        cut: the stacks.
+        seconds: that a member takes, by its number.
+        lanes: at the same time.
+    """
+
+    def weight(stack: list[Member]) -> float:
+        return sum(seconds[member.number] for member in stack)
+
+    if lanes == 1:
+        return cut
+    cut = sorted(cut, key=weight, reverse=True)
+    while len(cut) < _PER_LANE * lanes and len(cut[0]) >= 2 * _FEWEST:
+        half = (len(cut[0]) + 1) // 2
+        cut = sorted([cut[0][:half], cut[0][half:], *cut[1:]], key=weight, reverse=True)
+    return cut
 
 
 def _kept(step: Callable[[], Any], cohort: Cohort) -> int:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from titrant.record import write_text
-from titrant.report import charts, sections, words
+from titrant.report import charts, evidence, sections, words
 from titrant.report.charts import Figure
 from titrant.report.run import Run, read_run
 from titrant.texts import say
@@ -34,9 +34,10 @@ def write_report(folder: Path) -> Path:
 def render(run: Run) -> str:
     """The report of a run as HTML text."""
     environment = templates()
-    environment.globals.update(words=words, sections=sections)
+    environment.globals.update(words=words, sections=sections, evidence=evidence)
     figures, outside = _figures(run)
-    return environment.get_template("report.html").render(
+    study = run.summary is None and not run.members and (run.ablation is not None or run.responses)
+    return environment.get_template("study.html" if study else "report.html").render(
         run=run,
         summary=run.summary,
         data=run.data,
@@ -89,4 +90,8 @@ def _figures(run: Run) -> tuple[dict[str, Figure], int]:
         figures["predicted"], figures["residuals"] = charts.predicted_against_truth(evaluation)
     if evaluation and evaluation.reliability:
         figures["reliability"] = charts.reliability(evaluation)
+    if run.ablation is not None:
+        figures["forest"] = evidence.forest(run.ablation)
+    for place, response in enumerate(run.responses, 1):
+        figures[f"response-{place}"] = evidence.response_curve(response)
     return figures, outside

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import yaml
 
 from titrant.errors import OutputError
+from titrant.evidence.records import Ablation, Response
 from titrant.record import DataSummary, Evaluation, MemberRecord, Summary, read_members
 from titrant.texts import say
 
@@ -25,6 +26,8 @@ class Run:
     evaluation: Evaluation | None = None
     recipe_yaml: str | None = None
     recipe: dict[str, Any] | None = None
+    ablation: Ablation | None = None
+    responses: list[Response] = field(default_factory=list)
     gaps: dict[str, str] = field(default_factory=dict)
     """File name to the sentence that says why its content is not here."""
 
@@ -63,6 +66,9 @@ def read_run(folder: Path) -> Run:
     data = part("data.json", DataSummary.read)
     evaluation = part("evaluation.json", Evaluation.read)
     recipe = part("recipe.yaml", _read_recipe)
+    ablation = part("ablation.json", Ablation.read) if (folder / "ablation.json").exists() else None
+    found = [part(path.name, Response.read) for path in sorted(folder.glob("dose-*.json"))]
+    responses = [response for response in found if response is not None]
     if all(found is None for found in (summary, members, data, evaluation, recipe)):
         reasons = " ".join(gaps.values())
         raise OutputError(
@@ -73,7 +79,7 @@ def read_run(folder: Path) -> Run:
             )
         )
     text, values = recipe or (None, None)
-    return Run(folder, summary, members or [], data, evaluation, text, values, gaps)
+    return Run(folder, summary, members or [], data, evaluation, text, values, ablation, responses, gaps)
 
 
 def _read_recipe(path: Path) -> tuple[str, dict[str, Any]]:

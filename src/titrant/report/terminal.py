@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,9 @@ from titrant.record import DataSummary, Summary
 from titrant.report.run import read_run
 from titrant.report.words import by_trick, differences, duration, effort, headline, metric_name, number, task_name
 from titrant.texts import say
+
+STUDY_PHASES = {say("measuring costs"), say("tuning"), say("comparing")}
+"""Phases of studies, in which there is no best score."""
 
 _REFRESHES_PER_SECOND = 4
 _PLAIN_LINES = 12
@@ -160,9 +164,7 @@ class LiveView:
     def finish(self, summary: Summary, folder: Path | None = None) -> None:
         """Ends the live view and prints the result."""
         self._stop()
-        for line, style in _result(summary, folder):
-            _print(self._out, line, style)
-        self._out.file.flush()
+        print_lines(_result(summary, folder), self._out)
 
     def _stop(self) -> None:
         if self._live is not None:
@@ -179,6 +181,14 @@ class LiveView:
         for line in _state(progress):
             view.add_row(Text(_printable(line, self._err), overflow="ellipsis", no_wrap=True))
         return view
+
+
+def print_lines(lines: Iterable[tuple[str, str]], out: Console | None = None) -> None:
+    """Prints lines, each with its Rich style, to stdout by default."""
+    console = out or _console(sys.stdout)
+    for line, style in lines:
+        _print(console, line, style)
+    console.file.flush()
 
 
 def _console(stream: TextIO) -> Console:
@@ -219,6 +229,11 @@ def _describe(data: DataSummary) -> str:
 def _state(progress: _Progress) -> list[str]:
     left = duration(max(0, round(progress.deadline - time.monotonic())))
     metric = metric_name(progress.metric)
+    if progress.best_score is None and progress.phase in STUDY_PHASES:
+        return [
+            say("{phase}, {left} left", phase=progress.phase, left=left),
+            say("arms {arms}, trainings done {done:,}", arms=progress.members_alive, done=progress.members_total),
+        ]
     return [
         say("{phase}, rung {rung}, {left} left", phase=progress.phase, rung=progress.rung, left=left),
         say("best validation {metric} {score}", metric=metric, score=number(progress.best_score)),
