@@ -84,7 +84,8 @@ def paired(differences: Sequence[float], resampled: Sequence[float] | None = Non
         return Estimate(mean, 0.0, count - 1, count)
     samples = 1 if resampled is None else len(resampled)
     # Welch and Satterthwaite: the freedom of a sum of variances that were estimated apart.
-    freedom = total**2 / (training**2 / (count - 1) + (judging**2 / (samples - 1) if judging else 0.0))
+    shares = ((training / total) ** 2 / (count - 1), (judging / total) ** 2 / max(1, samples - 1))
+    freedom = 1 / sum(shares)
     return Estimate(mean, math.sqrt(total), freedom, count)
 
 

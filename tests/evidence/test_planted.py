@@ -1,0 +1,123 @@
+"""Studies of data whose truth is planted: tricks that must help, must hurt, or cannot matter."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import titrant
+from titrant.clock import Clock
+from titrant.data.learnable import read_data
+from titrant.evidence.ablation import Study
+from titrant.evidence.records import Ablation, Effect
+from titrant.evidence.training import Trainings
+from titrant.recipe import Recipe
+from titrant.search.pace import Pace
+from titrant.train.metrics import metric_for
+
+SMALL: dict[str, Any] = {
+    "model": {"kind": "mlp", "width": 16, "depth": 1},
+    "learning_rate": {"peak": 0.02},
+    "stop": {"kind": "last", "epochs": 8},
+}
+PICTURES: dict[str, Any] = {
+    "model": {"kind": "cnn", "width": 8, "depth": 1},
+    "learning_rate": {"peak": 0.01},
+    "stop": {"kind": "last", "epochs": 4},
+}
+
+
+def studied(data: Any, recipe: dict[str, Any], trick: str, **options: Any) -> tuple[Effect, Ablation]:
+    found = titrant.ablate(data, "y", recipe=recipe, tricks=[trick], budget="60s", **{"replicates": 8, **options})
+    return found.effects[0], found
+
+
+def flipped(kind: str) -> Effect:
+    """The worth of mirror images for a small network, which serves as the plain baseline too: that of pictures is slow."""
+    dataset = read_data(pictures(kind), None, notes=[])
+    plain, clock, cpu = Recipe.of(PICTURES), Clock.of(60.0), torch.device("cpu")
+    recipe = plain.replace("augment.flip", {"kind": "flip", "p": 0.5})
+    trainings = Trainings(dataset, metric_for("binary"), 0, cpu, clock, Pace.usual(cpu, [recipe]))
+    return Study(trainings, recipe, plain, None, "image", lambda *_: None, replicates=6).run().effects[0]
+
+
+def table(rows: int = 600, noise: float = 0.0, scale: float = 1.0) -> dict[str, list[Any]]:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(rows, 4))
+    wrong = random.random(rows) < noise
+    y = (x[:, 0] + x[:, 1] > 0) != wrong
+    return {f"x{i}": (x[:, i] * (scale if i == 2 else 1)).tolist() for i in range(4)} | {
+        "y": ["yes" if one else "no" for one in y]
+    }
+
+
+def pictures(kind: str, rows: int = 240) -> dict[str, Any]:
+    """Bright bars on noise: left or right, or near an edge or in the middle, which a mirror image does not change."""
+    random = np.random.default_rng(1)
+    x = random.integers(0, 120, (rows, 8, 8)).astype(np.uint8)
+    y = random.integers(0, 2, rows)
+    for place, label in enumerate(y):
+        side = random.integers(0, 2)
+        column = {"side": [1, 6][label], "edge": [[0, 7], [3, 4]][label][side]}[kind]
+        x[place, 1:7, column] += 100
+    return {"x": x, "y": y}
+
+
+def test_scaling_helps_where_one_column_drowns_the_others() -> None:
+    effect, study = studied(table(scale=1e4), SMALL | {"data": {"scale": "standardize"}}, "data.scale")
+    assert (effect.verdict, effect.instead) == ("helps", "off")
+    assert effect.without.low is not None
+    assert effect.without.low > 0.1
+    assert effect.acted == 1.0
+    assert study.rows_judged == 120
+
+
+def test_mirror_images_hurt_where_left_and_right_are_the_classes() -> None:
+    effect = flipped("side")
+    assert effect.verdict == "hurts"
+    assert effect.without.mean < -0.1
+
+
+def test_mirror_images_do_not_hurt_where_both_sides_are_one_class() -> None:
+    effect = flipped("edge")
+    assert effect.verdict != "hurts"
+    assert effect.without.mean > -0.05
+
+
+def test_a_threshold_that_is_never_reached_never_acts() -> None:
+    effect, study = studied(table(), SMALL | {"clip": {"kind": "norm", "max_norm": 1000.0}}, "clip")
+    assert effect.verdict == "never acted"
+    assert effect.without_epochs.mean == 0
+    assert any("never acted" in warning for warning in study.warnings)
+
+
+def test_a_penalty_too_small_to_matter_is_equivalent() -> None:
+    effect, _ = studied(table(), SMALL | {"regularize": {"l2": {"strength": 1e-8}}}, "regularize.l2", smallest=0.02)
+    assert effect.verdict == "equivalent"
+    assert abs(effect.without.mean) < 0.02
+
+
+@pytest.mark.parametrize("trick", [{"dropout": {"kind": "bernoulli", "p": 0.3}}, {"normalize": "batch"}])
+def test_nothing_helps_where_the_target_is_noise(trick: dict[str, Any]) -> None:
+    random = np.random.default_rng(3)
+    data = table() | {"y": random.permutation(["yes", "no"] * 300).tolist()}
+    effect, _ = studied(data, SMALL | trick, next(iter(trick)))
+    assert effect.verdict in {"no evidence", "equivalent"}
+    assert effect.without.low is not None
+    assert effect.without.high is not None
+    assert effect.without.low < 0 < effect.without.high
+
+
+def test_weighted_classes_help_balanced_accuracy_where_a_class_is_rare() -> None:
+    random = np.random.default_rng(4)
+    y = random.random(3000) < 0.1
+    x = random.normal(size=3000) + 1.0 * y
+    data = {"x": x.tolist(), "y": ["rare" if one else "common" for one in y]}
+    effect, _ = studied(
+        data, SMALL | {"regularize": {"class_weights": "class_weights"}}, "regularize.class_weights", metric="balanced_accuracy"
+    )
+    assert effect.verdict == "helps"
+    assert effect.added is not None
+    assert effect.added.low is not None
+    assert effect.added.low > 0
