@@ -13,7 +13,9 @@ from titrant.clock import Clock, Interrupt, seconds
 from titrant.data.learnable import Learnable, read_again, read_data, source_of
 from titrant.errors import BudgetError, OutputError, RecipeError, TitrantError
 from titrant.evidence.ablation import Study
+from titrant.evidence.arms import comparisons
 from titrant.evidence.contest import REPLICATES
+from titrant.evidence.importance import importances, likely_pairs
 from titrant.evidence.records import Ablation, Response, Studied
 from titrant.evidence.response import LEVELS, Titration
 from titrant.evidence.training import Trainings
@@ -48,6 +50,8 @@ def ablate(
     metric: str | None = None,
     replicates: int = REPLICATES,
     smallest: float | None = None,
+    pairs: int = 0,
+    shares: bool = False,
     data: object = None,
     seed: int = 0,
     model: Factory | None = None,
@@ -73,6 +77,8 @@ def ablate(
         metric: of the effects; the run's own, or the task's usual one, if None.
         replicates: of each arm at most, from 2.
         smallest: the smallest difference that matters, in the metric's unit; 2 % of the baseline's error if None.
+        pairs: of tricks, whose interaction is measured: those that mattered most in the run's search, or the first ones.
+        shares: whether the whole gain is divided among groups of tricks (Shapley values), which takes a third of the time.
         data: the run's data, where they were in memory or have moved.
         seed: of all random choices.
         model: the factory of a network of your own.
@@ -103,8 +109,12 @@ def ablate(
         plain = start.baseline(len(trainings.development))
         if isinstance(asked.recipe.model, Custom):
             plain = plain.replace("model", asked.recipe.model.model_dump())
-        known = Study(trainings, asked.recipe, plain, tricks, start.reads, watch, replicates, smallest)
-        return known.run()
+        on = [one.trick for one in comparisons(asked.recipe, plain, tricks, start.reads)[0]]
+        importance = importances(asked.folder / "study.db") if pairs and asked.folder is not None else {}
+        chosen = likely_pairs(importance, on, pairs)
+        return Study(
+            trainings, asked.recipe, plain, tricks, start.reads, watch, replicates, smallest, chosen, shares
+        ).run()  # fmt: skip
 
     asking = _Asking(subject, target, recipe, metric, data, seed, model, device, reading)
     return _studied(asking, study, budget, out, "ablation.json", view, started)

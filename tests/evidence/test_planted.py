@@ -121,3 +121,17 @@ def test_weighted_classes_help_balanced_accuracy_where_a_class_is_rare() -> None
     assert effect.added is not None
     assert effect.added.low is not None
     assert effect.added.low > 0
+
+
+def test_shares_add_up_to_the_whole_gain_and_go_to_what_caused_it() -> None:
+    recipe = SMALL | {"data": {"scale": "standardize"}, "dropout": {"kind": "bernoulli", "p": 0.05}}
+    found = titrant.ablate(
+        table(scale=1e4), "y", recipe=recipe, tricks=["data.scale", "dropout"], budget="60s", replicates=4, shares=True, pairs=1
+    )
+    worth = {share.group: share.value for share in found.shares}
+    assert set(worth) == {"inputs", "dropout"}
+    assert worth["inputs"].mean > 0.1 > abs(worth["dropout"].mean)
+    assert {share.value.count for share in found.shares} == {worth["inputs"].count}
+    ((first, second),) = [(pair.first, pair.second) for pair in found.pairs]
+    assert {first, second} == {"data.scale", "dropout"}
+    assert "without data.scale and dropout" in {arm.name for arm in found.arms}

@@ -1,5 +1,6 @@
 """`titrant explain`: what a name means."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,25 +10,24 @@ from titrant.texts import say
 
 
 @app.command(
-    short_help=say("Explain a rule of the doctor."),
+    short_help=say("Explain a trick, a dose or a rule of the doctor."),
     help=say(
-        "Explain a rule of the doctor: what it looks for, its thresholds and their sources, the usual cause, the remedy.\n\n"
-        "Without a NAME, list the rules. Names of SageMaker Debugger's rules are understood too.\n\n"
-        "\b\nExample:\n  titrant explain vanishing_gradient"
+        "Explain a trick (what it does, its doses, when it helps, sources) or a rule of the doctor (what it looks for, its "
+        "thresholds and their sources, the usual cause, the remedy).\n\n"
+        "With a RUN, also what the trick did there. Without a NAME, list all of them. Names of SageMaker Debugger's rules are "
+        "understood too.\n\n"
+        "\b\nExamples:\n  titrant explain dropout\n  titrant explain dropout titrant-runs/adult-1\n"
+        "  titrant explain vanishing_gradient"
     ),
 )
-def explain(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help=say("A rule."))] = None) -> None:
+def explain(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help=say("A slot, a kind, a dose, or a rule."))] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help=say("A folder of `titrant fit`."))] = None,
+) -> None:
     """Prints what is known about the name."""
-    typer.echo(_rules() if name is None else _rule(name))
+    from titrant.report.cards import card, in_run, listing
 
-
-def _rules() -> str:
-    from titrant.doctor.table import TABLE
-
-    return "\n".join(f"{entry.name:<32} {entry.family:<15} {entry.symptom}" for entry in TABLE.values())
-
-
-def _rule(name: str) -> str:
-    from titrant.doctor.table import described, lookup
-
-    return "\n\n".join(described(rule) for rule in lookup(name))
+    typer.echo(listing() if name is None else card(name))
+    if name is not None and run is not None:
+        typer.echo()
+        typer.echo(in_run(name, run))

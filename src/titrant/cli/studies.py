@@ -66,6 +66,12 @@ def ablate(
             min=0.0, metavar="NUMBER", help=say("The smallest difference that matters. [default: 2 % of the baseline's error]")
         ),
     ] = None,
+    pairs: Annotated[
+        int, typer.Option(min=0, metavar="NUMBER", help=say("Measure how so many pairs of tricks act on one another."))
+    ] = 0,
+    shares: Annotated[
+        bool, typer.Option("--shares", help=say("Divide the whole gain among groups of tricks (Shapley values)."))
+    ] = False,
     data: Data = None,
     test: Test = None,
     group: Group = None,
@@ -80,7 +86,8 @@ def ablate(
 
     found = run(
         subject, target, tricks=_names(tricks), budget=budget, out=out, recipe=recipe, metric=metric, replicates=replicates,
-        smallest=smallest, data=data, seed=seed, device=device, view=_view(as_json), started=process_started(),
+        smallest=smallest, pairs=pairs, shares=shares,
+        data=data, seed=seed, device=device, view=_view(as_json), started=process_started(),
         **_reading(test=test, group=group, time=time),
     )  # fmt: skip
     _show(found, ablation_lines(found), as_json, _place(subject, out))

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from titrant.errors import BudgetError
 from titrant.evidence.arms import BASELINE, RECIPE, Comparison, comparisons, doses_at, nuisances
 from titrant.evidence.contest import REPLICATES, Contest, Plan, difference, finite, of_length
-from titrant.evidence.records import Ablation, ArmRecord, Cost, Effect
+from titrant.evidence.records import Ablation, ArmRecord, Cost, Difference, Effect, Pair, Share
+from titrant.evidence.shares import shares
 from titrant.evidence.statistics import LEVEL, Estimate, Verdict, holm, levels, verdict
 from titrant.evidence.training import Trainings
 from titrant.recipe import Recipe
@@ -27,6 +28,7 @@ SMALLEST = 0.02
 
 _STEP = 0.1  # of the lengths of references that train as long in seconds as a slower or faster arm
 _EQUAL = 0.15  # arms whose steps differ by less than this share are taken to be equally fast: so far measurements stray
+_SHARES = 1 / 3  # of the time, kept for shares where they are asked for
 _FARTHEST = 4.0  # times as long that a reference trains at most
 
 
@@ -54,6 +56,8 @@ class Study:
         watch: is told (phase, look, arms, trainings done).
         replicates: of each arm at most.
         smallest: the smallest difference that matters, in the metric's unit; by default a share of the baseline's error.
+        pairs: of tricks, whose interaction is measured.
+        shares: whether the whole gain is divided among groups of tricks, for which a third of the time is kept.
     """
 
     trainings: Trainings
@@ -64,6 +68,8 @@ class Study:
     watch: Callable[[str, int, int, int], None]
     replicates: int = REPLICATES
     smallest: float | None = None
+    pairs: Sequence[tuple[str, str]] = ()
+    shares: bool = False
     _equal: dict[tuple[str, str], str] = field(default_factory=dict)
     _verdicts: dict[str, Verdict] = field(default_factory=dict)
 
@@ -75,7 +81,8 @@ class Study:
         """
         self.found, arms = comparisons(self.recipe, self.baseline, self.tricks, self.reads)
         like = {name: self.baseline if name.startswith(BASELINE) else self.recipe for name in arms}
-        self.contest = Contest(self.trainings, arms, like, self.watch)
+        self._pair_up(arms)
+        self.contest = Contest(self.trainings, arms, like, self.watch, 1 - _SHARES if self.shares else 1.0)
         self.contest.measure()
         self._match_times()
         paths = nuisances(list(arms.values()), self.found)
@@ -86,6 +93,13 @@ class Study:
                 say("The time ended before every arm was trained and judged twice. Give more time, or name fewer tricks.")
             )
         return self._concluded(plan, paths, looks)
+
+    def _pair_up(self, arms: dict[str, Recipe]) -> None:
+        """Adds arms without both tricks of a pair, for pairs whose tricks the recipe has."""
+        absent = {one.trick: arms[one.absent] for one in self.found if one.present == RECIPE}
+        self._pairs = [(one, other) for one, other in self.pairs if one in absent and other in absent]
+        for one, other in self._pairs:
+            arms[_neither(one, other)] = absent[one].replace(other, absent[other].at(other).model_dump())
 
     def _match_times(self) -> None:
         """Gives each arm that is slower or faster than its reference a reference that trains as long in seconds."""
@@ -127,6 +141,8 @@ class Study:
     def _active(self) -> list[str]:
         """Arms that open questions need."""
         wanted = {RECIPE, BASELINE}
+        for pair in self._pairs:
+            wanted |= {_neither(*pair), *(f"without {trick}" for trick in pair)}
         for one in self.found:
             if one.trick not in self._verdicts:
                 wanted |= {one.present, one.absent, self._equal[one.present, one.absent]}
@@ -173,6 +189,7 @@ class Study:
             for one in effects
             if one.verdict == "never acted"
         ]
+        divided = self._shares(plan) if self.shares else []
         described = self.contest.described(plan, paths)
         described["warnings"] += never
         return Ablation(
@@ -183,7 +200,20 @@ class Study:
             smallest=self._smallest(),
             effects=effects,
             arms=[self._arm(name, paths) for name in self.contest.arms],
+            pairs=[Pair(first=one, second=other, value=self._interaction(one, other)) for one, other in self._pairs],
+            shares=divided,
         )
+
+    def _interaction(self, one: str, other: str) -> Difference:
+        """What two tricks are worth together beyond what each is worth in the absence of the other."""
+        parts = ((RECIPE, 1.0), (f"without {one}", -1.0), (f"without {other}", -1.0), (_neither(one, other), 1.0))
+        return difference(self.contest.gain(*parts))
+
+    def _shares(self, plan: Plan) -> list[Share]:
+        recipe, contest = self.contest.arms[RECIPE], self.contest
+        absent = {one.trick: contest.arms[one.absent] for one in self.found if one.present == RECIPE}
+        seconds = contest.costs[RECIPE].training * plan.length * plan.share
+        return shares(self.trainings, recipe, absent, seconds, lambda done: self.watch(say("sharing out"), 0, 0, done))
 
     def _effect(self, one: Comparison, adjusted: float, added: Estimate | None, alone: float) -> Effect:
         contest = self.contest
@@ -233,3 +263,7 @@ class Study:
             diverged=sum(outcome.diverged for outcome in outcomes.values()),
             receipts=next((outcome.receipts for outcome in outcomes.values()), list[Receipt]()),
         )
+
+
+def _neither(one: str, other: str) -> str:
+    return f"without {one} and {other}"

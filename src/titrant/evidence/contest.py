@@ -133,6 +133,7 @@ class Contest:
         arms: their recipes by name.
         like: by name, the recipe whose optimizer an arm's learning rate was chosen for.
         watch: is told (phase, look, arms, trainings done).
+        part: of the time that is left, how much the contest may take.
 
     Attributes:
         costs: by arm, once measured.
@@ -144,6 +145,7 @@ class Contest:
     arms: dict[str, Recipe]
     like: Mapping[str, Recipe]
     watch: Callable[[str, int, int, int], None]
+    part: float = 1.0
     costs: dict[str, Costs] = field(default_factory=dict)
     tuned: dict[str, Recipe] = field(default_factory=dict)
     outcomes: dict[str, dict[int, Outcome]] = field(default_factory=lambda: defaultdict(dict))
@@ -163,11 +165,17 @@ class Contest:
         Raises:
             BudgetError: the time is too short.
         """
-        seconds = self.trainings.clock.left * self.trainings.pace.lanes
+        self._end = time.monotonic() + self.part * self.trainings.clock.left
+        seconds = self._left * self.trainings.pace.lanes
         plan = planned(seconds, [self.costs[name].training for name in self.arms], replicates)
         self.trainings.use(plan.share)
         self.arms = {name: of_length(arm, plan.length) for name, arm in self.arms.items()}
         return plan
+
+    @property
+    def _left(self) -> float:
+        """Seconds until the contest should be over, none after an interrupt."""
+        return min(self.trainings.clock.left, self._end - time.monotonic())
 
     def tune(self, paths: Sequence[str], plan: Plan) -> Plan:
         """Chooses each arm's nuisance doses by its scores on tuning rows.
@@ -192,11 +200,11 @@ class Contest:
                 for name, places in alive.items()
             }
         self.tuned = {name: settings[name][places[0]] for name, places in alive.items()}
-        lanes, left = self.trainings.pace.lanes, self.trainings.clock.left
+        lanes = self.trainings.pace.lanes
         round_ = sum(self.costs[name].training for name in self.arms) * plan.length * plan.share / lanes
         if plan.candidates > 1:
             round_ = (time.monotonic() - begun) / tuning_trainings(plan.candidates)  # evaluations and all
-        fits = math.floor(_USED * left / max(round_, 1e-9))
+        fits = math.floor(_USED * self._left / max(round_, 1e-9))
         return Plan(plan.length, plan.share, plan.candidates, max(2, min(plan.replicates, fits)))
 
     def _job(self, name: str, recipe: Recipe, replicate: int) -> Job:

@@ -235,8 +235,28 @@ def ablation_lines(study: Ablation) -> list[tuple[str, str]]:
         (say("What each trick is worth: gain in {metric} at equal time, the recipe over the recipe without it; alone: added to "
              "the baseline.", metric=metric_name(study.metric)), ""),
         *_aligned(rows, [one.verdict for one in ranked(study)]),
+        *_pairs_and_shares(study),
         *_warned(study.warnings),
     ]  # fmt: skip
+
+
+def _pairs_and_shares(study: Ablation) -> list[tuple[str, str]]:
+    lines: list[tuple[str, str]] = []
+    if study.pairs:
+        lines.append((say("Pairs: what two tricks are worth together beyond what each is worth without the other."), ""))
+        lines += _aligned(
+            [
+                ("", "", ""),
+                *((f"{one.first} x {one.second}", signed(one.value.mean), interval(one.value)) for one in study.pairs),
+            ],
+            [],
+        )[1:]
+    if study.shares:
+        lines.append((say("Shares of the whole gain of the recipe over itself without these tricks (Shapley values)."), ""))
+        lines += _aligned(
+            [("", "", ""), *((one.group, signed(one.value.mean), interval(one.value)) for one in study.shares)], []
+        )[1:]
+    return lines
 
 
 def response_lines(study: Response) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from titrant.report.run import read_run
 from titrant.report.words import by_trick, differences, duration, effort, headline, metric_name, number, task_name
 from titrant.texts import say
 
-STUDY_PHASES = {say("measuring costs"), say("tuning"), say("comparing")}
+STUDY_PHASES = {say("measuring costs"), say("tuning"), say("comparing"), say("sharing out")}
 """Phases of studies, in which there is no best score."""
 
 _REFRESHES_PER_SECOND = 4

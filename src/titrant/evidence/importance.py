@@ -1,0 +1,76 @@
+"""A cheap first look at interactions: which tricks mattered in the search that a run has left behind.
+
+Optuna's PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) says for each choice of the search how much it tells the best
+third of the recipes from all of them. Recipes that were dropped at a rung count with the score that they had there. Two tricks
+that both mattered are worth a look as a pair; arms confirm or refute it.
+"""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import FrozenTrial, create_trial
+
+from titrant.recipe import slots
+
+_FEWEST = 12  # trials, below which nothing can be told
+
+
+def importances(study: Path) -> dict[str, float]:
+    """How much each slot mattered in a search, the most important first; empty where the search was too short.
+
+    Args:
+        study: the `study.db` of a run.
+    """
+    if not study.is_file():
+        return {}
+    kept = optuna.load_study(study_name="titrant", storage=f"sqlite:///{study}")
+    trials = [trial for trial in kept.get_trials(deepcopy=False) if trial.params and _score(trial) is not None]
+    if len(trials) < _FEWEST:
+        return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    shared = set.intersection(*(set(trial.params) for trial in trials))
+    view = optuna.create_study(direction=kept.direction)
+    for trial in trials:
+        view.add_trial(
+            create_trial(
+                value=_score(trial),
+                params={name: trial.params[name] for name in shared},
+                distributions={name: trial.distributions[name] for name in shared},
+            )
+        )
+    by_slot: dict[str, float] = defaultdict(float)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        found = PedAnovaImportanceEvaluator(target_quantile=0.3).evaluate(view)
+    for name, value in found.items():
+        by_slot[_slot(name)] += value
+    return dict(sorted(by_slot.items(), key=lambda entry: -entry[1]))
+
+
+def _score(trial: FrozenTrial) -> float | None:
+    """The score of a trial; of one that was dropped at a rung, its score there."""
+    reached = trial.intermediate_values
+    return trial.value if trial.value is not None else reached[max(reached)] if reached else None
+
+
+def likely_pairs(importance: dict[str, float], tricks: Sequence[str], count: int) -> list[tuple[str, str]]:
+    """The pairs of tricks that are worth a look: those whose importances have the largest product.
+
+    Example:
+        >>> likely_pairs({"dropout": 0.5, "mix": 0.3, "clip": 0.1}, ["clip", "dropout", "mix"], 1)
+        [('dropout', 'mix')]
+    """
+    pairs = combinations(tricks, 2)
+    worth = {pair: importance.get(pair[0], 0.0) * importance.get(pair[1], 0.0) for pair in pairs}
+    return sorted(worth, key=lambda pair: -worth[pair])[:count]
+
+
+def _slot(axis: str) -> str:
+    """The slot of an axis of the search: `dropout.bernoulli.p` → `dropout`."""
+    return max((path for path in slots() if f"{axis}.".startswith(f"{path}.")), key=len, default=axis)
