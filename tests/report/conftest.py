@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from titrant.evidence.records import Ablation, ArmRecord, Cost, Difference, Effect, Level, Pair, Response, Share
 from titrant.record import (
     ColumnSummary,
     DataSummary,
@@ -219,6 +220,68 @@ def make_evaluation(task: Task, classes: int = 2) -> Evaluation:
     )
 
 
+def make_difference(mean: float, reach: float | None = 0.01) -> Difference:
+    """A gain with an interval, or one without."""
+    low, high = (None, None) if reach is None else (mean - reach, mean + reach)
+    return Difference(mean=mean, low=low, high=high, p=0.01, count=8)
+
+
+_STUDIED: dict[str, Any] = {
+    "metric": "roc_auc", "direction": "maximize", "nuisances": ["learning_rate.peak"], "candidates": 4, "replicates": 8,
+    "length": 0.5, "rows_trained": 3000, "rows_judged": 900, "judged": "held-out rows", "shared": True, "trainings": 120,
+    "seconds_total": 61.0, "budget_seconds": 90.0, "interrupted": False, "warnings": ["Trainings were short."], "seed": 0,
+}  # fmt: skip
+
+
+def make_ablation(**changes: Any) -> Ablation:
+    """A study in which each verdict occurs once."""
+    effects = [
+        Effect(
+            trick=f"trick.{place}", kind="on", instead="off", without=make_difference(mean),
+            without_epochs=make_difference(mean),
+            added=make_difference(mean / 2, None if place == 1 else 0.02) if place != 2 else None,
+            added_epochs=make_difference(mean / 2) if place != 2 else None, adjusted=0.02 * place, verdict=verdict,
+            verdict_added="no evidence" if place != 2 else None, time=1.2, memory=1.1, acted=None if place == 3 else 0.5,
+        )
+        for place, (mean, verdict) in enumerate(
+            zip((0.05, -0.04, 0.001, 0.02, 0.0), ("helps", "hurts", "equivalent", "no evidence", "never acted"), strict=True)
+        )
+    ]  # fmt: skip
+    arms = [
+        ArmRecord(
+            name=name, recipe={}, tuned={"learning_rate.peak": 0.003}, score=0.9, low=0.88, high=0.92, count=8,
+            cost=Cost(seconds=0.001, memory=120_000), diverged=place, receipts=[],
+        )
+        for place, name in enumerate(("recipe", "baseline"))
+    ]  # fmt: skip
+    found = _STUDIED | {
+        "task": "binary", "recipe": {}, "looks": [4, 8], "smallest": 0.005, "effects": effects, "arms": arms,
+        "shares": [Share(group="inputs", tricks=["data.scale"], value=make_difference(0.03))],
+        "pairs": [Pair(first="dropout", second="mix", value=make_difference(-0.01))],
+    }  # fmt: skip
+    return Ablation.model_validate(found | changes)
+
+
+def make_response(dose: str, values: list[float | str], **changes: Any) -> Response:
+    """A response whose second level is best."""
+    levels = [
+        Level(
+            value=value,
+            off=place == 0,
+            here=place == 2,
+            score=0.9,
+            gain=make_difference([0.0, 0.02, 0.01][place % 3]),
+            tuned={},
+        )
+        for place, value in enumerate(values)
+    ]
+    found = _STUDIED | {
+        "dose": dose, "unit": "share", "log": False, "reference": values[0], "levels": levels, "best": values[1],
+        "certain": True,
+    }  # fmt: skip
+    return Response.model_validate(found | changes)
+
+
 def write_run(
     folder: Path, task: Task, *, names: tuple[str, ...] = (), classes: tuple[str, ...] = ("no", "yes"), **changes: Any
 ) -> Path:
@@ -238,7 +301,7 @@ def write_run(
     return folder
 
 
-Kind = Literal["binary", "multiclass", "regression", "hostile"]
+Kind = Literal["binary", "multiclass", "regression", "hostile", "studied"]
 
 
 class Made:
@@ -250,6 +313,8 @@ class Made:
     summary = staticmethod(make_summary)
     data = staticmethod(make_data)
     evaluation = staticmethod(make_evaluation)
+    ablation = staticmethod(make_ablation)
+    response = staticmethod(make_response)
 
     @staticmethod
     def folder(parent: Path, kind: Kind, **changes: Any) -> Path:
@@ -257,6 +322,13 @@ class Made:
         folder = parent / kind
         if kind == "multiclass":
             return write_run(folder, "multiclass", classes=tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), **changes)
+        if kind == "studied":
+            write_run(folder, "binary", **changes)
+            make_ablation().write(folder / "ablation.json")
+            make_response("dropout.p", [0.0, 0.2, 0.5]).write(folder / "dose-dropout.p.json")
+            make_response("learning_rate.peak", [1e-4, 1e-3, 1e-2], log=True).write(folder / "dose-learning_rate.peak.json")
+            make_response("activation", ["off", "relu", "silu"], certain=False).write(folder / "dose-activation.json")
+            return folder
         if kind == "hostile":
             hostile = {
                 "warnings": list(Made.hostile),

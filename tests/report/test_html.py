@@ -15,7 +15,7 @@ from titrant.record import ColumnSummary
 from titrant.report.html import render, write_report
 from titrant.report.run import Run
 
-KINDS = ("binary", "multiclass", "regression", "hostile")
+KINDS = ("binary", "multiclass", "regression", "hostile", "studied")
 PARTS = ("summary.json", "members.jsonl", "data.json", "evaluation.json", "recipe.yaml")
 VOID = {"meta", "link", "br", "rect", "img", "input"}
 
@@ -221,6 +221,30 @@ def test_a_folder_whose_name_is_not_unicode_has_a_report(made, tmp_path):
     assert "b?d" in write_report(folder).read_text(encoding="utf-8")
 
 
+def test_what_a_report_says_of_studies(made, tmp_path):
+    page = Page(write_report(made.folder(tmp_path, "studied")).read_text(encoding="utf-8"))
+    assert {"forest", "response-1", "response-2", "response-3"} <= set(page.figures)
+    assert "trick.0 helped; trick.1 hurt" in page.sections["evidence"]
+    assert page.row("trick.1", "on", "off")[3:7] == ["-0.040", "-0.050 to -0.030", "0.020", "hurts"]
+    assert page.row("trick.2", "on", "off")[8] == "-"
+    assert page.row("trick.4")[6] == "never acted"
+    assert page.row("inputs")[1] == "data.scale"
+    assert page.row("dropout × mix")[1] == "-0.010"
+    assert page.row("baseline", "0.9000")[2] == "8 1 diverged"
+    assert "O'Brien-Fleming" in page.sections["evidence"]
+    assert "dropout.p is best at 0.2" in page.sections["evidence"]
+    assert "activation scores best at relu" in page.sections["evidence"]
+    assert page.figures["response-3"]["layout"]["xaxis"]["type"] == "category"
+
+
+def test_a_study_without_a_run_has_a_page_of_its_own(made, tmp_path):
+    made.ablation().write(tmp_path / "ablation.json")
+    page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
+    assert set(page.figures) == {"forest"}
+    assert "trick.0 helped" in page.sections["header"]
+    assert "scores" not in page.sections
+
+
 def browsed(path, tmp_path, *flags):
     """The page's elements after its scripts ran, and what the browser's console said."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -243,6 +267,7 @@ def test_a_browser_draws_every_chart_and_complains_of_nothing(report, tmp_path):
         "multiclass": (500, "dark"),
         "regression": (700, "dark"),
         "hostile": (500, "light"),
+        "studied": (900, "dark"),
     }[report[0]]
     text = report[1].read_text(encoding="utf-8")
     # The policy makes the browser refuse every request and say so on the console. The page reports whether it is too wide.

@@ -72,6 +72,7 @@ class Study:
     shares: bool = False
     _equal: dict[tuple[str, str], str] = field(default_factory=dict)
     _verdicts: dict[str, Verdict] = field(default_factory=dict)
+    _given_up: list[str] = field(default_factory=list)
 
     def run(self) -> Ablation:
         """Trains, judges and concludes; what is there when a person interrupts or the clock rings is concluded from.
@@ -86,13 +87,25 @@ class Study:
         self.contest.measure()
         self._match_times()
         paths = nuisances(list(arms.values()), self.found)
-        plan = self.contest.tune(paths, self.contest.plan(self.replicates))
+        plan = self.contest.tune(paths, self._plan())
         looks = self._look(plan)
         if not self._complete():
             raise BudgetError(
                 say("The time ended before every arm was trained and judged twice. Give more time, or name fewer tricks.")
             )
         return self._concluded(plan, paths, looks)
+
+    def _plan(self) -> Plan:
+        """The plan for the time that is left; if that is short, without the arms that add tricks to the baseline."""
+        try:
+            return self.contest.plan(self.replicates)
+        except BudgetError:
+            self.found = [replace(one, added=None) for one in self.found]
+            wanted = set(self._active())
+            self.contest.arms = {name: arm for name, arm in self.contest.arms.items() if name in wanted}
+            plan = self.contest.plan(self.replicates)
+            self._given_up.append(say("To keep the time, tricks were left out of the recipe, but not added to the baseline."))
+            return plan
 
     def _pair_up(self, arms: dict[str, Recipe]) -> None:
         """Adds arms without both tricks of a pair, for pairs whose tricks the recipe has."""
@@ -191,7 +204,7 @@ class Study:
         ]
         divided = self._shares(plan) if self.shares else []
         described = self.contest.described(plan, paths)
-        described["warnings"] += never
+        described["warnings"] += [*self._given_up, *never]
         return Ablation(
             **described,
             task=self.trainings.dataset.schema.task,

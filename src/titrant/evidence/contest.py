@@ -31,12 +31,14 @@ REPLICATES = 32
 _TUNING = 1_000_000  # the number of the first replicate that tunes
 _MORE = 2  # replicates of the better half of the candidates
 _USED = 0.9  # share of the time that a plan may fill
+_MEASURING = 0.03  # share of the time after which no further pass begins
 _PASSES = 3  # over the arms, to measure what their steps take
 _PLANS = [  # what to give up first as time gets short: (length, share of rows, candidates, replicates at least)
     *((length, 1.0, 6, 12) for length in (1.0, 0.7, 0.5)),
     *((length, 1.0, 4, 8) for length in (0.7, 0.5, 0.35)),
     *((0.35, share, 4, 6) for share in (1.0, 0.5, 0.25)),
     *((0.35, share, 2, 4) for share in (0.5, 0.25, 0.125)),
+    (0.2, 0.125, 1, 3),
 ]
 
 
@@ -102,7 +104,7 @@ def planned(seconds: float, each: Sequence[float], replicates: int = REPLICATES)
         replicates: at most.
 
     Raises:
-        BudgetError: there is no time for four replicates of every arm on an eighth of the rows.
+        BudgetError: there is no time for three replicates of every arm on an eighth of the rows.
 
     Example:
         >>> planned(1000.0, [1.0] * 20)
@@ -120,7 +122,7 @@ def planned(seconds: float, each: Sequence[float], replicates: int = REPLICATES)
     raise BudgetError(
         say("There is no time to train each of {arms} arms at least {trainings} times, a shortened training on an eighth of "
             "the rows each: that takes about {times:.1f} times as long. Compare less at once, or give more time.",
-            arms=len(each), trainings=tuning_trainings(count) + least, times=needed)
+            arms=len(each), trainings=tuning_trainings(count) + least, times=math.ceil(10 * needed + 1) / 10)
     )  # fmt: skip
 
 
@@ -149,12 +151,16 @@ class Contest:
     costs: dict[str, Costs] = field(default_factory=dict)
     tuned: dict[str, Recipe] = field(default_factory=dict)
     outcomes: dict[str, dict[int, Outcome]] = field(default_factory=lambda: defaultdict(dict))
+    _end: float = math.inf
 
     def measure(self) -> None:
         """Measures what training each arm takes, in passes over all of them, so that a slow moment hits no arm alone."""
         self.watch(say("measuring costs"), 0, len(self.arms), 0)
         self.trainings.settle(next(iter(self.arms.values())))
-        for _ in range(_PASSES):
+        until = time.monotonic() + _MEASURING * self.trainings.clock.left
+        for place in range(_PASSES):
+            if place and time.monotonic() > until:
+                break
             for name, arm in self.arms.items():
                 found = Costs(*self.trainings.cost(arm))
                 self.costs[name] = found.least(self.costs.get(name, found))

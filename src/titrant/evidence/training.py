@@ -20,7 +20,7 @@ from titrant.data.learnable import Learnable
 from titrant.data.split import folds
 from titrant.models.network import Factory
 from titrant.recipe import Recipe
-from titrant.record import Receipt
+from titrant.record import Point, Receipt
 from titrant.search.halving import stacks
 from titrant.search.pace import Pace, measured
 from titrant.texts import say
@@ -80,6 +80,7 @@ class Outcome:
         resampled: the same on bootstrap samples of the judging rows [B]; empty where replicates have judging rows of their own.
         diverged: no network was usable.
         receipts: what its tricks did.
+        curve: its evaluations while it trained.
     """
 
     tuned: float
@@ -88,6 +89,7 @@ class Outcome:
     resampled: Tensor
     diverged: bool
     receipts: list[Receipt]
+    curve: list[Point]
 
 
 @dataclass
@@ -310,6 +312,7 @@ def _judged(
                 resampled=resampled[k].clone(),
                 diverged=bool(lost[k]),
                 receipts=cohort.receipts(k),
+                curve=cohort.histories[k].curve,
             ),
         )
         for k, member in enumerate(stack)

@@ -53,7 +53,7 @@ def response_curve(study: Response) -> Figure:
         "mode": "lines+markers" if numeric else "markers",
         "x": xs,
         "y": [level.gain.mean for level in levels],
-        "error_y": _bars([level.gain for level in levels]),
+        "error_y": _bars([level.gain for level in levels]) | {"color": "var(--blue)"},
         "text": [_marked(level.off, level.here) for level in levels],
         "hovertemplate": "%{x}: %{y:.4g} %{text}<extra></extra>",
         "line": {"color": "var(--blue)", "width": 1.5},

@@ -69,7 +69,7 @@ def read_run(folder: Path) -> Run:
     ablation = part("ablation.json", Ablation.read) if (folder / "ablation.json").exists() else None
     found = [part(path.name, Response.read) for path in sorted(folder.glob("dose-*.json"))]
     responses = [response for response in found if response is not None]
-    if all(found is None for found in (summary, members, data, evaluation, recipe)):
+    if not responses and all(found is None for found in (summary, members, data, evaluation, recipe, ablation)):
         reasons = " ".join(gaps.values())
         raise OutputError(
             say(
