@@ -86,7 +86,14 @@ def test_an_interrupted_program_gets_its_findings(tmp_path: Path) -> None:
     """As a person sees it: Ctrl-C ends the program, not the diagnosis."""
     path = program(tmp_path, tail=", nn.Softmax(1)", end="import time\nprint('asleep', flush=True)\ntime.sleep(60)")
     command = [sys.executable, "-m", "titrant", "diagnose", str(path), "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what it puts into the background deaf to Ctrl-C, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         while "asleep" not in process.stderr.readline():
