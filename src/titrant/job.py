@@ -207,7 +207,7 @@ def fit(
     place = None if out is None else free_place(Path(out))
     watcher = view or QuietView()
     notes: list[str] = []
-    with Interrupt() as interrupt, watcher, run_folder(place) as folder, ExitStack() as ending:
+    with Interrupt() as interrupt, watcher, new_folder(place) as folder, ExitStack() as ending:
         clock = Clock.of(limit, started, interrupt)
         given, limits = _given(recipe, space)
         used = device_of(device if device != "auto" or given is None else given.hardware.device)
@@ -236,7 +236,7 @@ def fit(
         goal = metric_for(dataset.schema.task, metric)
         region = region_for(dataset, given, limits, model)
         if given is not None and model is not None:
-            given = given.replace("model", {"kind": "custom", "factory": _name(model)})
+            given = with_factory(given, model)
         watcher.start(say("fit {source}", source=dataset.summary.source), limit, dataset.summary)
         for note in notes:
             watcher.note(note)
@@ -268,11 +268,21 @@ def fit(
 def _given(
     recipe: Recipe | Mapping[str, Any] | str | Path | None, space: Mapping[str, Any] | str | Path | None
 ) -> tuple[Recipe | None, dict[str, Any] | None]:
-    if isinstance(recipe, str | Path):
-        recipe = Recipe.load(recipe)
-    given = Recipe.of(recipe) if isinstance(recipe, Mapping) else recipe
     limits = read_yaml(Path(space)) if isinstance(space, str | Path) else dict(space) if space is not None else None
-    return given, limits
+    return recipe_of(recipe), limits
+
+
+def recipe_of(recipe: Recipe | Mapping[str, Any] | str | Path | None) -> Recipe | None:
+    """A recipe as a person gives it: as it is, as a mapping of its slots, or as its YAML file."""
+    if isinstance(recipe, str | Path):
+        return Recipe.load(recipe)
+    return Recipe.of(recipe) if isinstance(recipe, Mapping) else recipe
+
+
+def with_factory(recipe: Recipe, factory: Factory) -> Recipe:
+    """The recipe with a network of one's own, known by the name of what makes it."""
+    name = f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', type(factory).__qualname__)}"
+    return recipe.replace("model", Custom(factory=name).model_dump())
 
 
 def _check_search(search: str, space: Mapping[str, Any] | str | Path | None) -> None:
@@ -310,7 +320,7 @@ def region_for(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] 
         return None
     base = given or known.portfolio(rows)[0]
     if model is not None:
-        base = base.replace("model", Custom(factory=_name(model)).model_dump())
+        base = with_factory(base, model)
         default["model"] = "custom"
     wanted = {**default, **(limits or {})} if given is None else dict(limits or {})
     return Region(
@@ -322,10 +332,6 @@ def region_for(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] 
         categories=dataset.has_categories,
         classes=dataset.schema.task != "regression",
     )
-
-
-def _name(factory: Factory) -> str:
-    return f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', type(factory).__qualname__)}"
 
 
 def free_place(place: Path) -> Path:
@@ -350,7 +356,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def run_folder(place: Path | None) -> Iterator[Path]:
+def new_folder(place: Path | None) -> Iterator[Path]:
     """The run's folder, a temporary one without a place.
 
     If the run fails before it has saved a usable model, everything that was made for it is removed again.

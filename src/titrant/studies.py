@@ -13,13 +13,23 @@ from titrant.clock import Clock, Interrupt, seconds
 from titrant.data.learnable import Learnable, read_again, read_data, source_of
 from titrant.errors import BudgetError, OutputError, RecipeError, TitrantError
 from titrant.evidence.ablation import Study
-from titrant.evidence.arms import comparisons
 from titrant.evidence.contest import REPLICATES
-from titrant.evidence.importance import importances, likely_pairs
+from titrant.evidence.importance import importances
 from titrant.evidence.records import Ablation, Response, Studied
 from titrant.evidence.response import LEVELS, Titration
 from titrant.evidence.training import Trainings
-from titrant.job import PACKAGES, Run, free_place, machine, region_for, run_folder, workers_wanted, writing
+from titrant.job import (
+    PACKAGES,
+    Run,
+    free_place,
+    machine,
+    new_folder,
+    recipe_of,
+    region_for,
+    with_factory,
+    workers_wanted,
+    writing,
+)
 from titrant.models.network import Factory
 from titrant.recipe import Recipe
 from titrant.record import Source, Summary, versions
@@ -36,7 +46,7 @@ from titrant.tricks.model import Custom
 from titrant.view import View
 
 Result = TypeVar("Result", bound=Studied)
-Watch = Callable[[str, int, int, int], None]
+Watch = Callable[[str, int, int], None]
 
 
 def ablate(
@@ -109,11 +119,9 @@ def ablate(
         plain = start.baseline(len(trainings.development))
         if isinstance(asked.recipe.model, Custom):
             plain = plain.replace("model", asked.recipe.model.model_dump())
-        on = [one.trick for one in comparisons(asked.recipe, plain, tricks, start.reads)[0]]
         importance = importances(asked.folder / "study.db") if pairs and asked.folder is not None else {}
-        chosen = likely_pairs(importance, on, pairs)
         return Study(
-            trainings, asked.recipe, plain, tricks, start.reads, watch, replicates, smallest, chosen, shares
+            trainings, asked.recipe, plain, tricks, start.reads, watch, replicates, smallest, pairs, importance, shares
         ).run()  # fmt: skip
 
     asking = _Asking(subject, target, recipe, metric, data, seed, model, device, reading)
@@ -234,8 +242,8 @@ def _studied(
                 factory=asking.model,
             )
 
-            def watch(phase: str, look: int, arms: int, done: int) -> None:
-                watcher.update(phase, look, arms, done, None, metric.name, max(0.0, clock.left))
+            def watch(phase: str, arms: int, done: int) -> None:
+                watcher.studying(phase, arms, done, max(0.0, clock.left))
 
             found = _found(study, asked, trainings, watch)
         found = found.model_copy(
@@ -272,7 +280,7 @@ def _write(found: Result, asked: _Asked, place: Path | None, name: str) -> None:
             found.write(asked.folder / name)
             write_report(asked.folder)
         return
-    with run_folder(place) as folder, writing(folder):
+    with new_folder(place) as folder, writing(folder):
         asked.recipe.save(folder / "recipe.yaml")
         asked.dataset.summary.write(folder / "data.json")
         asked.source.write(folder / "source.json")
@@ -304,8 +312,7 @@ def _read(asking: _Asking, folder: Path | None, notes: list[str], view: View) ->
             say("{folder} does not say where its data came from (source.json). Fit anew, or name the data instead of the run.",
                 folder=folder)
         ) from None  # fmt: skip
-    recipe = _given(asking.recipe) or Recipe.load(folder / "recipe.yaml")
-    recipe = _with_model(recipe, asking.model)
+    recipe = _with_model(recipe_of(asking.recipe) or Recipe.load(folder / "recipe.yaml"), asking.model)
     return _Asked(read_again(source, notes, asking.data, view.reading), source, recipe, asking.metric or metric, folder)
 
 
@@ -318,7 +325,7 @@ def _read_data(asking: _Asking, notes: list[str], view: View) -> _Asked:
         asking.subject, asking.target, test=test, kinds=kinds, **reading, notes=notes, progress=view.reading
     )  # fmt: skip
     source = source_of(asking.subject, asking.target, test, kinds=kinds or {}, **reading)
-    recipe = _given(asking.recipe)
+    recipe = recipe_of(asking.recipe)
     if recipe is None:
         region = region_for(dataset, None, None, asking.model)
         assert region is not None
@@ -326,17 +333,10 @@ def _read_data(asking: _Asking, notes: list[str], view: View) -> _Asked:
     return _Asked(dataset, source, _with_model(recipe, asking.model), asking.metric, None)
 
 
-def _given(recipe: Recipe | Mapping[str, Any] | str | Path | None) -> Recipe | None:
-    if isinstance(recipe, str | Path):
-        return Recipe.load(recipe)
-    return Recipe.of(recipe) if isinstance(recipe, Mapping) else recipe
-
-
 def _with_model(recipe: Recipe, model: Factory | None) -> Recipe:
     """The recipe, checked against the network of one's own that is given or missing."""
-    custom = isinstance(recipe.model, Custom)
-    if custom and model is None:
+    if model is not None:
+        return with_factory(recipe, model)
+    if isinstance(recipe.model, Custom):
         raise RecipeError(say("The recipe's network is one of your own; give its factory (model=...)."))
-    if model is not None and not custom:
-        return recipe.replace("model", {"kind": "custom", "factory": getattr(model, "__qualname__", "?")})
     return recipe

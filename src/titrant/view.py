@@ -63,6 +63,17 @@ class View(Protocol):
         """
         ...
 
+    def studying(self, phase: str, arms: int, trainings: int, seconds_left: float) -> None:
+        """Where a study stands; may be called as often as `update`.
+
+        Args:
+            phase: what is going on, in a person's words: measuring costs, tuning, comparing, ...
+            arms: that are compared.
+            trainings: done so far.
+            seconds_left: until the budget ends.
+        """
+        ...
+
     def note(self, text: str) -> None:
         """Something that a person should know now, such as a column that was left out."""
         ...

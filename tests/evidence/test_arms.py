@@ -84,7 +84,7 @@ def test_arms_are_tuned_from_the_same_factors(count: int, seed: int) -> None:
 def test_the_learning_rate_follows_the_optimizer() -> None:
     muon = Recipe().replace("optimizer", "muon").replace("learning_rate.peak", 0.02)
     plain = left_out(muon, Recipe(), "optimizer")
-    (first,) = candidates(plain, ["learning_rate.peak"], 1, 0, like=muon)
+    (first,) = candidates(plain, ["learning_rate.peak"], 1, 0)
     scale = type(plain.optimizer).typical_rate / type(muon.optimizer).typical_rate
     assert first.learning_rate.peak == pytest.approx(0.02 * scale)
 
@@ -144,3 +144,15 @@ def test_levels_of_a_slot_are_its_kinds() -> None:
 def test_doses_that_cannot_be_varied_are_refused(path: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         dosing(Recipe(), path, "table")
+
+
+def test_every_arm_with_another_optimizer_has_the_rate_of_its_own_scale() -> None:
+    muon = Recipe().replace("optimizer", "muon").replace("learning_rate.peak", 0.02).replace("dropout", "bernoulli")
+    scale = type(Recipe().optimizer).typical_rate / type(muon.optimizer).typical_rate
+    _, arms = comparisons(muon, Recipe(), None, "table")
+    assert arms["without optimizer"].learning_rate.peak == pytest.approx(0.02 * scale)
+    assert arms["baseline with optimizer"].learning_rate.peak == pytest.approx(0.001 / scale)
+    assert arms["without dropout"].learning_rate.peak == 0.02
+    levels = dosing(muon, "optimizer", "table").arms
+    assert levels["adam"].learning_rate.peak == pytest.approx(0.02 * scale)
+    assert levels["muon"] == muon

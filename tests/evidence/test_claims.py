@@ -114,3 +114,11 @@ def test_the_command_refuses_what_it_does_not_know_and_a_folder_in_use(tmp_path:
     used = CliRunner().invoke(app, ["claims", "initialization", "--out", str(tmp_path)])
     assert used.exit_code == 2
     assert "is in use" in used.stderr
+
+
+def test_networks_come_with_the_classes_of_their_rows() -> None:
+    recipe = small(stop={"kind": "last", "epochs": 3}, learning_rate={"peak": 0.003})
+    for network, inputs, target in Lab().networks(recipe, 2, trained=True):
+        with torch.no_grad():
+            right = (network(*inputs, None).argmax(1) == target).float().mean()
+        assert right > 0.5

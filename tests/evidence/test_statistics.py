@@ -81,7 +81,7 @@ def test_verdicts() -> None:
 
 # ------------------------------------------------------------------- simulated studies
 
-STUDIES, TRICKS, ROWS = 600, 8, 4000
+STUDIES, TRICKS = 600, 8
 
 
 def simulated(effects: np.ndarray, random: np.random.Generator, between_rows: float) -> tuple[list[str], list[bool]]:

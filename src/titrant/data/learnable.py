@@ -73,9 +73,10 @@ def source_of(data: object, target: str | None, test: object, **options: Any) ->
         options: its other arguments, by name.
 
     Example:
-        >>> source_of({"x": [1.0]}, "y", None, seed=3)
-        Source(data=None, test=None, target='y', task=None, kinds={}, split_column=None, group=None, time=None, seed=3, hold_out=True, size=None)
-    """  # noqa: E501
+        >>> source = source_of({"x": [1.0]}, "y", None, seed=3)
+        >>> source.data, source.target, source.seed
+        (None, 'y', 3)
+    """
     places = {name: _place(value) for name, value in (("data", data), ("test", test))}
     if test is not None and places["test"] is None:
         places["data"] = None  # half of the data would not be the same data

@@ -9,13 +9,14 @@ looks that share the level among them (see `titrant.evidence.statistics`).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from titrant.errors import BudgetError
-from titrant.evidence.arms import BASELINE, RECIPE, Comparison, comparisons, doses_at, nuisances
+from titrant.evidence.arms import BASELINE, RECIPE, Comparison, at_own_rate, comparisons, doses_at, nuisances
 from titrant.evidence.contest import REPLICATES, Contest, Plan, difference, finite, of_length
-from titrant.evidence.records import Ablation, ArmRecord, Cost, Difference, Effect, Pair, Share
+from titrant.evidence.importance import likely_pairs
+from titrant.evidence.records import Ablation, ArmRecord, Cost, Effect, Pair, Share
 from titrant.evidence.shares import shares
 from titrant.evidence.statistics import LEVEL, Estimate, Verdict, holm, levels, verdict
 from titrant.evidence.training import Trainings
@@ -53,10 +54,11 @@ class Study:
         baseline: the plain baseline for these data.
         tricks: paths of slots or groups; None for all that the recipe has.
         reads: the kind of data.
-        watch: is told (phase, look, arms, trainings done).
+        watch: is told (phase, arms, trainings done).
         replicates: of each arm at most.
         smallest: the smallest difference that matters, in the metric's unit; by default a share of the baseline's error.
-        pairs: of tricks, whose interaction is measured.
+        pairs: of tricks that the recipe has, whose interaction is measured: how many.
+        importance: how much each slot mattered in a search; decides which pairs.
         shares: whether the whole gain is divided among groups of tricks, for which a third of the time is kept.
     """
 
@@ -65,10 +67,11 @@ class Study:
     baseline: Recipe
     tricks: Sequence[str] | None
     reads: str
-    watch: Callable[[str, int, int, int], None]
+    watch: Callable[[str, int, int], None]
     replicates: int = REPLICATES
     smallest: float | None = None
-    pairs: Sequence[tuple[str, str]] = ()
+    pairs: int = 0
+    importance: Mapping[str, float] = field(default_factory=dict)
     shares: bool = False
     _equal: dict[tuple[str, str], str] = field(default_factory=dict)
     _verdicts: dict[str, Verdict] = field(default_factory=dict)
@@ -81,9 +84,8 @@ class Study:
             BudgetError: there is no time for a study, or it ended before every arm was judged twice.
         """
         self.found, arms = comparisons(self.recipe, self.baseline, self.tricks, self.reads)
-        like = {name: self.baseline if name.startswith(BASELINE) else self.recipe for name in arms}
         self._pair_up(arms)
-        self.contest = Contest(self.trainings, arms, like, self.watch, 1 - _SHARES if self.shares else 1.0)
+        self.contest = Contest(self.trainings, arms, self.watch, 1 - _SHARES if self.shares else 1.0)
         self.contest.measure()
         self._match_times()
         paths = nuisances(list(arms.values()), self.found)
@@ -108,11 +110,12 @@ class Study:
             return plan
 
     def _pair_up(self, arms: dict[str, Recipe]) -> None:
-        """Adds arms without both tricks of a pair, for pairs whose tricks the recipe has."""
+        """Adds arms without both tricks of a pair."""
         absent = {one.trick: arms[one.absent] for one in self.found if one.present == RECIPE}
-        self._pairs = [(one, other) for one, other in self.pairs if one in absent and other in absent]
+        self._pairs = likely_pairs(self.importance, list(absent), self.pairs)
         for one, other in self._pairs:
-            arms[_neither(one, other)] = absent[one].replace(other, absent[other].at(other).model_dump())
+            neither = absent[one].replace(other, absent[other].at(other).model_dump())
+            arms[_neither(one, other)] = at_own_rate(neither, absent[one])
 
     def _match_times(self) -> None:
         """Gives each arm that is slower or faster than its reference a reference that trains as long in seconds."""
@@ -137,8 +140,8 @@ class Study:
         looks = looks_of(plan.replicates)
         parts = levels([look / plan.replicates for look in looks])
         made = [0]
-        for number, (look, level) in enumerate(zip(looks, parts, strict=True)):
-            self.contest.compare(self._active(), range(made[-1], look), number)
+        for look, level in zip(looks, parts, strict=True):
+            self.contest.compare(self._active(), range(made[-1], look))
             if not self._complete():
                 break
             made.append(look)
@@ -149,7 +152,13 @@ class Study:
         return made[1:]
 
     def _complete(self) -> bool:
-        return all(len(self.contest.common(one.present, self._equal[one.present, one.absent])) >= 2 for one in self.found)
+        """Whether every effect of leaving a trick out has two replicates, at equal time and at equal epochs."""
+        needed = [(one.present, other) for one in self.found for other in (one.absent, self._equal[one.present, one.absent])]
+        return all(self._met(*arms) for arms in (*needed, (RECIPE, BASELINE)))
+
+    def _met(self, *arms: str) -> bool:
+        """Whether arms have two replicates in common, fewer than which tell nothing."""
+        return len(set.intersection(*(set(self.contest.outcomes[name]) for name in arms))) >= 2
 
     def _active(self) -> list[str]:
         """Arms that open questions need."""
@@ -185,7 +194,7 @@ class Study:
 
     def _added(self, one: Comparison) -> Estimate | None:
         """The plain baseline with the trick over the baseline, in equal time; None without two replicates."""
-        if one.added is None or len(self.contest.common(one.added, self._equal[one.added, BASELINE])) < 2:
+        if one.added is None or not self._met(one.added, BASELINE, self._equal[one.added, BASELINE]):
             return None
         return self.contest.over(one.added, self._equal[one.added, BASELINE])
 
@@ -213,20 +222,24 @@ class Study:
             smallest=self._smallest(),
             effects=effects,
             arms=[self._arm(name, paths) for name in self.contest.arms],
-            pairs=[Pair(first=one, second=other, value=self._interaction(one, other)) for one, other in self._pairs],
+            pairs=[pair for pair in (self._interaction(*pair) for pair in self._pairs) if pair is not None],
             shares=divided,
         )
 
-    def _interaction(self, one: str, other: str) -> Difference:
-        """What two tricks are worth together beyond what each is worth in the absence of the other."""
+    def _interaction(self, one: str, other: str) -> Pair | None:
+        """What two tricks are worth together beyond what each is worth in the absence of the other; None if cut off."""
         parts = ((RECIPE, 1.0), (f"without {one}", -1.0), (f"without {other}", -1.0), (_neither(one, other), 1.0))
-        return difference(self.contest.gain(*parts))
+        if not self._met(*(name for name, _ in parts)):
+            return None
+        return Pair(first=one, second=other, value=difference(self.contest.gain(*parts)))
 
     def _shares(self, plan: Plan) -> list[Share]:
         recipe, contest = self.contest.arms[RECIPE], self.contest
         absent = {one.trick: contest.arms[one.absent] for one in self.found if one.present == RECIPE}
         seconds = contest.costs[RECIPE].training * plan.length * plan.share
-        return shares(self.trainings, recipe, absent, seconds, lambda done: self.watch(say("sharing out"), 0, 0, done))
+        return shares(
+            self.trainings, recipe, absent, seconds, lambda done: self.watch(say("sharing out"), len(contest.arms), done)
+        )
 
     def _effect(self, one: Comparison, adjusted: float, added: Estimate | None, alone: float) -> Effect:
         contest = self.contest

@@ -32,7 +32,7 @@ from titrant.evidence.lab import (
     roughness,
     small,
 )
-from titrant.evidence.statistics import paired
+from titrant.evidence.statistics import Estimate, paired
 from titrant.evidence.training import Job, Trainings
 from titrant.models.layers import Activate
 from titrant.models.network import Factory
@@ -108,21 +108,11 @@ def _layer_norm(lab: Lab) -> Tried:
         ("batch, batches of 2", -1.0),
         ("batch, batches of 64", 1.0),
     )
-    recurrent = lab.contest(
-        "digits",
-        {"recurrent": small(model={"kind": "custom"}, stop={"kind": "last", "epochs": 3})},
-        8,
-        factory=_recurrent(False),
+    recurrent = {"recurrent": small(model={"kind": "custom"}, stop={"kind": "last", "epochs": 3})}
+    plain, normed = (
+        lab.contest("digits", recurrent, 8, factory=_recurrent(norm)).outcomes["recurrent"] for norm in (False, True)
     )
-    normed = lab.contest(
-        "digits",
-        {"recurrent": small(model={"kind": "custom"}, stop={"kind": "last", "epochs": 3})},
-        8,
-        factory=_recurrent(True),
-    )
-    better = paired(
-        [normed.outcomes["recurrent"][r].score - one.score for r, one in recurrent.outcomes["recurrent"].items()]
-    )  # fmt: skip
+    better = paired([normed[r].score - plain[r].score for r in plain])
     return Tried(
         [
             (
@@ -169,7 +159,7 @@ def _activations(lab: Lab) -> Tried:
     lost = {
         name: [
             _constant_units(network, inputs)
-            for network, inputs in lab.trained("digits", deep(activation=name, initialize="he_normal", **_WILD), 8)
+            for network, inputs, _ in lab.networks(deep(activation=name, initialize="he_normal", **_WILD), 8, trained=True)
         ]
         for name in ("relu", "leaky_relu", "prelu", "elu")
     }
@@ -259,7 +249,7 @@ def _signal(lab: Lab) -> Tried:
     ):
         recipe = deep(layers, activation=activation, initialize=kind or "default")
         kept[name] = []
-        for network, inputs, _ in lab.networks("digits", recipe, 8):
+        for network, inputs, _ in lab.networks(recipe, 8):
             if kind is None:  # small numbers of equal size everywhere, as one would write without thinking
                 with torch.no_grad():
                     for parameter in network.parameters():
@@ -308,17 +298,16 @@ def _spreads(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[float]:
 def _batches(lab: Lab) -> Tried:
     sizes = (8, 64, 512)
     noise: dict[int, list[float]] = {size: [] for size in sizes}
-    for network, inputs, problem in lab.networks("digits", small(), 8):
-        rows = problem.target[problem.rows][: len(inputs[0])]
+    for network, inputs, target in lab.networks(small(), 8):
         for size in sizes:
-            noise[size].append(_gradient_noise(network, inputs, rows, size))
+            noise[size].append(_gradient_noise(network, inputs, target, size))
     arms = {
         f"batches of {size}": small(batch={"kind": "fixed", "size": size}, stop={"kind": "last", "epochs": 15})
         for size in (16, 512)
     }
     contest = lab.contest("digits", arms, candidates=6)
     memory = [contest.costs[name].memory for name in arms]
-    costly = paired([float(memory[1] - memory[0]) / 1e6] * 2)
+    costly = Estimate(float(memory[1] - memory[0]) / 1e6, error=0.0, freedom=1, count=1)  # counted, the same each time
     return Tried(
         [
             (

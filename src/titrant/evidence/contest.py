@@ -9,18 +9,17 @@ compare    replicates of the arms, judged on rows that nothing above has seen
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from titrant.errors import BudgetError
 from titrant.evidence.arms import candidates
 from titrant.evidence.records import Difference
-from titrant.evidence.statistics import Estimate, paired
-from titrant.evidence.training import Job, Outcome, Trainings
+from titrant.evidence.statistics import Estimate
+from titrant.evidence.training import Costs, Job, Outcome, Trainings
 from titrant.recipe import Recipe
 from titrant.texts import say
 from titrant.train.metrics import Metric
@@ -40,32 +39,6 @@ _PLANS = [  # what to give up first as time gets short: (length, share of rows, 
     *((0.35, share, 2, 4) for share in (0.5, 0.25, 0.125)),
     (0.2, 0.125, 1, 3),
 ]
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What training an arm takes.
-
-    Args:
-        step: seconds of a step for one member of a stack, in one lane.
-        judging: seconds of all evaluations.
-        steps: of a whole training.
-        memory: bytes that a member needs while it trains.
-    """
-
-    step: float
-    judging: float
-    steps: int
-    memory: int
-
-    @property
-    def training(self) -> float:
-        """Seconds of a whole training in one lane."""
-        return self.step * self.steps + self.judging
-
-    def least(self, other: "Costs") -> "Costs":
-        """The smaller of two measurements: what else the machine does only adds."""
-        return Costs(min(self.step, other.step), min(self.judging, other.judging), self.steps, self.memory)
 
 
 @dataclass(frozen=True)
@@ -133,8 +106,7 @@ class Contest:
     Args:
         trainings: trains and judges.
         arms: their recipes by name.
-        like: by name, the recipe whose optimizer an arm's learning rate was chosen for.
-        watch: is told (phase, look, arms, trainings done).
+        watch: is told (phase, arms, trainings done).
         part: of the time that is left, how much the contest may take.
 
     Attributes:
@@ -145,8 +117,7 @@ class Contest:
 
     trainings: Trainings
     arms: dict[str, Recipe]
-    like: Mapping[str, Recipe]
-    watch: Callable[[str, int, int, int], None]
+    watch: Callable[[str, int, int], None]
     part: float = 1.0
     costs: dict[str, Costs] = field(default_factory=dict)
     tuned: dict[str, Recipe] = field(default_factory=dict)
@@ -155,14 +126,14 @@ class Contest:
 
     def measure(self) -> None:
         """Measures what training each arm takes, in passes over all of them, so that a slow moment hits no arm alone."""
-        self.watch(say("measuring costs"), 0, len(self.arms), 0)
+        self.watch(say("measuring costs"), len(self.arms), 0)
         self.trainings.settle(next(iter(self.arms.values())))
         until = time.monotonic() + _MEASURING * self.trainings.clock.left
         for place in range(_PASSES):
             if place and time.monotonic() > until:
                 break
             for name, arm in self.arms.items():
-                found = Costs(*self.trainings.cost(arm))
+                found = self.trainings.cost(arm)
                 self.costs[name] = found.least(self.costs.get(name, found))
 
     def plan(self, replicates: int) -> Plan:
@@ -191,20 +162,19 @@ class Contest:
         """
         begun = time.monotonic()
         seed = self.trainings.seed
-        settings = {name: candidates(arm, paths, plan.candidates, seed, self.like.get(name)) for name, arm in self.arms.items()}
+        settings = {name: candidates(arm, paths, plan.candidates, seed) for name, arm in self.arms.items()}
         standing: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
         alive = {name: list(range(len(found))) for name, found in settings.items()}
         for numbers in ([0], range(1, 1 + _MORE)) if plan.candidates > 1 else ():
             entries = [(name, place, number) for number in numbers for name, places in alive.items() for place in places]
             jobs = [self._job(name, settings[name][place], _TUNING + number) for name, place, number in entries]
-            outcomes = self.trainings.run(jobs, lambda done: self.watch(say("tuning"), 0, len(self.arms), done))
+            outcomes = self.trainings.run(jobs, lambda done: self.watch(say("tuning"), len(self.arms), done))
             for (name, place, _), outcome in zip(entries, outcomes, strict=True):
                 if outcome is not None:
                     standing[name, place].append(_rank(self.trainings.metric, outcome))
-            alive = {
-                name: sorted(places, key=lambda place, name=name: _mean_rank(standing[name, place]))[: -(-plan.candidates // 2)]  # type: ignore[misc]
-                for name, places in alive.items()
-            }
+            for name, places in alive.items():
+                ranks = {place: _mean_rank(standing[name, place]) for place in places}
+                alive[name] = sorted(places, key=ranks.__getitem__)[: math.ceil(plan.candidates / 2)]
         self.tuned = {name: settings[name][places[0]] for name, places in alive.items()}
         lanes = self.trainings.pace.lanes
         round_ = sum(self.costs[name].training for name in self.arms) * plan.length * plan.share / lanes
@@ -216,11 +186,11 @@ class Contest:
     def _job(self, name: str, recipe: Recipe, replicate: int) -> Job:
         return Job(recipe, replicate, self.costs[name].training)
 
-    def compare(self, names: Iterable[str], replicates: range, look: int = 0) -> None:
+    def compare(self, names: Iterable[str], replicates: range) -> None:
         """Trains replicates of arms and judges them; those that the clock does not let end are missing."""
         entries = [(name, replicate) for replicate in replicates for name in names]
         jobs = [self._job(name, self.tuned[name], replicate) for name, replicate in entries]
-        outcomes = self.trainings.run(jobs, lambda done: self.watch(say("comparing"), look, len(self.arms), done))
+        outcomes = self.trainings.run(jobs, lambda done: self.watch(say("comparing"), len(self.arms), done))
         for (name, replicate), outcome in zip(entries, outcomes, strict=True):
             if outcome is not None:
                 self.outcomes[name][replicate] = outcome
@@ -235,14 +205,8 @@ class Contest:
         Args:
             parts: arms and their weights: `("a", 1), ("b", -1)` is the gain of a over b; above zero is better.
         """
-        sign = 1 if self.trainings.metric.direction == "maximize" else -1
         numbers = sorted(set.intersection(*(set(self.outcomes[name]) for name, _ in parts)))
-        values = [sum(sign * weight * self.outcomes[name][r].score for name, weight in parts) for r in numbers]
-        resampled = None
-        if self.trainings.shared and numbers:
-            drawn = [torch.stack([sign * weight * self.outcomes[name][r].resampled for name, weight in parts]) for r in numbers]
-            resampled = torch.stack(drawn).sum(1).mean(0).tolist()
-        return paired(values, resampled, 0.0 if self.trainings.shared else self.trainings.overlap)
+        return self.trainings.contrast([[(self.outcomes[name][r], weight) for name, weight in parts] for r in numbers])
 
     def over(self, one: str, other: str) -> Estimate:
         """How much better one arm scores than another."""

@@ -7,7 +7,7 @@ that both mattered are worth a look as a pair; arms confirm or refute it.
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -16,13 +16,13 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
-from titrant.recipe import slots
+from titrant.search.region import slot_of
 
 _FEWEST = 12  # trials, below which nothing can be told
 
 
 def importances(study: Path) -> dict[str, float]:
-    """How much each slot mattered in a search, the most important first; empty where the search was too short.
+    """How much each slot mattered in a search; empty where the search was too short.
 
     Args:
         study: the `study.db` of a run.
@@ -49,8 +49,8 @@ def importances(study: Path) -> dict[str, float]:
         warnings.simplefilter("ignore", ExperimentalWarning)
         found = PedAnovaImportanceEvaluator(target_quantile=0.3).evaluate(view)
     for name, value in found.items():
-        by_slot[_slot(name)] += value
-    return dict(sorted(by_slot.items(), key=lambda entry: -entry[1]))
+        by_slot[slot_of(name)] += value
+    return dict(by_slot)
 
 
 def _score(trial: FrozenTrial) -> float | None:
@@ -59,7 +59,7 @@ def _score(trial: FrozenTrial) -> float | None:
     return trial.value if trial.value is not None else reached[max(reached)] if reached else None
 
 
-def likely_pairs(importance: dict[str, float], tricks: Sequence[str], count: int) -> list[tuple[str, str]]:
+def likely_pairs(importance: Mapping[str, float], tricks: Sequence[str], count: int) -> list[tuple[str, str]]:
     """The pairs of tricks that are worth a look: those whose importances have the largest product.
 
     Example:
@@ -69,8 +69,3 @@ def likely_pairs(importance: dict[str, float], tricks: Sequence[str], count: int
     pairs = combinations(tricks, 2)
     worth = {pair: importance.get(pair[0], 0.0) * importance.get(pair[1], 0.0) for pair in pairs}
     return sorted(worth, key=lambda pair: -worth[pair])[:count]
-
-
-def _slot(axis: str) -> str:
-    """The slot of an axis of the search: `dropout.bernoulli.p` → `dropout`."""
-    return max((path for path in slots() if f"{axis}.".startswith(f"{path}.")), key=len, default=axis)

@@ -19,13 +19,13 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from torch import Tensor
 
 from titrant import samples
-from titrant.clock import Clock, Interrupt
+from titrant.clock import Clock
 from titrant.data.learnable import Learnable, read_data
 from titrant.evidence.contest import Contest, Plan, difference
 from titrant.evidence.records import Difference
 from titrant.evidence.statistics import Estimate, paired
 from titrant.evidence.training import Outcome, Trainings
-from titrant.models.network import Factory
+from titrant.models.network import Factory, Net
 from titrant.recipe import Recipe
 from titrant.record import Record
 from titrant.search.pace import Pace
@@ -33,9 +33,7 @@ from titrant.train.build import start
 from titrant.train.cohort import Cohort
 from titrant.train.hardware import keep_memory
 from titrant.train.lanes import lanes
-from titrant.train.member import Member
 from titrant.train.metrics import metric_for
-from titrant.train.problem import Problem
 from titrant.train.workers import Workers
 
 Verdict = Literal["holds", "contradicted", "not certain"]
@@ -191,43 +189,36 @@ class Lab:
         workers = None if factory is not None else self.workers
         pace = Pace(1 if factory is not None else self.lanes, workers=workers)
         trainings = Trainings(dataset, goal, self.seed, cpu, Clock.of(LONG), pace, factory, share)
-        contest = Contest(trainings, dict(arms), {}, lambda *_: None)
+        contest = Contest(trainings, dict(arms), lambda *_: None)
         contest.measure()
         plan = contest.tune(["learning_rate.peak"], Plan(1.0, share, candidates, replicates))
         contest.compare(list(arms), range(plan.replicates))
         return contest
 
-    def networks(self, data: str, recipe: Recipe, count: int) -> Iterator[tuple[Any, tuple[Tensor, ...], Problem]]:
-        """Networks with their first weights, training rows as they read them, and the problem."""
-        trainings = self._trainings(data)
+    def networks(self, recipe: Recipe, count: int, trained: bool = False) -> Iterator[tuple[Net, tuple[Tensor, ...], Tensor]]:
+        """Networks for the digits, each with other rows and seeds, its training rows as it reads them, and their classes.
+
+        Args:
+            recipe: of them all.
+            count: how many.
+            trained: False gives them with their first weights.
+        """
+        cpu, metric = torch.device("cpu"), metric_for("multiclass")
+        trainings = Trainings(self.data("digits"), metric, self.seed, cpu, Clock.of(LONG), Pace(1))
         problem = trainings.problem
-        for number in range(count):
-            drawn = trainings.replicate(number)
-            encoded = problem.encoded(recipe.data, drawn.rows)
-            inputs = problem.ready(tuple(source[drawn.rows] for source in encoded.inputs))
-            yield start(recipe, problem.shape(encoded.encoder), drawn.seed, inputs), inputs, problem
-
-    def trained(self, data: str, recipe: Recipe, count: int) -> Iterator[tuple[Any, tuple[Tensor, ...]]]:
-        """Networks after training, each with other rows and seeds, and training rows as they read them."""
-        trainings = self._trainings(data)
-        drawn = [trainings.replicate(number) for number in range(count)]
-        stack = [Member(one.number, recipe, one.seed, "lab", one.rows, one.tuning) for one in drawn]
-        cohort = Cohort(trainings.problem, stack, trainings.metric, trainings.clock)
-        cohort.advance(cohort.steps, trainings.clock)
-        for place, one in enumerate(drawn):
-            encoded = trainings.problem.encoded(recipe.data, one.rows)
-            yield cohort.trained(place).network, trainings.problem.ready(tuple(part[one.rows] for part in encoded.inputs))
-
-    def _trainings(self, data: str) -> Trainings:
-        return Trainings(self.data(data), metric_for("multiclass"), self.seed, torch.device("cpu"), Clock.of(LONG), Pace(1))
+        stack = [trainings.replicate(number).member(number, recipe) for number in range(count)]
+        cohort = Cohort(problem, stack, metric, trainings.clock)
+        if trained:
+            cohort.advance(cohort.steps, trainings.clock)
+        for place, member in enumerate(stack):
+            encoded = problem.encoded(recipe.data, member.rows)
+            inputs = problem.ready(tuple(source[member.rows] for source in encoded.inputs))
+            first = None if trained else start(recipe, problem.shape(encoded.encoder), member.seed, inputs)
+            yield first or cohort.trained(place).network, inputs, problem.target[member.rows]
 
 
 _SOURCES: dict[str, Callable[[], tuple[Any, str | None]]] = {
     "digits": lambda: (as_table(*digits()), "y"),
-    "pictures of digits": lambda: (
-        {"x": (digits()[0].reshape(-1, 8, 8) * 15).astype(np.uint8), "y": digits()[1]},
-        None,
-    ),
     "adult": lambda: (samples.path("adult"), "income"),
     "breast cancer": lambda: (as_table(*load_breast_cancer(return_X_y=True)), "y"),
 }
@@ -311,11 +302,8 @@ def measured(claims: Sequence[Claim], seed: int = 0) -> Iterator[Finding]:
     """
     keep_memory()
     count = lanes(torch.device("cpu"))
-    with Interrupt() as interrupt, Workers(count - 1, interrupt) as workers:
+    with Workers(count - 1) as workers:  # Ctrl-C ends the experiment under way: half of one proves nothing
         lab = Lab(workers, count, seed)
         for claim in claims:
             begun = time.monotonic()
-            tried = claim.tried(lab)
-            if interrupt.asked:
-                raise KeyboardInterrupt
-            yield tried.finding(claim, time.monotonic() - begun)
+            yield claim.tried(lab).finding(claim, time.monotonic() - begun)

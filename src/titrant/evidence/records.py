@@ -57,7 +57,7 @@ class Effect(Record):
 
 
 class Share(Record):
-    """What a group of tricks contributes of the recipe's gain over the baseline: its Shapley value."""
+    """What a group of tricks contributes of the recipe's gain over itself without any of its tricks: its Shapley value."""
 
     group: str
     tricks: list[str]

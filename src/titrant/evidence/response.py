@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from titrant.errors import BudgetError, RecipeError
-from titrant.evidence.arms import NUISANCES, doses_at
+from titrant.evidence.arms import NUISANCES, at_own_rate, doses_at
 from titrant.evidence.contest import REPLICATES, Contest, Plan, difference, finite
 from titrant.evidence.records import Level, Response
 from titrant.evidence.statistics import LEVEL, holm
@@ -97,7 +97,10 @@ def dosing(recipe: Recipe, path: str, reads: str, levels: int = LEVELS) -> Dosin
 
 def _of_kinds(recipe: Recipe, path: str, reads: str) -> Dosing:
     fitting = [kind for kind in slots()[path] if kind.reads in {"any", reads} and kind.name() != "custom"]
-    arms = {kind.name(): recipe if type(recipe.at(path)) is kind else recipe.replace(path, kind.name()) for kind in fitting}
+    arms = {
+        kind.name(): recipe if type(recipe.at(path)) is kind else at_own_rate(recipe.replace(path, kind.name()), recipe)
+        for kind in fitting
+    }
     if len(arms) < 2:
         raise RecipeError(say("{path} has one kind only: there is nothing to vary.", path=path))
     return Dosing(path, "", False, arms, "off" if Off in fitting else None, recipe.at(path).kind)
@@ -118,7 +121,7 @@ class Titration:
         recipe: around which the dose is varied.
         path: of the dose.
         reads: the kind of data.
-        watch: is told (phase, look, arms, trainings done).
+        watch: is told (phase, arms, trainings done).
         replicates: of each level at most.
         levels: steps over the range.
     """
@@ -127,7 +130,7 @@ class Titration:
     recipe: Recipe
     path: str
     reads: str
-    watch: Callable[[str, int, int, int], None]
+    watch: Callable[[str, int, int], None]
     replicates: int = REPLICATES
     levels: int = LEVELS
 
@@ -140,7 +143,7 @@ class Titration:
         found = dosing(self.recipe, self.path, self.reads, self.levels)
         names = {value: f"{self.path} = {value}" for value in found.arms}
         arms = {names[value]: arm for value, arm in found.arms.items()}
-        contest = Contest(self.trainings, arms, dict.fromkeys(arms, self.recipe), self.watch)
+        contest = Contest(self.trainings, arms, self.watch)
         contest.measure()
         paths = [path for path in NUISANCES if not path.startswith(self.path) and not self.path.startswith(path)]
         paths = [path for path in paths if any(doses_at(arm, [path]) for arm in arms.values())]

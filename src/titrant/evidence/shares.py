@@ -12,11 +12,9 @@ Source: Shapley 1953; sampled orders as in Castro et al. 2009, "Polynomial calcu
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import torch
 
 from titrant.evidence.contest import difference
 from titrant.evidence.records import Share
-from titrant.evidence.statistics import paired
 from titrant.evidence.training import Job, Outcome, Trainings
 from titrant.recipe import Recipe
 from titrant.texts import say
@@ -50,7 +48,7 @@ def groups(tricks: Sequence[str]) -> dict[str, list[str]]:
 def shares(
     trainings: Trainings, recipe: Recipe, absent: Mapping[str, Recipe], seconds: float, watch: Callable[[int], None]
 ) -> list[Share]:
-    """The share of each group of tricks; none if there is one group only, or no time for four orders.
+    """The share of each group of tricks; none if there is one group only, or no time for them.
 
     Args:
         trainings: trains and judges.
@@ -77,7 +75,8 @@ def shares(
         found = [one for one in outcomes[len(_FACTORS) * index : len(_FACTORS) * (index + 1)] if one is not None]
         if len(found) == len(_FACTORS):
             chosen[place, len(present)] = min(found, key=lambda one: trainings.metric.as_loss(one.tuned))
-    return [_share(trainings, name, tricks, drawn, chosen) for name, tricks in parts.items()]
+    divided = [_share(trainings, name, tricks, drawn, chosen) for name, tricks in parts.items()]
+    return divided if min(share.value.count for share in divided) >= 2 else []
 
 
 def _orders(names: list[str], count: int, seed: int) -> list[list[str]]:
@@ -107,14 +106,10 @@ def _share(
     orders: Sequence[Sequence[str]],
     chosen: Mapping[tuple[int, int], Outcome],
 ) -> Share:
-    sign = 1 if trainings.metric.direction == "maximize" else -1
-    gains, resampled = [], []
-    for place, order in enumerate(orders):
-        size = order.index(name)
-        before, after = chosen.get((place, size)), chosen.get((place, size + 1))
-        if before is not None and after is not None:
-            gains.append(sign * (after.score - before.score))
-            resampled.append(sign * (after.resampled - before.resampled))
-    judged = torch.stack(resampled).mean(0).tolist() if trainings.shared and resampled else None
-    estimate = paired(gains, judged, 0.0 if trainings.shared else trainings.overlap)
-    return Share(group=name, tricks=tricks, value=difference(estimate))
+    sizes = [order.index(name) for order in orders]
+    steps = [
+        ((chosen[place, size + 1], 1.0), (chosen[place, size], -1.0))
+        for place, size in enumerate(sizes)
+        if {(place, size), (place, size + 1)} <= chosen.keys()
+    ]
+    return Share(group=name, tricks=tricks, value=difference(trainings.contrast(steps)))

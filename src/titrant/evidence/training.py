@@ -8,7 +8,7 @@ which stop the training, and the seed of weights, order and every trick. All arm
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from titrant.clock import Clock
 from titrant.data.learnable import Learnable
 from titrant.data.split import folds
+from titrant.evidence.statistics import Estimate, paired
 from titrant.models.network import Factory
 from titrant.recipe import Recipe
 from titrant.record import Point, Receipt
@@ -59,6 +60,10 @@ class Replicate:
     tuning: Tensor
     judging: Tensor
 
+    def member(self, number: int, recipe: Recipe) -> Member:
+        """A member that trains a recipe on this draw."""
+        return Member(number, recipe, self.seed, "evidence", self.rows, self.tuning)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -90,6 +95,32 @@ class Outcome:
     diverged: bool
     receipts: list[Receipt]
     curve: list[Point]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What training an arm takes.
+
+    Args:
+        step: seconds of a step for one member of a stack, in one lane.
+        judging: seconds of all evaluations.
+        steps: of a whole training.
+        memory: bytes that a member needs while it trains.
+    """
+
+    step: float
+    judging: float
+    steps: int
+    memory: int
+
+    @property
+    def training(self) -> float:
+        """Seconds of a whole training in one lane."""
+        return self.step * self.steps + self.judging
+
+    def least(self, other: "Costs") -> "Costs":
+        """The smaller of two measurements: what else the machine does only adds."""
+        return Costs(min(self.step, other.step), min(self.judging, other.judging), self.steps, self.memory)
 
 
 @dataclass
@@ -176,6 +207,20 @@ class Trainings:
         self.share = share
         self._replicates.clear()
 
+    def contrast(self, replicates: Sequence[Sequence[tuple[Outcome, float]]]) -> Estimate:
+        """A weighted sum of scores, positive where better, with all that makes it uncertain.
+
+        Args:
+            replicates: for each, outcomes that share its rows and seeds, and their weights.
+        """
+        sign = 1 if self.metric.direction == "maximize" else -1
+        values = [sum(sign * weight * outcome.score for outcome, weight in parts) for parts in replicates]
+        resampled = None
+        if self.shared and replicates:
+            drawn = [torch.stack([sign * weight * outcome.resampled for outcome, weight in parts]) for parts in replicates]
+            resampled = torch.stack(drawn).sum(1).mean(0).tolist()
+        return paired(values, resampled, 0.0 if self.shared else self.overlap)
+
     def _cut(self, rows: Tensor, number: int) -> list[tuple[Tensor, Tensor]]:
         if number not in self._cuts:
             strata = None if self.dataset.schema.task == "regression" else self.dataset.target
@@ -190,7 +235,7 @@ class Trainings:
             jobs: what to train.
             watch: is told how many jobs of the study are done.
         """
-        members = [self._member(place, job) for place, job in enumerate(jobs)]
+        members = [self.replicate(job.replicate).member(place, job.recipe) for place, job in enumerate(jobs)]
         found: list[Outcome | None] = [None] * len(jobs)
         heavy = {place: job.seconds for place, job in enumerate(jobs)}
         cut = _balanced(stacks(members, self.problem, self.pace), heavy, self.pace.lanes)
@@ -200,10 +245,6 @@ class Trainings:
             self.done += len(ended)
             watch(self.done)
         return found
-
-    def _member(self, place: int, job: Job) -> Member:
-        drawn = self.replicate(job.replicate)
-        return Member(place, job.recipe, drawn.seed, "evidence", drawn.rows, drawn.tuning)
 
     def _turns(self, cut: list[list[Member]]) -> Iterable[Callable[[], list[tuple[int, Outcome]]]]:
         judging = {id(drawn.rows): drawn.judging for drawn in self._replicates.values()}
@@ -215,24 +256,16 @@ class Trainings:
 
     def settle(self, recipe: Recipe) -> None:
         """Measures how many members of a recipe a stack should hold on this machine."""
-        drawn = self.replicate(0)
-        member = Member(-1, recipe, self.seed, "measure", drawn.rows, drawn.tuning)
+        member = self.replicate(0).member(-1, recipe)
         make = partial(Cohort, self.problem, metric=self.metric, clock=self.clock, factory=self.factory)
         self.pace = measured(make, member, self.problem.columns, self.pace, self.clock)
 
-    def cost(self, recipe: Recipe) -> tuple[float, float, int, int]:
-        """What a recipe costs.
-
-        Returns:
-            Seconds of a step for one member of a stack in one lane, seconds of all its evaluations, steps of a whole training,
-            and bytes that a member needs while it trains.
-        """
-        stack = [
-            Member(place, recipe, place, "cost", self.replicate(0).rows, self.replicate(0).tuning)
-            for place in range(_TOGETHER)
-        ]  # fmt: skip
-        stack = stack[: self.pace.stack_size(stack[0], self.problem.columns)]
-        with threads(1) if self.pace.lanes > 1 else threads(torch.get_num_threads()):
+    def cost(self, recipe: Recipe) -> Costs:
+        """What training a recipe takes, by a few steps of a stack in one lane that are thrown away."""
+        first = self.replicate(0).member(0, recipe)
+        together = min(_TOGETHER, self.pace.stack_size(first, self.problem.columns))
+        stack = [replace(first, number=place, seed=place) for place in range(together)]
+        with threads(1 if self.pace.lanes > 1 else torch.get_num_threads()):
             cohort = Cohort(self.problem, stack, self.metric, self.clock, self.factory)
             memory = _kept(lambda: cohort.train(1, self.clock), cohort)
             taken = []
@@ -241,7 +274,7 @@ class Trainings:
                 cohort.train(step + 2, self.clock)
                 taken.append(time.monotonic() - begun)
             judging = cohort.judging()
-        return min(taken) / len(stack), judging / len(stack), cohort.steps, memory // len(stack)
+        return Costs(min(taken) / together, judging / together, cohort.steps, memory // together)
 
 
 def _balanced(cut: list[list[Member]], seconds: Mapping[int, float], lanes: int) -> list[list[Member]]:

@@ -86,22 +86,21 @@ def _told(path: str, run: Run) -> Iterator[str]:
     yield say("  recipe    {path}: {setting}", path=path, setting=setting)
     receipts = run.summary.receipts if run.summary else []
     yield from (_receipt(receipt) for receipt in receipts if receipt.trick == path)
-    found = False
-    for effect in run.ablation.effects if run.ablation else []:
-        if effect.trick == path and run.ablation is not None:
-            found = True
-            yield say(
-                "  worth     {gain} ({interval}) in {metric} over {instead}, at equal time: {verdict}; a step takes {time:.2f} "
-                "times as long",
-                gain=signed(effect.without.mean), interval=interval(effect.without), metric=metric_name(run.ablation.metric),
-                instead=effect.instead, verdict=verdict_words(effect.verdict), time=effect.time,
-            )  # fmt: skip
-    if not found and path in slots():
+    study = run.ablation
+    effect = next((one for one in study.effects if one.trick == path), None) if study is not None else None
+    if study is not None and effect is not None:
+        yield say(
+            "  worth     {gain} ({interval}) in {metric} over {instead}, at equal time: {verdict}; a step takes {time:.2f} "
+            "times as long",
+            gain=signed(effect.without.mean), interval=interval(effect.without), metric=metric_name(study.metric),
+            instead=effect.instead, verdict=verdict_words(effect.verdict), time=effect.time,
+        )  # fmt: skip
+    elif path in slots():
         yield say("  worth     not measured: titrant ablate {folder} --tricks {path}", folder=run.folder, path=path)
     yield from (
-        say("  response  {found}", found=response_headline(study))
-        for study in run.responses
-        if f"{study.dose}.".startswith(f"{path}.")
+        say("  response  {found}", found=response_headline(response))
+        for response in run.responses
+        if f"{response.dose}.".startswith(f"{path}.")
     )
 
 

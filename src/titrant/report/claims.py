@@ -81,13 +81,13 @@ def drawing(finding: Finding) -> str:
     curves = [Curve(label=one.label, x=one.x, y=[min(value, 1e6) for value in one.y]) for one in finding.curves]
     values = [value for curve in curves for value in curve.y]
     log = min(values) > 0 and max(values) > 30 * min(values)
-    low, high = (_power(min(values)), _power(max(values))) if log else (min(values), max(values))
+    low, high = (math.log10(min(values)), math.log10(max(values))) if log else (min(values), max(values))
     left = min(x for curve in curves for x in curve.x)
     right = max(x for curve in curves for x in curve.x)
     span, reach = high - low or 1.0, right - left or 1.0
 
     def place(x: float, y: float) -> tuple[float, float]:
-        height = _power(y) if log else y
+        height = math.log10(y) if log else y
         across = _LEFT + (_WIDTH - _LEFT - 12) * (x - left) / reach
         return across, _HEIGHT - _BOTTOM - (_HEIGHT - _BOTTOM - _TOP) * (height - low) / span
 
@@ -126,7 +126,3 @@ def claims_lines(findings: Sequence[Finding]) -> list[tuple[str, str]]:
             for one in finding.statements
         ]
     return lines
-
-
-def _power(value: float) -> float:
-    return math.log10(value)

@@ -44,10 +44,11 @@ def forest(study: Ablation) -> Figure:
 def response_curve(study: Response) -> Figure:
     """The score at each level over the reference, with intervals."""
     levels = study.levels
-    words = [level.value if isinstance(level.value, str) else f"{level.value:g}" for level in levels]
     numeric = all(not isinstance(level.value, str) for level in levels)
     log = numeric and study.log
-    xs: list[Any] = [level.value for level in levels] if numeric and not log else [escape(word) for word in words]
+    xs: list[Any] = (
+        [level.value for level in levels] if numeric and not log else [escape(_word(level.value)) for level in levels]
+    )
     curve = {
         "type": "scatter",
         "mode": "lines+markers" if numeric else "markers",
@@ -234,7 +235,7 @@ def ablation_lines(study: Ablation) -> list[tuple[str, str]]:
         ),
         (say("What each trick is worth: gain in {metric} at equal time, the recipe over the recipe without it; alone: added to "
              "the baseline.", metric=metric_name(study.metric)), ""),
-        *_aligned(rows, [one.verdict for one in ranked(study)]),
+        *_aligned(rows, ["dim", *({"helps": "green", "hurts": "red"}.get(one.verdict, "") for one in ranked(study))]),
         *_pairs_and_shares(study),
         *_warned(study.warnings),
     ]  # fmt: skip
@@ -244,19 +245,15 @@ def _pairs_and_shares(study: Ablation) -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
     if study.pairs:
         lines.append((say("Pairs: what two tricks are worth together beyond what each is worth without the other."), ""))
-        lines += _aligned(
-            [
-                ("", "", ""),
-                *((f"{one.first} x {one.second}", signed(one.value.mean), interval(one.value)) for one in study.pairs),
-            ],
-            [],
-        )[1:]
+        lines += _aligned([(f"{one.first} x {one.second}", *_worth(one.value)) for one in study.pairs])
     if study.shares:
         lines.append((say("Shares of the whole gain of the recipe over itself without these tricks (Shapley values)."), ""))
-        lines += _aligned(
-            [("", "", ""), *((one.group, signed(one.value.mean), interval(one.value)) for one in study.shares)], []
-        )[1:]
+        lines += _aligned([(one.group, *_worth(one.value)) for one in study.shares])
     return lines
+
+
+def _worth(gain: Difference) -> tuple[str, str]:
+    return signed(gain.mean), interval(gain)
 
 
 def response_lines(study: Response) -> list[tuple[str, str]]:
@@ -273,18 +270,17 @@ def response_lines(study: Response) -> list[tuple[str, str]]:
         (say("Gain in {metric} over {reference}; {replicates} replicates a level, judged on {rows:,} rows.",
              metric=metric_name(study.metric), reference=_word(study.reference), replicates=study.levels[0].gain.count,
              rows=study.rows_judged), ""),
-        *_aligned(rows, []),
+        *_aligned(rows, ["dim", *[""] * len(study.levels)]),
         *_warned(study.warnings),
     ]  # fmt: skip
 
 
-def _aligned(rows: Sequence[tuple[str, ...]], verdicts: Sequence[str]) -> list[tuple[str, str]]:
+def _aligned(rows: Sequence[tuple[str, ...]], styles: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Rows as lines whose columns stand below one another, each with its style."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    styles = ["dim", *({"helps": "green", "hurts": "red"}.get(verdict, "") for verdict in verdicts)]
-    styles += [""] * (len(rows) - len(styles))
     return [
         ("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip(), style)
-        for row, style in zip(rows, styles, strict=True)
+        for row, style in zip(rows, styles or [""] * len(rows), strict=True)
     ]
 
 

@@ -21,9 +21,6 @@ from titrant.report.run import read_run
 from titrant.report.words import by_trick, differences, duration, effort, headline, metric_name, number, task_name
 from titrant.texts import say
 
-STUDY_PHASES = {say("measuring costs"), say("tuning"), say("comparing"), say("sharing out")}
-"""Phases of studies, in which there is no best score."""
-
 _REFRESHES_PER_SECOND = 4
 _PLAIN_LINES = 12
 """Progress lines in a log file over the whole budget, apart from one for each new phase."""
@@ -35,12 +32,13 @@ _PATIENCE = 1.0  # seconds that pictures may be decoded before a person is told
 @dataclass(frozen=True)
 class _Progress:
     phase: str
-    rung: int
-    members_alive: int
-    members_total: int
-    best_score: float | None
-    metric: str
+    details: list[str]
     deadline: float
+
+    @property
+    def lines(self) -> list[str]:
+        left = duration(max(0, round(self.deadline - time.monotonic())))
+        return [say("{phase}, {left} left", phase=self.phase, left=left), *self.details]
 
 
 class QuietView:
@@ -68,6 +66,9 @@ class QuietView:
         metric: str,
         seconds_left: float,
     ) -> None:
+        """Shows nothing."""
+
+    def studying(self, phase: str, arms: int, trainings: int, seconds_left: float) -> None:
         """Shows nothing."""
 
     def note(self, text: str) -> None:
@@ -150,12 +151,23 @@ class LiveView:
         seconds_left: float,
     ) -> None:
         """Stores the state for the next redraw; without a terminal, prints a line now and then."""
+        details = [
+            say("best validation {metric} {score}", metric=metric_name(metric), score=number(best_score)),
+            say("members alive {alive}, tried {total}", alive=members_alive, total=members_total),
+        ]
+        self._advance(phase, say("{phase}, rung {rung}", phase=phase, rung=rung), details, seconds_left)
+
+    def studying(self, phase: str, arms: int, trainings: int, seconds_left: float) -> None:
+        """Stores the state for the next redraw; without a terminal, prints a line now and then."""
+        self._advance(phase, phase, [say("arms {arms}, trainings done {done:,}", arms=arms, done=trainings)], seconds_left)
+
+    def _advance(self, phase: str, title: str, details: list[str], seconds_left: float) -> None:
         now = time.monotonic()
-        self._progress = _Progress(phase, rung, members_alive, members_total, best_score, metric, now + seconds_left)
+        self._progress = _Progress(title, details, now + seconds_left)
         if self._live is None and (now >= self._next_line or phase not in self._phases_shown):
             self._phases_shown.add(phase)
             self._next_line = now + self._budget / _PLAIN_LINES
-            _print(self._err, ", ".join(_state(self._progress)))
+            _print(self._err, ", ".join(self._progress.lines))
 
     def note(self, text: str) -> None:
         """Prints one line above the live view."""
@@ -178,7 +190,7 @@ class LiveView:
         left = max(0.0, progress.deadline - time.monotonic())
         view = Table.grid()
         view.add_row(ProgressBar(total=self._budget, completed=self._budget - left, width=min(60, self._err.width)))
-        for line in _state(progress):
+        for line in progress.lines:
             view.add_row(Text(_printable(line, self._err), overflow="ellipsis", no_wrap=True))
         return view
 
@@ -224,21 +236,6 @@ def _describe(data: DataSummary) -> str:
     if data.picture:
         return say("{rows}; pictures: {picture}", rows=rows, picture=data.picture)
     return say("{rows}; columns: {used:,} used, {left_out:,} left out", rows=rows, used=used, left_out=len(data.columns) - used)
-
-
-def _state(progress: _Progress) -> list[str]:
-    left = duration(max(0, round(progress.deadline - time.monotonic())))
-    metric = metric_name(progress.metric)
-    if progress.best_score is None and progress.phase in STUDY_PHASES:
-        return [
-            say("{phase}, {left} left", phase=progress.phase, left=left),
-            say("arms {arms}, trainings done {done:,}", arms=progress.members_alive, done=progress.members_total),
-        ]
-    return [
-        say("{phase}, rung {rung}, {left} left", phase=progress.phase, rung=progress.rung, left=left),
-        say("best validation {metric} {score}", metric=metric, score=number(progress.best_score)),
-        say("members alive {alive}, tried {total}", alive=progress.members_alive, total=progress.members_total),
-    ]
 
 
 def _result(summary: Summary, folder: Path | None) -> list[tuple[str, str]]:

@@ -304,6 +304,16 @@ def _allowed(name: str, dose: Dose, value: Any, *, within: bool = False) -> None
         )  # fmt: skip
 
 
+def slot_of(name: str) -> str:
+    """The slot of an axis, or of a dose or a kind in it; the name itself where no slot holds it, as of `learning_rate.peak`.
+
+    Example:
+        >>> slot_of("dropout.bernoulli.p"), slot_of("regularize.l2")
+        ('dropout', 'regularize.l2')
+    """
+    return max((path for path in slots() if f"{name}.".startswith(f"{path}.")), key=len, default=name)
+
+
 def held(recipe: Recipe, axis: Axis) -> Any:
     """What a recipe holds on an axis; None if it has no such dose or holds a value that the axis does not visit."""
     *_, dose = axis.name.split(".")
@@ -313,7 +323,7 @@ def held(recipe: Recipe, axis: Axis) -> Any:
         ours = axis.name in {"learning_rate.warmup", f"learning_rate.{recipe.optimizer.kind}.peak"}
         value = getattr(recipe.learning_rate, dose) if ours else None
     else:
-        slot = max((path for path in slots() if axis.name.startswith(f"{path}.")), key=len)
+        slot = slot_of(axis.name)
         trick = recipe.at(slot)
         value = getattr(trick, dose) if axis.name == f"{slot}.{trick.kind}.{dose}" else None
     if value is None or isinstance(axis.mark, tuple):
