@@ -13,7 +13,7 @@ from titrant.texts import say
 @app.command(
     short_help=say("Try what articles claim about training tricks."),
     help=say(
-        "Try what articles claim about training tricks, on real data that come with the project: about a quarter of an hour "
+        "Try what articles claim about training tricks, on real data that come with the project: about three minutes "
         "for all of them on two cores.\n\n"
         "\b\nExamples:\n  titrant claims\n  titrant claims dropout batch_norm --out my-claims"
     ),
