@@ -35,7 +35,7 @@ from titrant.report.pictures import mistakes, samples
 from titrant.report.terminal import QuietView
 from titrant.search.kinds import start_for
 from titrant.search.proposers import SEARCHES
-from titrant.search.region import Region, check_suits
+from titrant.search.region import Region, check_fits, check_suits
 from titrant.search.study import Outcome, Study
 from titrant.texts import say
 from titrant.train.hardware import device_of, prepare, threads
@@ -143,6 +143,7 @@ def fit(
     test: object = None,
     split_column: str | None = None,
     group: str | None = None,
+    by: str | None = None,
     time: str | None = None,
     size: int | None = None,
     model: Factory | None = None,
@@ -158,7 +159,8 @@ def fit(
 
     Args:
         data: a table, as a file (CSV, TSV, Parquet, Arrow, Feather) or a frame (polars, pandas, pyarrow, numpy, a dict of
-            columns); or pictures, as a folder with a folder for each class, a table with a column of paths or bytes, an `.npz`
+            columns); or series, as an array [n, channels, time], an `.npz` or `.ts` file, or a table whose rows are their steps
+            (see `titrant.data.sequences.find_series`); or pictures, as a folder with a folder for each class, a table with a column of paths or bytes, an `.npz`
             file, or arrays (see `titrant.data.pictures.find_pictures`).
         target: the column to predict; None for pictures whose labels can be found.
         budget: wall clock for everything, such as "90s", "10m", "1h30m"; a number counts seconds.
@@ -174,7 +176,8 @@ def fit(
         test: rows to judge the final model on; by default a fifth of the data is set aside.
         split_column: a column that says train, validation or test for each row.
         group: a column whose equal values never straddle parts.
-        time: a column that orders the rows; the newest are tested on.
+        by: of a table whose rows are steps of series, the column that says which series a row belongs to.
+        time: a column that orders the rows; the newest are tested on. Of series: the column that orders their steps.
         size: pixels of the longer side at which pictures are trained; their median, 64 at most, if None.
         model: a factory `make_model(inputs, outputs)` of an `nn.Module` of your own, in place of the built-in networks.
         members: the most recipes to try; with it the result does not depend on the clock unless the budget ends first.
@@ -225,8 +228,8 @@ def fit(
                 )  # fmt: skip
 
         reading: dict[str, Any] = {
-            "task": task, "split_column": split_column, "group": group, "time": time, "seed": seed, "hold_out": hold_out,
-            "size": size,
+            "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "seed": seed,
+            "hold_out": hold_out, "size": size,
         }  # fmt: skip
         dataset = read_data(data, target, test=test, kinds=kinds, **reading, notes=notes, progress=decoding)
         source = source_of(data, target, test, kinds=kinds or {}, **reading)
@@ -316,6 +319,8 @@ def region_for(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] 
     default = {"batch": "fixed", "batch.size": sorted({max(16, size // 2), size, size * 2})}
     for path, trick in given.tricks() if given is not None else ():
         check_suits(path, type(trick), known.reads)
+    if given is not None:
+        check_fits(given)
     if given is not None and limits is None:
         return None
     base = given or known.portfolio(rows)[0]

@@ -65,7 +65,11 @@ class Network(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Encodes and predicts."""
-        outputs = self.body(*self.encoder(*inputs))
+        return self.told(*self.encoder(*inputs))
+
+    def told(self, *encoded: Tensor) -> Tensor:
+        """Predicts rows that its encoder has encoded."""
+        outputs = self.body(*encoded)
         return probabilities(outputs, self.body.views) if self.classifies else values(outputs, self.body.views)
 
 
@@ -116,6 +120,7 @@ class Predictor(nn.Module):
         """The model that averages trained members."""
         networks = [Network(deepcopy(one.encoder).cpu(), one.network, classifies=not problem.is_regression) for one in trained]
         recipes = [one.member.recipe for one in trained]
+        _shared(networks, recipes)
         return cls(schema, networks, recipes, problem.centre, problem.width, shares, temperature)
 
     @property
@@ -125,7 +130,13 @@ class Predictor(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Predictions for raw rows."""
-        found = [share * network(*inputs) for share, network in zip(self.shares, self.networks, strict=True)]
+        encoded: dict[int, tuple[Tensor, ...]] = {}
+        found = []
+        for share, network in zip(self.shares, self.networks, strict=True):
+            assert isinstance(network, Network)
+            if id(network.encoder) not in encoded:  # those that are equal are one, see `_shared`
+                encoded[id(network.encoder)] = network.encoder(*inputs)
+            found.append(share * network.told(*encoded[id(network.encoder)]))
         mean = torch.stack(found).sum(0)
         if not self.classifies:
             return mean.double() * self.width + self.centre
@@ -181,7 +192,8 @@ class Predictor(nn.Module):
     def save(self, folder: Path) -> None:
         """Writes `model.json` and a safetensors file into `folder`; an earlier save stays readable until this one is whole."""
         folder.mkdir(parents=True, exist_ok=True)
-        content = save_tensors({name: tensor.contiguous() for name, tensor in self.state_dict().items()})
+        # The format keeps no tensor twice, and a shared encoder's must stand under the name of each of its networks.
+        content = save_tensors({name: tensor.clone().contiguous() for name, tensor in self.state_dict().items()})
         digest = hashlib.sha256(content).hexdigest()
         name = f"weights-{digest[:12]}.safetensors"
         write_bytes(folder / name, content)
@@ -258,9 +270,24 @@ class Predictor(nn.Module):
             described.columns, networks, recipes, described.centre, described.width, described.shares, described.temperature
         )
         predictor.load_state_dict(tensors)
+        _shared(networks, recipes)
         # A row in which everything is missing shows whether the parts fit together.
         predictor.raw(*described.columns.blank())
         return predictor
+
+
+def _shared(networks: Sequence[Network], recipes: Sequence[Recipe]) -> None:
+    """Has networks with equal encoders share one, so that rows are encoded once for all of them."""
+    kept: list[tuple[Recipe, nn.Module]] = []
+    for network, recipe in zip(networks, recipes, strict=True):
+        own = network.encoder.state_dict()
+        for other, encoder in kept:
+            theirs = encoder.state_dict()
+            if other.data == recipe.data and all(torch.equal(own[name], theirs[name]) for name in own):
+                network.encoder = encoder
+                break
+        else:
+            kept.append((recipe, network.encoder))
 
 
 def _described(path: Path) -> ModelFile:

@@ -117,7 +117,8 @@ class DataSummary(Record):
     class_counts: list[int] = []
     split: str = Field(description="how the rows were divided, in words")
     columns: list[ColumnSummary]
-    picture: str = Field(default="", description="size and colours of pictures, in words; empty for a table")
+    picture: str = Field(default="", description="size and colours of pictures, in words; empty for other data")
+    series: str = Field(default="", description="length and channels of series, in words; empty for other data")
 
 
 class Source(Record):
@@ -133,6 +134,7 @@ class Source(Record):
     kinds: dict[str, str] = {}
     split_column: str | None = None
     group: str | None = None
+    by: str | None = None
     time: str | None = None
     seed: int = 0
     hold_out: bool = True

@@ -80,8 +80,16 @@ def fit(
             metavar="COLUMN", help=say("Rows with equal values stay together, all in train or all in test, as of one patient.")
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option("--id", metavar="COLUMN", help=say("Of a table of steps: which series a row belongs to, such as a shop.")),
+    ] = None,
     time: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help=say("Orders the rows; the model is tested on the newest."))
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help=say("Orders the rows; the model is tested on the newest. With --id: orders the steps of each series."),
+        ),
     ] = None,
     kind: Annotated[
         list[str] | None,
@@ -149,6 +157,7 @@ def fit(
             test=test,
             split_column=split_column,
             group=group,
+            by=by,
             time=time,
             hold_out=hold_out,
             ensemble=ensemble,

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from titrant.data.decode import Item, Progress, Size, common_size, decoded
-from titrant.data.pictures import PATH, Pictures, find_pictures, target_of
+from titrant.data.pictures import PATH, Pictures, find_pictures
 from titrant.data.roles import Roles, divide_rows, group_numbers
 from titrant.data.schema import Outputs, Rows
 from titrant.data.split import Split
-from titrant.data.target import check_train, understand_target, with_target, with_usable_test_rows
+from titrant.data.target import check_train, target_column, understand_target, with_target, with_usable_test_rows
 from titrant.record import DataSummary
 from titrant.texts import say
 
@@ -129,7 +129,13 @@ def read_images(
     """
     first = find_pictures(data, target, split_column, notes)
     sources = [first] if test is None else [first, find_pictures(test, target, None, notes)]
-    label = target_of(first, target)
+    label = target_column(
+        [name for name in first.frame.columns if name != PATH],
+        target,
+        first.target,
+        say("the pictures"),
+        say("Put each class into a folder of its own, or name the column with --target."),
+    )
     parts = [_labelled(source, label, notes) for source in sources]
     common = common_size([item for _, items in parts for item in items] if test is not None else parts[0][1], size)
     frames, pixels = [], []

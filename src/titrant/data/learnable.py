@@ -8,15 +8,17 @@ from titrant.data.decode import Progress
 from titrant.data.images import Images, ImageSchema, read_images
 from titrant.data.pictures import are_pictures
 from titrant.data.schema import Schema
+from titrant.data.sequences import are_series
+from titrant.data.series import Series, SeriesSchema, read_series
 from titrant.data.sources import check_file
 from titrant.errors import DataError
 from titrant.record import Source
 from titrant.texts import say
 
-Learnable = Dataset | Images
+Learnable = Dataset | Images | Series
 """Data of any kind: raw tensors with their schema, divided."""
 
-AnySchema = Schema | ImageSchema
+AnySchema = Schema | ImageSchema | SeriesSchema
 """How rows of any kind are read for a model."""
 
 
@@ -29,6 +31,7 @@ def read_data(
     test: object = None,
     split_column: str | None = None,
     group: str | None = None,
+    by: str | None = None,
     time: str | None = None,
     seed: int = 0,
     hold_out: bool = True,
@@ -36,7 +39,8 @@ def read_data(
     notes: list[str],
     progress: Progress = lambda done, all_: None,
 ) -> Learnable:
-    """Reads a table or pictures; see `titrant.data.dataset.read` and `titrant.data.images.read_images`.
+    """Reads a table, pictures or series; see `titrant.data.dataset.read`, `titrant.data.images.read_images` and
+    `titrant.data.series.read_series`.
 
     Raises:
         DataError: the data cannot be used as asked; also where an option does not fit their kind.
@@ -46,6 +50,16 @@ def read_data(
         >>> type(read_data(table, "y", notes=[])).__name__
         'Dataset'
     """
+    if are_series(data, by):
+        for option, value in ((say("Kinds of columns"), kinds), (say("A size in pixels"), size)):
+            if value:
+                raise DataError(say("{option} cannot be given with series.", option=option))
+        return read_series(
+            data, target, task=task, test=test, split_column=split_column, group=group, by=by, time=time, seed=seed,
+            hold_out=hold_out, notes=notes,
+        )  # fmt: skip
+    if by is not None:
+        raise DataError(say("A column of series (--id) is for tables whose rows are steps of series; these data are none."))
     if are_pictures(data):
         if kinds:
             raise DataError(say("Kinds of columns are for tables; pictures have none."))
@@ -58,7 +72,7 @@ def read_data(
     if target is None:
         if isinstance(data, str | Path):
             check_file(Path(data).expanduser())
-        raise DataError(say("Name the column to predict (--target). Only pictures in folders of classes need none."))
+        raise DataError(say("Name the column to predict (--target). Only pictures in folders of classes, and series with labels, need none."))
     return read(
         data, target, task=task, kinds=kinds, test=test, split_column=split_column, group=group, time=time, seed=seed,
         hold_out=hold_out, notes=notes,

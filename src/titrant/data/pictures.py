@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from titrant.data.decode import Item
 from titrant.data.roles import PART_NAMES
-from titrant.data.sources import near, open_frame
+from titrant.data.sources import open_frame
 from titrant.errors import DataError
 from titrant.texts import say
 
@@ -359,20 +359,3 @@ def _arrays(parts: Mapping[str, NDArray[Any]], place: str) -> Pictures:
         columns[LABEL] = [str(names[label]) for label in y.reshape(-1)]
     items = x if x.ndim == 3 or x.shape[3] <= 4 else x.transpose(0, 2, 3, 1)
     return Pictures(pl.DataFrame(columns), items, LABEL if y is not None else None, SPLIT if SPLIT in columns else None, False)  # type: ignore[arg-type]  # an array is a sequence of its parts
-
-
-def target_of(pictures: Pictures, asked: str | None) -> str:
-    """The column of labels.
-
-    Raises:
-        DataError: there is none, or none of that name.
-    """
-    known = [name for name in pictures.frame.columns if name != PATH]
-    if asked is not None and asked not in known:
-        raise DataError(say("The target {name!r} is not known of the pictures.{hint}", name=asked, hint=near(asked, known)))
-    found = asked or pictures.target
-    if found is None:
-        raise DataError(
-            say("The pictures have no labels. Put each class into a folder of its own, or name the column with --target.")
-        )
-    return found

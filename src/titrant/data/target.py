@@ -19,6 +19,29 @@ from titrant.texts import say
 FEW_CLASSES = 20  # distinct whole numbers up to which a target may be a class
 
 
+def target_column(columns: list[str], asked: str | None, found: str | None, what: str, remedy: str) -> str:
+    """The column of labels of data that are no table: the one that was asked for, or the one that was found.
+
+    Args:
+        columns: what is known of each row.
+        asked: what the person named.
+        found: the likeliest column.
+        what: the data in a word, such as "the pictures".
+        remedy: what to do if there is none.
+
+    Raises:
+        DataError: there is none, or none of that name.
+    """
+    if asked is not None and asked not in columns:
+        raise DataError(
+            say("The target {name!r} is not known of {what}.{hint}", name=asked, what=what, hint=near(asked, columns))
+        )
+    target = asked or found
+    if target is None:
+        raise DataError(say("There are no labels for {what}. {remedy}", what=what, remedy=remedy))
+    return target
+
+
 def with_target(frame: pl.DataFrame, target: str, notes: list[str], place: str) -> pl.DataFrame:
     """The rows whose target is there and finite; how many are not is noted."""
     if target not in frame.columns:

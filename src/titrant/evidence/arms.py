@@ -157,7 +157,7 @@ def _paths(recipe: Recipe, baseline: Recipe, tricks: Sequence[str] | None, reads
 def _first_kind(path: str, reads: str) -> type[Trick]:
     """What stands for a trick that the recipe does not have: the first kind of its slot."""
     for kind in slots()[path]:
-        if kind is not Off and kind.reads in {"any", reads}:
+        if kind is not Off and reads in kind.reads:
             return kind
     raise RecipeError(say("{path} has no kind for these data.", path=path))
 

@@ -96,7 +96,7 @@ def dosing(recipe: Recipe, path: str, reads: str, levels: int = LEVELS) -> Dosin
 
 
 def _of_kinds(recipe: Recipe, path: str, reads: str) -> Dosing:
-    fitting = [kind for kind in slots()[path] if kind.reads in {"any", reads} and kind.name() != "custom"]
+    fitting = [kind for kind in slots()[path] if reads in kind.reads and kind.name() != "custom"]
     arms = {
         kind.name(): recipe if type(recipe.at(path)) is kind else at_own_rate(recipe.replace(path, kind.name()), recipe)
         for kind in fitting

@@ -99,12 +99,12 @@ class Conv(nn.Conv2d):
         if self.weight.dim() == 4:
             if x.shape[1] == 1:  # torch cannot tell how a single channel stands, and would go on with channels first
                 x = x.as_strided(x.shape, (x.stride(0), 1, x.stride(2), x.stride(3)))
-            return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
+            return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         assert self.bias is not None
         members, rows = x.shape[:2]
         side_by_side = x.transpose(0, 1).flatten(1, 2)
         weight, bias, groups = self.weight.flatten(0, 1), self.bias.flatten(), members * self.groups
-        out = functional.conv2d(side_by_side, weight, bias, self.stride, self.padding, groups=groups)
+        out = functional.conv2d(side_by_side, weight, bias, self.stride, self.padding, self.dilation, groups)
         return out.view(rows, members, -1, *out.shape[-2:]).transpose(0, 1)
 
 

@@ -20,6 +20,7 @@ from titrant.recipe import Recipe
 from titrant.tricks.data import Data, Embed, Periodic, PiecewiseLinear
 from titrant.tricks.layout import pieces
 from titrant.tricks.model import Custom, Ensemble, Mlp, Residual
+from titrant.tricks.model import Linear as LinearTrick
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,19 @@ class MlpBody(nn.Module):
         return self.head(self.hidden(z))  # type: ignore[no-any-return]  # a module call is untyped
 
 
+class LinearBody(nn.Module):
+    """Features [..., b, d] to outputs [..., b, o]; see `titrant.tricks.model.Linear`."""
+
+    def __init__(self, members: Members, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.drop = members.drop()
+        self.head = Linear(inputs, outputs)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The output of what is not dropped."""
+        return self.head(self.drop(z))  # type: ignore[no-any-return]  # a module call is untyped
+
+
 class ResidualBlock(nn.Module):
     """One correction to the stream; see `titrant.tricks.model.Residual`."""
 
@@ -309,6 +323,8 @@ class TableNet(Net):
         inputs = self.expand.width
         self.body: nn.Module
         match model:
+            case LinearTrick():
+                self.body = LinearBody(members, inputs, shape.outputs)
             case Mlp():
                 self.body = MlpBody(members, model, inputs, shape.outputs)
             case Residual():

@@ -235,6 +235,8 @@ def _describe(data: DataSummary) -> str:
     )
     if data.picture:
         return say("{rows}; pictures: {picture}", rows=rows, picture=data.picture)
+    if data.series:
+        return say("{rows}; series: {series}", rows=rows, series=data.series)
     return say("{rows}; columns: {used:,} used, {left_out:,} left out", rows=rows, used=used, left_out=len(data.columns) - used)
 
 

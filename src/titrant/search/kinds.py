@@ -2,11 +2,15 @@
 
 from titrant.data.images import Images
 from titrant.data.learnable import Learnable
+from titrant.data.series import Series
 from titrant.search.pictures import PICTURES
 from titrant.search.portfolio import TABLES
+from titrant.search.series import SERIES
 from titrant.search.starts import Start
 
 
 def start_for(dataset: Learnable) -> Start:
     """What is known before a search on these data."""
+    if isinstance(dataset, Series):
+        return SERIES
     return PICTURES if isinstance(dataset, Images) else TABLES

@@ -14,12 +14,13 @@ from titrant.space import Dose, Range, at, doses
 from titrant.texts import say
 from titrant.tricks.base import Off, Trick
 from titrant.tricks.learning_rate import LearningRate
+from titrant.tricks.model import SequenceTrick
 from titrant.tricks.optimizer import OptimizerTrick
 
 PEAK_SPREAD = 10.0
 """The default search visits learning rates from a tenth of to ten times what is typical of an optimizer."""
 
-SHAPES = ("model", "batch", "data.categories", "data.numbers")
+SHAPES = ("model", "batch", "data.categories", "data.numbers", "data.differences", "data.gaps", "data.features")
 """Slots that decide the shapes of tensors: members that agree on them train in one stack."""
 
 _NEEDED = ("data.scale", "activation")  # off is allowed here, and never worth a try
@@ -31,11 +32,24 @@ def check_suits(path: str, kind: type[Trick], reads: str) -> None:
     Raises:
         RecipeError: it does not; the message names those that do.
     """
-    if kind.reads not in {"any", reads}:
-        fitting = ", ".join(one.name() for one in slots()[path] if one.reads in {"any", reads})
+    if reads not in kind.reads:
+        fitting = ", ".join(one.name() for one in slots()[path] if reads in one.reads)
         raise RecipeError(
             say("{path}: {kind} is for {wanted} data, and these are {reads} data. Choose of {fitting}.",
-                path=path, kind=kind.name(), wanted=kind.reads, reads=reads, fitting=fitting)
+                path=path, kind=kind.name(), wanted=" or ".join(kind.reads), reads=reads, fitting=fitting)
+        )  # fmt: skip
+
+
+def check_fits(recipe: Recipe) -> None:
+    """Refuses a recipe whose slots contradict one another.
+
+    Raises:
+        RecipeError: its network reads steps, and its features leave none.
+    """
+    if isinstance(recipe.model, SequenceTrick) and not isinstance(recipe.data.features, Off):
+        raise RecipeError(
+            say("model: {model} reads the steps of series, and data.features: {features} leaves none. Choose model: linear or "
+                "mlp, or data.features: off.", model=recipe.model.kind, features=recipe.data.features.kind)
         )  # fmt: skip
 
 
@@ -119,7 +133,9 @@ class Region:
         for path, kinds in self._slots():
             kind = self._chosen_kind(recipe, path, kinds, choose)
             recipe = self._with_doses(recipe, path, kind, choose)
-        return self._with_learning_rate(recipe, choose)
+        recipe = self._with_learning_rate(recipe, choose)
+        # Features are for networks that read rows; choosing a network comes after choosing what it reads.
+        return recipe.without("data.features") if isinstance(recipe.model, SequenceTrick) else recipe
 
     def nearest(self, recipe: Recipe) -> Recipe:
         """A recipe of the region that takes from another whatever the region allows."""
@@ -172,7 +188,7 @@ class Region:
             return found
         if self.only or path in self._absent or path == "stop":
             return [here]
-        fitting = [kind for kind in kinds if kind.reads in {"any", self.reads}]
+        fitting = [kind for kind in kinds if self.reads in kind.reads]
         return [kind for kind in fitting if kind.searched and not (kind is Off and path in _NEEDED)] or [here]
 
     def _chosen_kind(self, recipe: Recipe, path: str, kinds: list[type[Trick]], choose: Chooser) -> type[Trick]:

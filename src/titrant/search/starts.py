@@ -25,6 +25,9 @@ class Plan:
         rungs: shares of a search's training at which members are compared.
         lengthens: whether finalists train as long as their recipes say, if there is time, however short the search's trainings
             were.
+        paced_by: the place in the portfolio of the recipe whose steps are measured: a costly one where costs differ much.
+        varied: whether the best recipe of each network and each kind of features comes to the finals before second ones: such
+            networks err in different places, and the mean of their predictions gains most.
     """
 
     first: int = 24
@@ -40,6 +43,8 @@ class Plan:
     rivals: bool = True
     rungs: tuple[float, ...] = RUNGS
     lengthens: bool = False
+    paced_by: int = 0
+    varied: bool = False
 
     @property
     def cost(self) -> float:

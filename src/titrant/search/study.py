@@ -48,7 +48,8 @@ CONTENDERS = 6
 """Recipes that meet in the finals at most."""
 
 _FAILED = 2.0  # times the loss of the search's best network on the same rows, above which a refit is not used
-_NEGLIGIBLE = 0.01  # a loss below which that does not matter: a hundredth of the target's variance
+_NEGLIGIBLE = 0.01  # a loss below which that does not matter: a hundredth of the target's variance,
+_NEGLIGIBLE_GUESS = 0.1  # or this share of the log loss of guessing: a network that chose its few rows well is surer than right
 _WRITING = 0.03  # and to write the study
 _BEGUN = 0.02  # share of a finalist's steps after which it is clear how long it will take
 _SHORTEST = 0.25  # share of its searched length to which a finalist's training may be cut
@@ -326,7 +327,7 @@ class Study:
         """
         if self.members is not None or self.region is None:
             return
-        known = self._start.portfolio(len(self._train))[0]
+        known = self._start.portfolio(len(self._train))[self._plan.paced_by]
         recipe = self.given or (self.region.nearest(known) if self.narrowed else known)
         member = Member(-1, recipe, self.seed, "measure", self._train, self._validation)
         make = partial(Cohort, self._problem, metric=self.metric, clock=clock, factory=self.factory)
@@ -422,7 +423,8 @@ class Study:
         target = self._problem.target[rows]
         before = self._problem.plain_loss(self._problem.predicted(searched.network, searched.encoder, rows), target)
         now = self._problem.plain_loss(refit.predicted[common], target)
-        return not bool(now <= _FAILED * before.clamp(min=_NEGLIGIBLE))
+        negligible = _NEGLIGIBLE if self._problem.is_regression else _NEGLIGIBLE_GUESS * math.log(self._problem.classes)
+        return not bool(now <= _FAILED * before.clamp(min=negligible))
 
     @property
     def _interrupted(self) -> bool:
@@ -485,6 +487,10 @@ class Study:
         usable = [one for one in leaders if math.isfinite(one.loss)]
         if self.members is not None or not self._plan.rivals:
             return usable[:1]
+        if self._plan.varied:
+            families = [(one.member.recipe.model.kind, one.member.recipe.data.features.kind) for one in usable]
+            firsts = [one for place, one in enumerate(usable) if families[place] not in families[:place]]
+            usable = [*firsts, *(one for one in usable if one not in firsts)]
         plain = [one for one in usable[1:] if one.member.origin == "baseline"]
         return [*usable[:1], *plain, *(one for one in usable[1:] if one not in plain)][:CONTENDERS]
 

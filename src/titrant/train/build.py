@@ -15,7 +15,7 @@ A training step, as `titrant.train.cohort` runs it:
     average       the weights after the step
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Generator, Tensor, nn
@@ -23,12 +23,14 @@ from torch import Generator, Tensor, nn
 from titrant.models.image import Conv, Places, Standardize
 from titrant.models.layers import Linear
 from titrant.models.network import Factory, Net, Shape
-from titrant.models.table import Embedding, EnsembleBody, Seen, Thermometer, Waves
+from titrant.models.recurrent import Gates
+from titrant.models.table import Embedding, EnsembleBody, LinearBody, Seen, Thermometer, Waves
 from titrant.recipe import Recipe
+from titrant.train.ridge import ROWS, solved
 from titrant.tricks.acting import derived_seed, own_randomness
 from titrant.tricks.activation import gain_of
 from titrant.tricks.data import Periodic
-from titrant.tricks.initialize import Default, unit_variance_scale
+from titrant.tricks.initialize import Default, Ridge, unit_variance_scale
 from titrant.tricks.layout import Layout
 from titrant.tricks.model import Custom
 
@@ -43,7 +45,10 @@ def cohort_key(recipe: Recipe) -> Hashable:
     numbers = recipe.data.numbers
     shape_of_numbers = numbers.model_copy(update={"sigma": 0.0}) if isinstance(numbers, Periodic) else numbers
     views = recipe.augment.views
-    return (recipe.model, recipe.data.categories, shape_of_numbers, recipe.batch, recipe.stop.epochs, recipe.hardware, views)
+    series = (recipe.data.differences, recipe.data.gaps, recipe.data.features)
+    return (
+        recipe.model, recipe.data.categories, shape_of_numbers, series, recipe.batch, recipe.stop.epochs, recipe.hardware, views
+    )  # fmt: skip
 
 
 def layout_of(network: nn.Module) -> Layout:
@@ -64,6 +69,7 @@ def start(
     *,
     kin: Sequence[Recipe] | None = None,
     factory: Factory | None = None,
+    target: Tensor | None = None,
 ) -> Net:
     """A plain network with its first weights.
 
@@ -74,6 +80,7 @@ def start(
         sample: training rows as the network reads them, from which bins and LSUV take their measure.
         kin: the recipes of all members that will share a stack.
         factory: the network of `model: custom`, called under the member's seed.
+        target: of the sample [n], classes or scaled values, for `initialize: ridge`.
     """
     with own_randomness(derived_seed(seed, "initialize")):
         network = shape.network([recipe], kin, factory)
@@ -82,6 +89,8 @@ def start(
             _fill(module, name, recipe, seed, sample[0])
         if recipe.initialize.data_driven and not isinstance(recipe.model, Custom):
             _unit_variance(network, tuple(tensor[:LSUV_ROWS].cpu() for tensor in sample))
+        if isinstance(recipe.initialize, Ridge) and target is not None:
+            _solve(network, recipe.initialize, sample, target, seed)
     return network
 
 
@@ -102,10 +111,12 @@ def _fill(module: nn.Module, name: str, recipe: Recipe, seed: int, numbers: Tens
             )
             assert module.bias is not None
             module.bias.zero_()
+        case Gates():
+            _fill_gates(module, recipe, generator)
         case Linear():
             gain = 1.0 if name.endswith("head") else gain_of(recipe.activation)
             module.weight.copy_(recipe.initialize.draw(tuple(module.weight.shape), gain, generator("weight")))
-            if isinstance(recipe.initialize, Default):
+            if isinstance(recipe.initialize, Default | Ridge):
                 bound = module.in_features**-0.5
                 module.bias.uniform_(-bound, bound, generator=generator("bias"))
             else:
@@ -130,6 +141,41 @@ def _fill(module: nn.Module, name: str, recipe: Recipe, seed: int, numbers: Tens
             bound = module.heads.shape[-1] ** -0.5
             module.heads.uniform_(-bound, bound, generator=generator("heads"))
             module.bias.uniform_(-bound, bound, generator=generator("bias"))
+
+
+def _fill_gates(module: Gates, recipe: Recipe, generator: Callable[[str], Generator]) -> None:
+    """Recurrent weights, gate by gate; biases as of other layers, but for an open forget gate."""
+    drawing = generator("weight")
+    for weight in module.weight.view(module.gates, -1, module.in_features):
+        match module.start:
+            case "orthogonal":
+                torch.nn.init.orthogonal_(weight, generator=drawing)
+            case "identity":
+                torch.nn.init.eye_(weight)
+            case _:
+                weight.copy_(recipe.initialize.draw(tuple(weight.shape), 1.0, drawing))
+    module.bias.zero_()
+    if module.forget is not None:
+        module.bias.view(module.gates, -1)[module.forget] = 1.0
+
+
+def _solve(network: Net, trick: Ridge, sample: tuple[Tensor, ...], target: Tensor, seed: int) -> None:
+    """Puts the closed-form solution into a linear network; others stay as they are."""
+    body = next((module for module in network.modules() if isinstance(module, LinearBody)), None)
+    if body is None:
+        return
+    drawing = Generator().manual_seed(derived_seed(seed, "initialize", "ridge"))
+    chosen = torch.randperm(len(target), generator=drawing)[:ROWS].to(target.device)
+    seen: list[Tensor] = []
+    hook = body.head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    network.eval()
+    network(*(tensor[chosen].cpu() for tensor in sample))
+    network.train()
+    hook.remove()
+    classes = body.head.out_features if not target.is_floating_point() else 1
+    weight, bias = solved(seen[0], target[chosen].cpu(), classes)
+    body.head.weight.copy_(trick.scale * weight)
+    body.head.bias.copy_(trick.scale * bias)
 
 
 def _unit_variance(network: Net, sample: tuple[Tensor, ...]) -> None:

@@ -94,6 +94,7 @@ class Cohort:
         """Every member's first weights, stacked."""
         stacks: list[list[Tensor]] = []
         buffers: list[dict[str, Tensor]] = []
+        target = self.problem.scaled_target()
         for member in self.members:
             encoded = self._encoded_for(member)
             sample = member.rows[: max(512, min(1 << 14, _SAMPLED // max(1, self.problem.columns)))]
@@ -104,6 +105,7 @@ class Cohort:
                 self.problem.ready(tuple(source[sample] for source in encoded.inputs)),
                 kin=self._kin,
                 factory=self.factory,
+                target=target[sample],
             )
             if not stacks:
                 self.layout = layout_of(network)

@@ -7,12 +7,15 @@ from torch import Tensor, nn
 
 from titrant.data.images import Images, ImageSchema
 from titrant.data.learnable import AnySchema, Learnable
+from titrant.data.series import Series, SeriesSchema
 from titrant.models.encoder import Encoder
 from titrant.models.image import ImageShape, Pixels, last
 from titrant.models.network import Shape
+from titrant.models.series import SeriesEncoder, SeriesShape
 from titrant.models.table import TableShape
 from titrant.train.images import ImageProblem
 from titrant.train.problem import Problem
+from titrant.train.series import SeriesProblem
 from titrant.train.tables import TableProblem
 from titrant.tricks.data import Data
 
@@ -23,6 +26,8 @@ def problem_of(dataset: Learnable, rows: Tensor, device: torch.device) -> Proble
     task, classes = dataset.schema.task, max(1, len(dataset.schema.classes))
     if isinstance(dataset, Images):
         return ImageProblem(last(dataset.pixels).contiguous().to(device), target, task, classes, rows, device)
+    if isinstance(dataset, Series):
+        return SeriesProblem(dataset.series.to(device), target, task, classes, rows, device)
     return TableProblem(
         numbers=dataset.numbers.to(device),
         codes=dataset.codes.to(device),
@@ -46,5 +51,10 @@ def restored(schema: AnySchema, data: Data, tensors: Mapping[str, Tensor]) -> tu
     outputs = len(schema.classes) or 1
     if isinstance(schema, ImageSchema):
         return Pixels(), ImageShape(schema.channels, schema.height, schema.width, outputs)
+    if isinstance(schema, SeriesSchema):
+        steps = SeriesEncoder(data, schema.steps, tensors)
+        if steps.kernels is not None:
+            return steps, TableShape(steps.count, 0, (), outputs)
+        return steps, SeriesShape(steps.channels, schema.steps, schema.ragged, outputs)
     encoder = Encoder(data, len(schema.number_names), schema.cardinalities, tensors)
     return encoder, TableShape(encoder.features, encoder.width - encoder.features, tuple(encoder.cardinalities), outputs)

@@ -11,14 +11,26 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from titrant.space import Range
-from titrant.tricks.base import Off, Options, Trick, Value
+from titrant.tricks.augment_series import (
+    Amplify,
+    ChannelDrop,
+    FrequencyMask,
+    Jitter,
+    MagnitudeWarp,
+    Permutation,
+    SignFlip,
+    TimeWarp,
+    WindowSlice,
+    WindowWarp,
+)
+from titrant.tricks.base import DataKind, Off, Options, Trick, Value
 
 
 class RowTrick(Trick):
     """A kind of row augmentation."""
 
     unit: ClassVar[str] = "cells"
-    reads: ClassVar[Literal["any", "table", "image"]] = "table"
+    reads: ClassVar[tuple[DataKind, ...]] = ("table",)
     draws: ClassVar[Literal["normal", "uniform"]] = "uniform"
     apply: ClassVar[Callable[..., tuple[Tensor, Tensor, Tensor]]]
     """`apply(numbers, codes, noise, **doses)`: new numbers, new codes, and which cells [k, b, f + c] were changed.
@@ -125,7 +137,7 @@ class PlaceTrick(Trick):
     """A kind of picture augmentation that says where each pixel is taken from; several act as one exact gather."""
 
     unit: ClassVar[str] = "pictures"
-    reads: ClassVar[Literal["any", "table", "image"]] = "image"
+    reads: ClassVar[tuple[DataKind, ...]] = ("image",)
     draws: ClassVar[int]
     apply: ClassVar[Callable[..., tuple[Tensor, Tensor, Tensor]]]
     """`apply(down, across, noise, **doses)`: new places, and which pictures [k, b] were changed.
@@ -223,12 +235,12 @@ class Mirror(Trick):
     """
 
     unit: ClassVar[str] = "pictures"
-    reads: ClassVar[Literal["any", "table", "image"]] = "image"
+    reads: ClassVar[tuple[DataKind, ...]] = ("image",)
     kind: Literal["mirror"] = "mirror"
 
 
 class Augment(BaseModel):
-    """The augment slot, acting in the order of its fields: of rows, of pictures; and `views`, at which a finished model looks.
+    """The augment slot, acting in the order of its fields: of rows, of pictures, of series; and `views`, at which a finished model looks.
 
     Example:
         >>> Augment(mask={"p": 0.2}).mask
@@ -241,4 +253,14 @@ class Augment(BaseModel):
     mask: Annotated[Off | FeatureMask, Options()] = Off()
     flip: Annotated[Off | Flip, Options()] = Off()
     shift: Annotated[Off | Shift, Options()] = Off()
+    time_warp: Annotated[Off | TimeWarp, Options()] = Off()
+    window_slice: Annotated[Off | WindowSlice, Options()] = Off()
+    window_warp: Annotated[Off | WindowWarp, Options()] = Off()
+    permutation: Annotated[Off | Permutation, Options()] = Off()
+    jitter: Annotated[Off | Jitter, Options()] = Off()
+    amplify: Annotated[Off | Amplify, Options()] = Off()
+    magnitude_warp: Annotated[Off | MagnitudeWarp, Options()] = Off()
+    sign_flip: Annotated[Off | SignFlip, Options()] = Off()
+    frequency_mask: Annotated[Off | FrequencyMask, Options()] = Off()
+    channel_drop: Annotated[Off | ChannelDrop, Options()] = Off()
     views: Annotated[Off | Mirror, Options()] = Off()

@@ -23,6 +23,9 @@ from titrant.space import Range, doses
 Value: TypeAlias = float | Tensor
 """A dose as a behaviour meets it: a number, or one number per member, shaped to broadcast."""
 
+DataKind = Literal["table", "image", "series"]
+"""The kinds of data that recipes are for."""
+
 
 class Trick(BaseModel):
     """One technique and its doses, immutable and comparable.
@@ -30,7 +33,7 @@ class Trick(BaseModel):
     Class attributes:
         unit: what the receipt counts.
         searched: False keeps the kind out of the default search (a `--space` file can still name it).
-        reads: the kind of data that it acts on.
+        reads: the kinds of data that it acts on.
         nuisances: paths of doses whose best value hangs on this trick; a comparison with and without it tunes them anew in both
             arms, besides the learning rate and the optimizer's decay.
     """
@@ -38,7 +41,7 @@ class Trick(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     unit: ClassVar[str] = "steps"
     searched: ClassVar[bool] = True
-    reads: ClassVar[Literal["any", "table", "image"]] = "any"
+    reads: ClassVar[tuple[DataKind, ...]] = ("table", "image", "series")
     nuisances: ClassVar[tuple[str, ...]] = ()
     kind: str
 

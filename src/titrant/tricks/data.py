@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from titrant.space import Range
-from titrant.tricks.base import Off, Options, Trick
+from titrant.tricks.base import DataKind, Off, Options, Trick
+from titrant.tricks.data_series import Differences, Features, Gaps, Instance
 
 _ENOUGH = 100_000  # rows whose quantiles are those of all rows to about a third of a percent
 
@@ -239,6 +240,7 @@ class PiecewiseLinear(Trick):
     quantiles). Departure: the first and last bin are clipped too.
     """
 
+    reads: ClassVar[tuple[DataKind, ...]] = ("table",)
     unit: ClassVar[str] = "columns"
     kind: Literal["piecewise_linear"] = "piecewise_linear"
     bins: Annotated[int, Range(2, 64, log=True, search=(8, 24), shared=True, raising="finer, more inputs")] = 16
@@ -264,6 +266,7 @@ class Periodic(Trick):
     (arXiv 2203.05556). Departure: none in the formula; phases are drawn in turns instead of radians.
     """
 
+    reads: ClassVar[tuple[DataKind, ...]] = ("table",)
     unit: ClassVar[str] = "columns"
     kind: Literal["periodic"] = "periodic"
     frequencies: Annotated[int, Range(1, 64, log=True, search=(16, 16), shared=True, raising="finer, slower")] = 16
@@ -276,7 +279,7 @@ Numbers = Annotated[Off | PiecewiseLinear | Periodic, Options()]
 
 
 class Data(BaseModel):
-    """The data slot: scaling of numbers, coding of categories, embedding of numbers.
+    """The data slot: scaling of numbers, coding of categories, embedding of numbers; for series also what follows these.
 
     Example:
         >>> Data(scale="robust").scale
@@ -287,6 +290,10 @@ class Data(BaseModel):
     scale: Scale = Standardize()
     categories: Categories = OneHot()
     numbers: Numbers = Off()
+    instance: Instance = Off()
+    differences: Differences = Off()
+    gaps: Gaps = Off()
+    features: Features = Off()
 
 
 def _safe(width: Tensor) -> Tensor:

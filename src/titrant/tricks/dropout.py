@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from titrant.space import Range
-from titrant.tricks.base import Off, Options, Trick, Value
+from titrant.tricks.base import DataKind, Off, Options, Trick, Value
 
-_LEVELS = 256
+LEVELS = 256
+"""Values of a random byte."""
 
 
 class DropoutTrick(Trick):
@@ -57,9 +58,9 @@ class Bernoulli(DropoutTrick):
     @staticmethod
     def apply(x: Tensor, noise: Tensor, *, p: Value) -> tuple[Tensor, Tensor]:
         """Drops and rescales; see the class."""
-        threshold = _threshold(p)
+        threshold = level_of(p)
         kept = _kept(noise, threshold)
-        return x * kept.to(x.dtype).mul_(_LEVELS / (_LEVELS - threshold)), kept
+        return x * kept.to(x.dtype).mul_(LEVELS / (LEVELS - threshold)), kept
 
 
 class Alpha(DropoutTrick):
@@ -90,22 +91,87 @@ class Alpha(DropoutTrick):
     @staticmethod
     def apply(x: Tensor, noise: Tensor, *, p: Value) -> tuple[Tensor, Tensor]:
         """Drops to the saturation value and corrects the moments; see the class."""
-        threshold = _threshold(p)
+        threshold = level_of(p)
         kept = _kept(noise, threshold)
-        q = threshold / _LEVELS
+        q = threshold / LEVELS
         saturated = -1.7580993408473766
         a = ((1 - q) * (1 + q * saturated**2)) ** -0.5
         b = -a * q * saturated
         return torch.where(kept.bool(), x, saturated) * a + b, kept
 
 
-Dropout = Annotated[Off | Bernoulli | Alpha, Options()]
-"""The dropout slot: after each hidden activation."""
+class Variational(DropoutTrick):
+    """Drops the same units at all steps of a series, of the input of each recurrent layer and of its state.
+
+    x'_t = x_t · m / (1 - p), h'_t = h_t · m' / (1 - p), one m and one m' for a series. In other networks, and before the output,
+    it drops features, which have no steps.
+
+    Doses:
+        p: the share of units dropped, 0 to 0.9, off at 0. Raising it regularises more, and ends in underfitting.
+
+    Shape: any; the output is shaped like the input.
+
+    Example:
+        >>> Variational(p=0.1).p
+        0.1
+
+    Source: Gal and Ghahramani 2016, "A theoretically grounded application of dropout in recurrent neural networks"
+    (arXiv 1512.05287). Departure: one p for inputs and states; p is a multiple of 1/256, as in `bernoulli`.
+
+    Interactions: in recurrent networks `bernoulli` hides other units at each step, of the inputs alone.
+    """
+
+    reads: ClassVar[tuple[DataKind, ...]] = ("series",)
+    kind: Literal["variational"] = "variational"
+    p: Annotated[float, Range(0.0, 0.9, off=0.0, search=(0.0, 0.5), unit="share", raising="more units rest in each step")] = 0.2
+
+    @staticmethod
+    def apply(x: Tensor, noise: Tensor, *, p: Value) -> tuple[Tensor, Tensor]:
+        """Drops and rescales, as `bernoulli`."""
+        return Bernoulli.apply(x, noise, p=p)
 
 
-def _threshold(p: Value) -> Value:
+class Zoneout(DropoutTrick):
+    """Lets units of a recurrent state keep their value of the step before, at random.
+
+    h_t ← m_t · h_{t-1} + (1 - m_t) · h_t, m_t ~ Bernoulli(p) for each unit of each step; in evaluation p in place of m_t. Nothing
+    outside recurrent layers.
+
+    Doses:
+        p: the share of units that stay, 0 to 0.9, off at 0. Raising it makes states change more slowly.
+
+    Shape: states [..., b, f].
+
+    Example:
+        >>> Zoneout(p=0.1).p
+        0.1
+
+    Source: Krueger et al. 2017 (arXiv 1606.01305). Departure: of an LSTM the output state alone; p is a multiple of 1/256.
+    """
+
+    reads: ClassVar[tuple[DataKind, ...]] = ("series",)
+    searched: ClassVar[bool] = False
+    kind: Literal["zoneout"] = "zoneout"
+    p: Annotated[float, Range(0.0, 0.9, off=0.0, search=(0.0, 0.3), unit="share", raising="states change more slowly")] = 0.1
+
+    @staticmethod
+    def apply(x: Tensor, noise: Tensor, *, p: Value) -> tuple[Tensor, Tensor]:
+        """Leaves features alone; states ask `changed`."""
+        return x, torch.ones_like(noise)
+
+    @staticmethod
+    def changed(noise: Tensor, *, p: Value) -> Tensor:
+        """A mask (uint8) that is 1 where a unit of a state changes, else 0; arguments as for `apply`."""
+        return _kept(noise, level_of(p))
+
+
+Dropout = Annotated[Off | Bernoulli | Alpha | Variational | Zoneout, Options()]
+"""The dropout slot: after each hidden activation; in recurrent layers as the kinds say."""
+
+
+def level_of(p: Value) -> Value:
     """The byte below which a unit is dropped."""
-    return (p * _LEVELS).round() if isinstance(p, Tensor) else float(round(p * _LEVELS))
+    return (p * LEVELS).round() if isinstance(p, Tensor) else float(round(p * LEVELS))
 
 
 def _kept(noise: Tensor, threshold: Value) -> Tensor:
@@ -118,5 +184,5 @@ def _kept(noise: Tensor, threshold: Value) -> Tensor:
         limit = threshold.to(torch.uint8)
         dropped = limit - 1
         return torch.minimum(torch.maximum(noise, dropped), limit).sub_(dropped)
-    last = (int(threshold) - 1) % _LEVELS
+    last = (int(threshold) - 1) % LEVELS
     return noise.clamp(last, int(threshold)).sub_(last)

@@ -54,7 +54,7 @@ class Mixup(MixTrick):
 
 
 class CutMix(MixTrick):
-    """Takes each cell from the partner with probability 1 - λ, λ ~ Beta(alpha, alpha), at least 1/2; of pictures, a box.
+    """Takes each cell from the partner with probability 1 - λ, λ ~ Beta(alpha, alpha), at least 1/2; of pictures, a box; of series, a window.
 
     The box has the share 1 - λ of the picture's pixels and its proportions, and its middle lies anywhere, so that a part of it
     may lie outside; what counts is what is really exchanged.
@@ -103,6 +103,20 @@ class CutMix(MixTrick):
         taken = inside[0].unsqueeze(-1) & inside[1].unsqueeze(-2)
         mixed = torch.where(taken.unsqueeze(-3), pixels.roll(1, dims=-4), pixels)
         return mixed, 1 - taken.flatten(-2).float().mean(-1)
+
+    @staticmethod
+    def apply_windows(x: Tensor, noise: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Exchanges a window of each series, whose middle uniform `noise` [k, b, 1] says; returns the shares kept [k, b].
+
+        Args:
+            x: [k, b, c, t].
+            noise: in [0, 1).
+            share: [k, 1], λ.
+        """
+        places = (torch.arange(x.shape[-1], device=x.device) + 0.5) / x.shape[-1]
+        taken = (places - noise).abs() < (1 - share).unsqueeze(-1) / 2
+        mixed = torch.where(taken.unsqueeze(2), x.roll(1, dims=1), x)
+        return mixed, 1 - taken.float().mean(-1)
 
 
 Mix = Annotated[Off | Mixup | CutMix, Options()]

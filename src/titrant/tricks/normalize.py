@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from titrant.space import Range
-from titrant.tricks.base import Off, Options, Trick
+from titrant.tricks.base import DataKind, Off, Options, Trick
 from titrant.tricks.layout import pieces
 
 Epsilon = Annotated[
@@ -265,7 +265,7 @@ class Instance(NormalizeTrick):
     """
 
     searched: ClassVar[bool] = False
-    reads: ClassVar[Literal["any", "table", "image"]] = "image"
+    reads: ClassVar[tuple[DataKind, ...]] = ("image", "series")
     spreads: ClassVar[bool] = True
     kind: Literal["instance"] = "instance"
     epsilon: Epsilon = 1e-5

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from titrant.space import Range
-from titrant.tricks.base import Off, Options, Trick, Value
+from titrant.tricks.base import DataKind, Off, Options, Trick, Value
 from titrant.tricks.layout import Layout, add_scaled
 
 _LEVELS = 256
@@ -319,7 +319,7 @@ class StochasticDepth(Trick):
 
     unit: ClassVar[str] = "corrections"
     searched: ClassVar[bool] = False
-    reads: ClassVar[Literal["any", "table", "image"]] = "image"
+    reads: ClassVar[tuple[DataKind, ...]] = ("image", "series")
     kind: Literal["stochastic_depth"] = "stochastic_depth"
     p: Annotated[float, Range(0.0, 0.9, off=0.0, search=(0.0, 0.3), unit="share", raising="more blocks rest in each step")] = (
         0.1

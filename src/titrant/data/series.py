@@ -1,0 +1,218 @@
+"""Series as values with their schema: everything that training needs to know of them.
+
+    find_series → a table of what is known of each, and values [n, c, t] → divide → classes
+
+Labels, parts, groups and times are columns, so what is done with them is the code that tables use.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from titrant.data.roles import Roles, divide_rows, group_numbers
+from titrant.data.schema import Outputs, Rows
+from titrant.data.sequences import SERIES, Sequences, find_series
+from titrant.data.split import Split
+from titrant.data.target import check_train, target_column, understand_target, with_target, with_usable_test_rows
+from titrant.errors import DataError
+from titrant.record import DataSummary
+from titrant.texts import say
+
+
+class SeriesSchema(Outputs):
+    """The series that a model reads and the target that it predicts.
+
+    Example:
+        >>> schema = SeriesSchema(task="binary", target="label", classes=("a", "b"), channels=("x",), steps=24)
+        >>> [tuple(tensor.shape) for tensor in schema.blank()]
+        [(1, 1, 24)]
+    """
+
+    kind: Literal["series"] = "series"
+    channels: tuple[str, ...]
+    steps: int
+    ragged: bool = False
+    by: str | None = None
+    time: str | None = None
+
+    def rows(self, data: object, notes: list[str]) -> Rows:
+        """Finds series and brings them to the steps and channels of the model; each row's name is its series' name.
+
+        Raises:
+            DataError: there are none, or channels are missing.
+        """
+        found = find_series(data, None, None, self.by, self.time, notes)
+        return Rows((self.fitted(found, notes),), found.frame[SERIES].cast(pl.String))
+
+    def fitted(self, found: Sequences, notes: list[str]) -> Tensor:
+        """Values [n, channels, steps]: channels by name where there are names, longer series cut at the model's length."""
+        missing = [name for name in self.channels if name not in found.channels]
+        if missing and len(found.channels) != len(self.channels):
+            raise DataError(
+                say("The model reads the channels {known}; the data have {found}.",
+                    known=", ".join(self.channels), found=", ".join(found.channels))
+            )  # fmt: skip
+        values = found.values
+        if not missing and found.channels != self.channels:
+            values = values[:, [found.channels.index(name) for name in self.channels]]
+        if values.shape[2] > self.steps:
+            longer = int((~np.isnan(values[:, :, self.steps :])).any((1, 2)).sum())
+            if longer:
+                notes.append(
+                    say("{count} series are longer than the {steps} steps that the model knows; they are cut there.",
+                        count=longer, steps=self.steps)
+                )  # fmt: skip
+        return _padded(values[:, :, : self.steps], self.steps)
+
+    def blank(self) -> tuple[Tensor, ...]:
+        """One series in which everything is missing."""
+        return (torch.full((1, len(self.channels), self.steps), torch.nan),)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Values with their schema; attributes as of `titrant.data.dataset.Dataset`.
+
+    Attributes:
+        series: float32 [N, c, t], NaN for what is missing and behind a series' end.
+        names: of the series.
+    """
+
+    schema: SeriesSchema
+    series: Tensor
+    names: pl.Series
+    target: Tensor
+    split: Split
+    groups: Tensor | None
+    time_order: bool
+    summary: DataSummary
+    values: NDArray[np.float64] | None = None
+    has_numbers: ClassVar[bool] = True
+    has_categories: ClassVar[bool] = False
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What a model reads of all rows, as they came."""
+        return (self.series,)
+
+    @property
+    def judging(self) -> float:
+        """Seconds that predicting the test rows takes, at most about: features of ten thousand kernels, several networks."""
+        return len(self.split.test) * self.series[:1].numel() * 2e-5
+
+
+def read_series(
+    data: object,
+    target: str | None = None,
+    *,
+    task: str | None = None,
+    test: object = None,
+    split_column: str | None = None,
+    group: str | None = None,
+    by: str | None = None,
+    time: str | None = None,
+    seed: int = 0,
+    hold_out: bool = True,
+    notes: list[str],
+) -> Series:
+    """Reads series, divides them and understands their labels.
+
+    Args:
+        data: what `find_series` takes.
+        target: the column of labels; found if None.
+        task, split_column, group, seed, hold_out: as for `titrant.data.dataset.read`.
+        test: series to test on, as `data`.
+        by: of a long table, the column that says which series a row belongs to.
+        time: of a long table, the column that orders the rows of a series.
+        notes: receives warnings for the person.
+
+    Raises:
+        DataError: the series cannot be read or used as asked; the message says what, where and what to do.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(40, 1, 12)).astype(np.float32)
+        >>> found = read_series({"x": x, "y": np.arange(40) % 2}, notes=[])
+        >>> found.schema.steps, found.schema.classes, tuple(found.series.shape)
+        (12, (0, 1), (40, 1, 12))
+    """
+    first = find_series(data, target, split_column, by, time, notes)
+    sources = [first] if test is None else [first, find_series(test, target, None, by, time, notes)]
+    label = target_column(
+        [name for name in first.frame.columns if name != SERIES],
+        target,
+        first.target,
+        say("the series"),
+        say("Give them as y beside x, in the last field of a .ts file, or name the column with --target."),
+    )
+    steps = max(source.values.shape[2] for source in sources)
+    frames, values = [], []
+    for source in sources:
+        numbered = source.frame.with_row_index("titrant row")
+        kept = with_target(numbered, label, notes, say("the series"))
+        rows = kept["titrant row"].to_numpy()
+        frames.append(kept.drop("titrant row"))
+        values.append(_padded(source.values[rows] if len(rows) < len(source.values) else source.values, steps))
+        if source.channels != first.channels and len(source.channels) != len(first.channels):
+            raise DataError(
+                say("The test data have {found} channels, the data {known}.",
+                    found=len(source.channels), known=len(first.channels))
+            )  # fmt: skip
+    roles = Roles(label, split_column or first.split, group, None)
+    roles.check(frames[0], {})
+    groups = group_numbers(frames, group, notes)
+    split = divide_rows(frames, roles, task, groups, seed, notes, hold_out)
+    development = frames[0][torch.cat([split.train, split.validation]).sort().values.numpy()]
+    task_, classes = understand_target(development[label], task, first.written, notes)
+    every = values[0] if len(values) == 1 else torch.cat(values)
+    schema = SeriesSchema(
+        task=task_, target=label, classes=classes, channels=first.channels, steps=steps, by=by, time=time,
+        ragged=bool(every[:, :, -1].isnan().all(1).any()),
+    )  # fmt: skip
+    targets = torch.cat([schema.encode_target(frame) for frame in frames])
+    exact = np.concatenate([schema.target_values(frame) for frame in frames]) if task_ == "regression" else None
+    split = with_usable_test_rows(schema, split, targets, notes)
+    check_train(schema, split, targets, exact, notes)
+    return Series(
+        schema=schema,
+        series=every,
+        names=pl.concat([frame[SERIES].cast(pl.String) for frame in frames]),
+        target=targets,
+        split=split,
+        groups=None if groups is None else torch.from_numpy(groups),
+        time_order=False,
+        summary=_summary(data, schema, split, targets),
+        values=exact,
+    )
+
+
+def _padded(values: NDArray[np.float32], steps: int) -> Tensor:
+    """Values [n, c, t] with missing ones behind their end, so that there are so many steps."""
+    if values.shape[2] == steps:
+        return torch.from_numpy(np.ascontiguousarray(values))
+    found = torch.full((*values.shape[:2], steps), torch.nan)
+    found[:, :, : values.shape[2]] = torch.from_numpy(np.ascontiguousarray(values))
+    return found
+
+
+def _summary(data: object, schema: SeriesSchema, split: Split, targets: Tensor) -> DataSummary:
+    shown = targets[torch.cat([split.train, split.validation])]
+    return DataSummary(
+        source=str(data) if isinstance(data, str) or hasattr(data, "__fspath__") else say("series in memory"),
+        target=schema.target,
+        task=schema.task,
+        rows_train=len(split.train),
+        rows_validation=len(split.validation),
+        rows_test=len(split.test),
+        classes=[str(name) for name in schema.classes],
+        class_counts=shown.bincount(minlength=len(schema.classes)).tolist() if schema.classes else [],
+        split=split.words,
+        columns=[],
+        series=say("up to {steps} steps of {channels} channels", steps=schema.steps, channels=len(schema.channels))
+        if schema.ragged
+        else say("{steps} steps of {channels} channels", steps=schema.steps, channels=len(schema.channels)),
+    )

@@ -1,0 +1,295 @@
+"""Features of series by fixed convolutions: MiniRocket and Hydra, as frozen modules whose constants are buffers.
+
+Both take series [n, c, t] without missing values and return features [n, f]. They work through some series at a time, so that
+what they hold beside input and output stays below about 64 MB, however many series there are.
+
+Axes: n series, c channel, t step, k kernel, q bias, v view (the series, and its first differences), d dilation.
+"""
+
+import math
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from titrant.tricks import data_series
+from titrant.tricks.base import Trick
+
+_LENGTH = 9  # of every kernel
+_HELD = 1 << 25  # bytes of comparisons or responses that are held at a time
+_BYTES = 255  # steps that a byte can count
+_GOLDEN = (1 + math.sqrt(5)) / 2
+_CHANNELS = 9  # that a kernel looks at, at most
+
+
+def affordable(rows: int, wanted: int, size: int = 1 << 29) -> int:
+    """How many features so many series may have, if all of them shall take no more than `size` bytes; 84 at least.
+
+    Example:
+        >>> affordable(100, 9996), affordable(100_000, 9996)
+        (9996, 1342)
+    """
+    return max(84, min(wanted, size // (4 * max(1, rows))))
+
+
+class MiniRocket(nn.Module):
+    """Shares of steps at which 84 kernels exceed their biases, at many dilations.
+
+    Each kernel has nine weights, six of them -1 and three 2. Biases are quantiles of a kernel's response to one training series.
+    Every second kernel looks at padded series, the others at what their dilation leaves without padding.
+
+    Source: Dempster, Schmidt and Webb 2021 (arXiv 2012.08791) and its reference code, also for several channels: each kernel
+    adds up a random group of them. First differences as in Tan et al. 2022 (arXiv 2102.00457).
+
+    Args:
+        dilations: int64 [d].
+        counts: int64 [d], biases at each dilation.
+        biases: [v, k, sum of counts].
+        groups: 0 or 1 [v, d, k, c], the channels that a kernel looks at.
+    """
+
+    dilations: Tensor
+    counts: Tensor
+    biases: Tensor
+    groups: Tensor
+
+    def __init__(self, dilations: Tensor, counts: Tensor, biases: Tensor, groups: Tensor) -> None:
+        super().__init__()
+        for name, tensor in (("dilations", dilations), ("counts", counts), ("biases", biases), ("groups", groups)):
+            self.register_buffer(name, tensor)
+
+    @classmethod
+    def fit(cls, x: Tensor, count: int, seed: int, *, differences: bool = False) -> Self:
+        """Kernels for series like `x` [n, c, t].
+
+        Args:
+            x: training series.
+            count: features, about.
+            seed: of biases and groups of channels.
+            differences: whether first differences are looked at too, by half of the features.
+        """
+        generator = Generator().manual_seed(seed)
+        rows, channels, steps = x.shape
+        views = 2 if differences else 1
+        dilations, counts = _dilations(steps, max(1, count // (84 * views)))
+        groups = torch.zeros(views, len(dilations), 84, channels)
+        for place in np.ndindex(views, len(dilations), 84):
+            most = math.log2(min(channels, _CHANNELS) + 1)
+            several = min(channels, int(2 ** (most * float(torch.rand((), generator=generator)))))
+            groups[place][torch.randperm(channels, generator=generator)[:several]] = 1
+        made = cls(torch.tensor(dilations), torch.tensor(counts), torch.zeros(views, 84, sum(counts)), groups)
+        made = made.to(x.device)
+        each = sum(counts)
+        levels = (torch.arange(1, 84 * each + 1, dtype=torch.float64) * _GOLDEN) % 1
+        for view, shown in enumerate(_views(x, views)):
+            at = 0
+            for place, many in enumerate(counts):
+                chosen = torch.randint(rows, (84,), generator=generator).to(x.device)
+                response = made._responses(shown[chosen], view, place)[torch.arange(84), :, torch.arange(84)]  # [k, t]
+                start = 84 * at
+                wanted = levels[start : start + 84 * many].view(84, many).to(x.device)
+                ordered = response.double().sort(-1).values
+                spot = wanted * (steps - 1)
+                low = spot.floor().long()
+                high = (low + 1).clamp(max=steps - 1)
+                made.biases[view, :, at : at + many] = torch.lerp(
+                    ordered.gather(1, low), ordered.gather(1, high), spot - low
+                ).float()
+                at += many
+        return made
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The features, view after view, dilation after dilation, kernel after kernel."""
+        views, kernels, each = self.biases.shape
+        most = max(1, _HELD // max(1, kernels * int(self.counts.max()) * min(x.shape[-1], _BYTES)))
+        return torch.cat([self._some(part) for part in x.split(most)]) if len(x) else x.new_zeros(0, views * kernels * each)
+
+    def _some(self, x: Tensor) -> Tensor:
+        found = []
+        for view, shown in enumerate(_views(x, len(self.biases))):
+            at = 0
+            for place, (dilation, many) in enumerate(zip(self.dilations.tolist(), self.counts.tolist(), strict=True)):
+                response = self._responses(shown, view, place)
+                biases = self.biases[view, :, at : at + many]
+                shares = response.new_empty(84, many, len(x))
+                pad = dilation * (_LENGTH // 2)
+                inner = slice(pad, -pad) if response.shape[1] > 2 * pad else slice(None)
+                padded, bare = slice(place % 2, None, 2), slice(1 - place % 2, None, 2)
+                shares[padded] = _shares(response[padded], biases[padded])
+                shares[bare] = _shares(response[bare, inner], biases[bare])
+                found.append(shares.flatten(0, 1))
+                at += many
+        return torch.cat(found).T
+
+    def _responses(self, x: Tensor, view: int, place: int) -> Tensor:
+        """Convolutions [k, t, n] of series [n, c, t] at one dilation."""
+        weight = _kernels(x.device).unsqueeze(1) * self.groups[view, place].unsqueeze(-1)
+        return _convolved(x, weight, int(self.dilations[place]))
+
+
+class Hydra(nn.Module):
+    """How often and how strongly each of some kernels wins over the others of its group, at many dilations.
+
+    At every step, of each group, the kernel with the greatest response gains that response, and the one with the least gains 1.
+    Half of the groups look at first differences. Sums pass through a square root, without those below 0.
+
+    Source: Dempster, Schmidt and Webb 2023 (arXiv 2203.13652) and its reference code. For several channels each group adds up a
+    random half of them.
+
+    Args:
+        weights: [d, v, g, k, c, 9], 0 for channels that a group does not look at.
+    """
+
+    weights: Tensor
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights)
+
+    @classmethod
+    def fit(cls, x: Tensor, kernels: int, groups: int, seed: int) -> Self:
+        """Kernels for series like `x` [n, c, t].
+
+        Args:
+            x: training series; only their shape matters.
+            kernels: in a group.
+            groups: how many, half of them for differences; one for the series alone.
+            seed: of weights and groups of channels.
+        """
+        generator = Generator().manual_seed(seed)
+        channels, steps = x.shape[1:]
+        dilations = int(math.log2(max(1.0, (steps - 1) / (_LENGTH - 1)))) + 1
+        views = min(2, groups)
+        each = groups // views
+        weights = torch.randn(dilations, views, each, kernels, 1, _LENGTH, generator=generator)
+        weights = weights - weights.mean(-1, keepdim=True)
+        weights = weights / weights.abs().sum(-1, keepdim=True)
+        chosen = torch.ones(dilations, views, each, 1, channels, 1)
+        if channels > 1:
+            order = torch.rand(dilations, views, each, 1, channels, 1, generator=generator).argsort(-2)
+            chosen = (order < max(1, min(_CHANNELS - 1, channels // 2))).float()
+        return cls((weights * chosen).to(x.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The features, dilation after dilation, view after view, sums before counts."""
+        dilations, views, groups, kernels = self.weights.shape[:4]
+        most = max(1, _HELD // (4 * groups * kernels * x.shape[-1]))
+        if not len(x):
+            return x.new_zeros(0, 2 * dilations * views * groups * kernels)
+        return torch.cat([self._some(part) for part in x.split(most)]).clamp(min=0).sqrt()
+
+    def _some(self, x: Tensor) -> Tensor:
+        groups, kernels = self.weights.shape[2:4]
+        shown = _views(x, self.weights.shape[1])
+        found = []
+        for place, at in enumerate(self.weights):
+            for weight, series in zip(at, shown, strict=True):
+                response = _convolved(series, weight.flatten(0, 1), 1 << place).view(groups, kernels, -1, len(x))
+                blank = response.new_zeros(groups, kernels, len(x))
+                greatest, winner = response.max(1)
+                _, loser = response.min(1)  # `argmin` takes five times as long
+                found.append(blank.scatter_add(1, winner, greatest).flatten(0, 1))
+                found.append(blank.scatter_add(1, loser, torch.ones_like(greatest)).flatten(0, 1))
+        return torch.cat(found).T
+
+
+class Both(nn.Module):
+    """MiniRocket's features, and Hydra's beside them."""
+
+    def __init__(self, rocket: MiniRocket, hydra: Hydra) -> None:
+        super().__init__()
+        self.rocket = rocket
+        self.hydra = hydra
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Side by side."""
+        return torch.cat([self.rocket(x), self.hydra(x)], 1)
+
+
+def fitted(trick: Trick, x: Tensor, rows: int, seed: int) -> nn.Module:
+    """The kernels of a trick for series like `x` [n, c, t], with no more features than so many series can have.
+
+    Args:
+        trick: a kind of `data.features`.
+        x: training series.
+        rows: how many there are in all.
+        seed: of everything random.
+    """
+    match trick:
+        case data_series.MiniRocket():
+            return MiniRocket.fit(x, affordable(rows, trick.count), seed, differences=trick.differences == "also")
+        case data_series.Hydra():
+            return Hydra.fit(x, trick.kernels, trick.groups, seed)
+        case data_series.RocketHydra():
+            hydra = Hydra.fit(x, 8, trick.groups, seed)
+            left = affordable(rows, trick.count + 2 * hydra.weights[..., 0, 0].numel()) - 2 * hydra.weights[..., 0, 0].numel()
+            return Both(MiniRocket.fit(x, max(168, left), seed, differences=True), hydra)
+        case _:
+            raise ValueError(f"data.features: {trick.kind} has no kernels")
+
+
+def restored(trick: Trick, tensors: Mapping[str, Tensor]) -> nn.Module | None:
+    """The kernels whose constants are known by name; None for a trick without kernels."""
+    match trick:
+        case data_series.MiniRocket():
+            return MiniRocket(**tensors)
+        case data_series.Hydra():
+            return Hydra(**tensors)
+        case data_series.RocketHydra():
+            parts = [
+                {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+                for prefix in ("rocket.", "hydra.")
+            ]
+            return Both(MiniRocket(**parts[0]), Hydra(**parts[1]))
+        case _:
+            return None
+
+
+def _convolved(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    """Responses [k, t, n] of series [n, c, t] to kernels [k, c, 9], padded with zeros.
+
+    One matrix product with shifted copies of the series, which stand last: for so few weights `conv1d` took twelve times as long,
+    and what follows compares whole rows of series.
+    """
+    pad = dilation * (_LENGTH // 2)
+    steps = x.shape[-1]
+    wide = functional.pad(x, (pad, pad)).permute(1, 2, 0)
+    shifted = torch.stack([wide[:, place * dilation : place * dilation + steps] for place in range(_LENGTH)], 1)
+    return (weight.flatten(1) @ shifted.reshape(-1, steps * len(x))).view(len(weight), steps, len(x))
+
+
+def _views(x: Tensor, views: int) -> list[Tensor]:
+    """Series, and their first differences, which begin with 0 so that they are equally long."""
+    return [x, torch.cat([torch.zeros_like(x[..., :1]), x.diff(dim=-1)], -1)][:views]
+
+
+def _kernels(device: torch.device) -> Tensor:
+    """The 84 kernels [k, 9]: -1, and 2 at each choice of three places."""
+    weights = torch.full((84, _LENGTH), -1.0)
+    for kernel, places in enumerate(combinations(range(_LENGTH), 3)):
+        weights[kernel, list(places)] = 2.0
+    return weights.to(device)
+
+
+def _shares(response: Tensor, biases: Tensor) -> Tensor:
+    """Shares of steps [k, q, n] at which responses [k, t, n] exceed biases [k, q]; bytes count up to 255 steps at a time."""
+    limit = biases[:, :, None, None]
+    counts = [
+        (some.unsqueeze(1) > limit).view(torch.uint8).sum(2, dtype=torch.uint8).float() for some in response.split(_BYTES, dim=1)
+    ]
+    return torch.stack(counts).sum(0) / response.shape[1]
+
+
+def _dilations(steps: int, wanted: int) -> tuple[list[int], list[int]]:
+    """Dilations for series of so many steps, and the biases of each kernel at each, `wanted` in all."""
+    places = min(wanted, 32)
+    most = math.log2(max(1.0, (steps - 1) / (_LENGTH - 1)))
+    found, counts = np.unique(np.logspace(0, most, places, base=2).astype(int), return_counts=True)
+    shares = (counts * (wanted / places)).astype(int)
+    for turn in range(wanted - int(shares.sum())):
+        shares[turn % len(shares)] += 1
+    return found.tolist(), shares.tolist()

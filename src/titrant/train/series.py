@@ -1,0 +1,201 @@
+"""Series as a problem: encoded once for all members that ask for the same, steps before channels in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from titrant.models.network import Shape
+from titrant.models.series import SeriesEncoder, SeriesShape, ends_of
+from titrant.models.table import TableShape
+from titrant.recipe import slots
+from titrant.record import Task
+from titrant.train.member import Member
+from titrant.train.problem import Encoded, Inputs, Problem
+from titrant.tricks.acting import Ledger, Streams
+from titrant.tricks.augment_series import TimeTrick, ValueTrick, shown
+from titrant.tricks.base import Off, Segment, Trick, active_segments
+from titrant.tricks.data import Data
+from titrant.tricks.mix import CutMix
+
+_MOST = 1 << 29  # bytes of features that are kept beside the newest ones
+
+
+def _tricks(kind: type[Trick]) -> list[str]:
+    return [
+        path.removeprefix("augment.")
+        for path, found in slots().items()
+        if path.startswith("augment.") and any(issubclass(one, kind) for one in found)
+    ]
+
+
+_TIME_TRICKS, _VALUE_TRICKS = _tricks(TimeTrick), _tricks(ValueTrick)
+
+
+@dataclass(frozen=True)
+class SeriesProblem(Problem):
+    """A task on series.
+
+    Encoders are fitted on all rows that may be learned from, whichever of them a member trains on: they look at values and never
+    at targets, and features of a thousand kernels are computed once instead of once a fold.
+
+    Args:
+        values: float32 [n, c, t], NaN for what is missing and behind a series' end.
+        target: int64 [n] classes, or float32 [n] values.
+        task: binary, multiclass or regression.
+        classes: how many; 1 for regression.
+        rows: int64, the rows that may be learned from.
+        device: where everything is.
+    """
+
+    values: Tensor
+    target: Tensor
+    task: Task
+    classes: int
+    rows: Tensor
+    device: torch.device
+    _found: dict[Data, Encoded] = field(default_factory=dict, repr=False, compare=False)
+    _lock: Any = field(default_factory=Lock, repr=False, compare=False)
+
+    @property
+    def columns(self) -> int:
+        """Numbers of a first convolution of sixteen channels."""
+        return 16 * self.values.shape[2]
+
+    def raw(self, rows: Tensor) -> Inputs:
+        """Series [n, c, t] as they came."""
+        return (self.values[rows],)
+
+    def encoder(self, data: Data, rows: Tensor) -> nn.Module:
+        """The encoder for a data slot."""
+        return self.encoded(data, rows).encoder
+
+    def encoded(self, data: Data, rows: Tensor) -> Encoded:
+        """All series for a data slot; kept for others that ask for the same, features only while there is room."""
+        with self._lock, torch.no_grad():
+            if data not in self._found:
+                encoder = SeriesEncoder.fit(data, self.values[self.rows], len(self.values)).to(self.device)
+                first, second = encoder(self.values)
+                if encoder.kernels is None:
+                    first = first.transpose(1, 2)
+                self._make_room(first.nbytes)
+                self._found[data] = Encoded(self.rows, encoder, (first.contiguous(), second))
+            return self._found[data]
+
+    def _make_room(self, wanted: int) -> None:
+        kept = 0
+        for data, found in reversed(list(self._found.items())):
+            kept += found.inputs[0].nbytes
+            if kept + wanted > _MOST:
+                del self._found[data]
+
+    def ready(self, inputs: Inputs) -> Inputs:
+        """Steps [..., b, t, c] as series [..., b, c, t]; features as they are."""
+        first, second = inputs
+        return (first.transpose(-1, -2), second) if second.dtype == torch.int64 else inputs
+
+    def shape(self, encoder: nn.Module) -> Shape:
+        """Channels, steps and outputs, or the number of features."""
+        assert isinstance(encoder, SeriesEncoder)
+        outputs = 1 if self.is_regression else self.classes
+        if encoder.kernels is not None:
+            return TableShape(encoder.count, 0, (), outputs)
+        return SeriesShape(encoder.channels, self.values.shape[-1], self.ragged, outputs)
+
+    @property
+    def ragged(self) -> bool:
+        """Whether some series end before the last step."""
+        return bool((ends_of(self.values) < self.values.shape[-1]).any())
+
+    def receipts(self, member: Member) -> dict[str, tuple[float, float]]:
+        """What the data slot acted on: channels and features."""
+        encoder = self.encoder(member.recipe.data, member.rows)
+        assert isinstance(encoder, SeriesEncoder)
+        channels, lacking = float(len(encoder.lacking)), float(encoder.masked)
+        return {
+            "data.scale": (channels, channels),
+            "data.categories": (0.0, 0.0),
+            "data.numbers": (0.0, 0.0),
+            "data.instance": (channels, channels),
+            "data.differences": (channels, channels),
+            "data.gaps": (lacking, channels),
+            "data.features": (float(encoder.count), float(encoder.count)),
+        }
+
+    def seen_by(self, members: Sequence[Member], streams: Streams, ledger: Ledger) -> "SeenSeries":
+        """Series that are warped, cut and noised; features as they are."""
+        return SeenSeries(members, streams, ledger)
+
+
+class SeenSeries:
+    """What k members see of series; see `titrant.train.problem.Seen`.
+
+    Args:
+        members: whose tricks act.
+        streams: their random streams.
+        ledger: where receipts are booked.
+    """
+
+    def __init__(self, members: Sequence[Member], streams: Streams, ledger: Ledger) -> None:
+        self.streams = streams
+        self.ledger = ledger
+        rows = not isinstance(members[0].recipe.data.features, Off)
+
+        def parts(path: str, axes: int) -> list[Segment[Any]]:
+            return active_segments([m.recipe.at(path) for m in members], axes=axes, device=streams.device)
+
+        self._times = {} if rows else {name: parts(f"augment.{name}", 2) for name in _TIME_TRICKS}
+        self._values = {} if rows else {name: parts(f"augment.{name}", 3) for name in _VALUE_TRICKS}
+        self._cuts = [part for part in parts("mix", 0) if part.kind is CutMix]
+
+    def augmented(self, inputs: Inputs) -> Inputs:
+        """Series [k, b, c, t] after each member's augmentation: one interpolation for all that moves time, then values."""
+        x, ends = inputs
+        if any(self._times.values()):
+            x = self._in_other_time(x, ends)
+        for name, found in self._values.items():
+            for part in found:
+                kind: type[ValueTrick] = part.kind
+                mine = slice(part.start, part.stop)
+                noise = self._noise(name, part, (x.shape[1], *kind.shape(*x.shape[2:])))
+                changed, which = kind.apply(x[mine], noise, **part.values)
+                x = changed if len(part) == len(x) else torch.cat([x[: part.start], changed, x[part.stop :]])
+                self.ledger.add(f"augment.{name}", part.start, part.stop, which.sum(1), float(x.shape[1]))
+        return x, ends
+
+    def _in_other_time(self, x: Tensor, ends: Tensor) -> Tensor:
+        last = (ends - 1).clamp(min=1).unsqueeze(-1)
+        places = (torch.arange(x.shape[-1], device=x.device) / last).clamp(max=1.0)
+        moved = torch.zeros(ends.shape, dtype=torch.bool, device=x.device)
+        for name, found in self._times.items():
+            for part in found:
+                kind: type[TimeTrick] = part.kind
+                mine = slice(part.start, part.stop)
+                noise = self._noise(name, part, (x.shape[1], kind.count))
+                places[mine], which = kind.apply(places[mine], noise, **part.values)
+                moved[mine] |= which
+                self.ledger.add(f"augment.{name}", part.start, part.stop, which.sum(1), float(x.shape[1]))
+        return torch.where(moved[..., None, None], shown(x, ends, places), x)
+
+    def _noise(self, name: str, part: Segment[Any], shape: tuple[int, ...]) -> Tensor:
+        draw = self.streams.normal if part.kind.draws == "normal" else self.streams.uniform
+        return draw(f"augment.{name}", shape, part.start, part.stop)
+
+    def cut(self, inputs: Inputs, share: Tensor) -> tuple[Inputs, Tensor]:
+        """Windows of time exchanged with the next series (of features: single ones), and the share that stays its own [k, b]."""
+        x, ends = inputs
+        own = share.expand(-1, x.shape[1])
+        for part in self._cuts:
+            mine = slice(part.start, part.stop)
+            cells = x.dim() == 3
+            noise = self.streams.uniform("mix.cells", x.shape[1:] if cells else (x.shape[1], 1), part.start, part.stop)
+            if cells:
+                mixed, _, kept = CutMix.apply(x[mine], x.new_zeros(*x[mine].shape[:-1], 0), noise, share[mine])
+            else:
+                mixed, kept = CutMix.apply_windows(x[mine], noise, share[mine])
+            x = torch.cat([x[: part.start], mixed, x[part.stop :]])
+            own = torch.cat([own[: part.start], kept, own[part.stop :]])
+        return (x, ends), own
