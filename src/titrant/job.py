@@ -160,8 +160,8 @@ def fit(
     Args:
         data: a table, as a file (CSV, TSV, Parquet, Arrow, Feather) or a frame (polars, pandas, pyarrow, numpy, a dict of
             columns); or series, as an array [n, channels, time], an `.npz` or `.ts` file, or a table whose rows are their steps
-            (see `titrant.data.sequences.find_series`); or pictures, as a folder with a folder for each class, a table with a column of paths or bytes, an `.npz`
-            file, or arrays (see `titrant.data.pictures.find_pictures`).
+            (see `titrant.data.sequences.find_series`); or pictures, as a folder with a folder for each class, a table with a
+            column of paths or bytes, an `.npz` file, or arrays (see `titrant.data.pictures.find_pictures`).
         target: the column to predict; None for pictures whose labels can be found.
         budget: wall clock for everything, such as "90s", "10m", "1h30m"; a number counts seconds.
         out: a new or empty folder for the run; None keeps it in a temporary one that vanishes with the result.

@@ -95,8 +95,8 @@ def ablate(
         device: auto, cpu, cuda, cuda:1, mps.
         view: watches.
         started: when the budget began, on the scale of `time.monotonic`; now if None.
-        reading: for data, arguments of `titrant.fit` that say how to read them: task, kinds, test, split_column, group, by, time,
-            size.
+        reading: for data, arguments of `titrant.fit` that say how to read them: task, kinds, test, split_column, group, by,
+            time, size.
 
     Returns:
         What was found; `effects` holds one entry for each trick.

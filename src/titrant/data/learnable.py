@@ -72,7 +72,11 @@ def read_data(
     if target is None:
         if isinstance(data, str | Path):
             check_file(Path(data).expanduser())
-        raise DataError(say("Name the column to predict (--target). Only pictures in folders of classes, and series with labels, need none."))
+        raise DataError(
+            say(
+                "Name the column to predict (--target). Only pictures in folders of classes, and series with labels, need none."
+            )
+        )
     return read(
         data, target, task=task, kinds=kinds, test=test, split_column=split_column, group=group, time=time, seed=seed,
         hold_out=hold_out, notes=notes,

@@ -114,8 +114,8 @@ def find_series(
         return _arrays({str(name): np.asarray(part) for name, part in data.items()}, say("the data"), notes)
     raise DataError(
         say(
-            "These data hold no series. Titrant reads arrays [series, channels, steps], .npz, .npy and .ts files, and tables of "
-            "steps with the column that says which series a row belongs to (--id)."
+            "These data hold no series. Titrant reads arrays [series, channels, steps], .npz, .npy and .ts files, and tables "
+            "of steps with the column that says which series a row belongs to (--id)."
         )
     )
 
@@ -222,8 +222,8 @@ def _float(values: NDArray[Any], notes: list[str]) -> Values:
 
 def _checked(found: Sequences, notes: list[str]) -> Sequences:
     """Without channels and series that hold nothing; constant series are noted."""
-    there = ~np.isnan(found.values)
-    used = there.any((0, 2))
+    there: NDArray[np.bool_] = ~np.isnan(found.values)
+    used: NDArray[np.bool_] = np.asarray(there.any((0, 2)))
     if not used.any():
         raise DataError(say("The series hold no values: everything is missing."))
     if not used.all():
@@ -232,13 +232,13 @@ def _checked(found: Sequences, notes: list[str]) -> Sequences:
         channels = tuple(name for name, kept in zip(found.channels, used, strict=True) if kept)
         found = Sequences(found.frame, found.values[:, used], channels, found.target, found.split, found.written)
         there = there[:, used]
-    empty = ~there.any((1, 2))
+    empty: NDArray[np.bool_] = np.asarray(~there.any((1, 2)))
     if empty.any():
         notes.append(say("{count} series without any value are left out.", count=int(empty.sum())))
         found = Sequences(found.frame.filter(~empty), found.values[~empty], found.channels, found.target, found.split,
                           found.written)  # fmt: skip
         there = there[~empty]
-    steps = int(there.any((0, 1)).nonzero()[0][-1]) + 1
+    steps = int(np.flatnonzero(there.any((0, 1)))[-1]) + 1
     values = found.values[:, :, :steps]
     with np.errstate(invalid="ignore"):
         least, most = (np.where(np.isnan(values), fill, values) for fill in (np.inf, -np.inf))
@@ -311,8 +311,8 @@ def _ts(path: Path, notes: list[str]) -> Sequences:
     if 4 * len(rows) * len(rows[0]) * steps > _LARGEST:
         raise DataError(say("{path} would take more than 8 GB. Cut its series, or give fewer.", path=path))
     values = np.full((len(rows), len(rows[0]), steps), np.nan, np.float32)
-    for row, channels in enumerate(rows):
-        for place, channel in enumerate(channels):
+    for row, parts in enumerate(rows):
+        for place, channel in enumerate(parts):
             values[row, place, : len(channel)] = channel
     columns: dict[str, Any] = {SERIES: [str(row) for row in range(len(rows))]}
     columns |= {LABEL: labels} if labelled else {}
@@ -321,9 +321,10 @@ def _ts(path: Path, notes: list[str]) -> Sequences:
         frame = frame.with_columns(pl.when(pl.col(LABEL).is_in(["?", ""])).then(None).otherwise(pl.col(LABEL)).alias(LABEL))
     match = _PARTS.match(path.name)
     if match and match.group(2).lower() == "train":
-        for other in path.parent.iterdir():
-            if other.name.lower() == f"{match.group(1)}_test.ts".lower():
-                notes.append(say("There is {file} beside these data: name it with --test to be judged on it.", file=other.name))
+        names = [other.name for other in path.parent.iterdir()]
+        beside = next((name for name in names if name.lower() == f"{match.group(1)}_test.ts".lower()), None)
+        if beside is not None:
+            notes.append(say("There is {file} beside these data: name it with --test to be judged on it.", file=beside))
     channels = tuple(f"x{number}" for number in range(values.shape[1])) if values.shape[1] > 1 else ("x",)
     return _checked(Sequences(frame, _float(values, notes), channels, LABEL if labelled else None, None, written=True), notes)
 
@@ -376,9 +377,7 @@ def _ts_error(path: Path, line: int, problem: str) -> DataError:
 # ------------------------------------------------------------------- tables
 
 
-def _table(
-    data: object, target: str | None, split: str | None, by: str, time: str | None, notes: list[str]
-) -> Sequences:
+def _table(data: object, target: str | None, split: str | None, by: str, time: str | None, notes: list[str]) -> Sequences:
     """A table whose rows are steps: sorted by series and time, with a step for each moment of a regular grid."""
     frame = open_frame(data, notes)
     for role, name in (("id column", by), ("time column", time), ("target", target), ("split column", split)):
@@ -414,12 +413,18 @@ def _table(
     unread = [name for name in steps if numbers[name].null_count() > frame[name].null_count() + 0.05 * frame.height]
     if unread:
         notes.append(
-            say("Columns that change inside series and are no numbers are left out: {names}.", names=listed(list(map(repr, unread))))
+            say(
+                "Columns that change inside series and are no numbers are left out: {names}.",
+                names=listed(list(map(repr, unread))),
+            )
         )
     channels = tuple(name for name in steps if name not in unread)
     if not channels:
         raise DataError(
-            say("No column of numbers changes inside the series of {name!r}, so that there is nothing to follow in time.", name=by)
+            say(
+                "No column of numbers changes inside the series of {name!r}, so that there is nothing to follow in time.",
+                name=by,
+            )
         )
     long = pl.DataFrame(
         {"titrant name": frame["titrant name"], "titrant time": frame["titrant time"], **{c: numbers[c] for c in channels}}
@@ -448,9 +453,7 @@ def _moments(series: pl.Series, name: str) -> pl.Series:
     return values.alias("titrant time")
 
 
-def _laid_out(
-    long: pl.DataFrame, names: pl.Series, channels: tuple[str, ...], timed: bool, notes: list[str]
-) -> NDArray[np.float64]:
+def _laid_out(long: pl.DataFrame, names: pl.Series, channels: tuple[str, ...], timed: bool, notes: list[str]) -> Values:
     """Values [n, c, t] of sorted steps; duplicates of a moment are averaged, gaps in a regular grid are missing values."""
     key = ["titrant name", "titrant time"]
     if timed:
@@ -492,7 +495,7 @@ def _on_grid(time: NDArray[np.float64], row: NDArray[np.int64], at: NDArray[np.i
             notes.append(say("The times of the series are irregular; only their order is used."))
         return at
     starts = time[np.flatnonzero(np.r_[True, ~inside])]
-    found = np.round((time - starts[np.cumsum(np.r_[True, ~inside]) - 1]) / step).astype(np.int64)
+    found: NDArray[np.int64] = np.round((time - starts[np.cumsum(np.r_[True, ~inside]) - 1]) / step).astype(np.int64)
     missing = int((multiple.round() - 1).sum())
     if missing:
         if found.max() > 20 * (at.max() + 1):

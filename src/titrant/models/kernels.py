@@ -39,7 +39,7 @@ def affordable(rows: int, wanted: int, size: int = 1 << 29) -> int:
 class MiniRocket(nn.Module):
     """Shares of steps at which 84 kernels exceed their biases, at many dilations.
 
-    Each kernel has nine weights, six of them -1 and three 2. Biases are quantiles of a kernel's response to one training series.
+    Each kernel has nine weights, six of them -1 and three 2. Biases are quantiles of its response to one training series.
     Every second kernel looks at padded series, the others at what their dilation leaves without padding.
 
     Source: Dempster, Schmidt and Webb 2021 (arXiv 2012.08791) and its reference code, also for several channels: each kernel
@@ -77,36 +77,38 @@ class MiniRocket(nn.Module):
         views = 2 if differences else 1
         dilations, counts = _dilations(steps, max(1, count // (84 * views)))
         groups = torch.zeros(views, len(dilations), 84, channels)
-        for place in np.ndindex(views, len(dilations), 84):
+        for at in np.ndindex(views, len(dilations), 84):
             most = math.log2(min(channels, _CHANNELS) + 1)
             several = min(channels, int(2 ** (most * float(torch.rand((), generator=generator)))))
-            groups[place][torch.randperm(channels, generator=generator)[:several]] = 1
+            groups[at][torch.randperm(channels, generator=generator)[:several]] = 1
         made = cls(torch.tensor(dilations), torch.tensor(counts), torch.zeros(views, 84, sum(counts)), groups)
         made = made.to(x.device)
         each = sum(counts)
         levels = (torch.arange(1, 84 * each + 1, dtype=torch.float64) * _GOLDEN) % 1
         for view, shown in enumerate(_views(x, views)):
-            at = 0
+            before = 0
             for place, many in enumerate(counts):
                 chosen = torch.randint(rows, (84,), generator=generator).to(x.device)
                 response = made._responses(shown[chosen], view, place)[torch.arange(84), :, torch.arange(84)]  # [k, t]
-                start = 84 * at
+                start = 84 * before
                 wanted = levels[start : start + 84 * many].view(84, many).to(x.device)
                 ordered = response.double().sort(-1).values
                 spot = wanted * (steps - 1)
                 low = spot.floor().long()
                 high = (low + 1).clamp(max=steps - 1)
-                made.biases[view, :, at : at + many] = torch.lerp(
+                made.biases[view, :, before : before + many] = torch.lerp(
                     ordered.gather(1, low), ordered.gather(1, high), spot - low
                 ).float()
-                at += many
+                before += many
         return made
 
     def forward(self, x: Tensor) -> Tensor:
         """The features, view after view, dilation after dilation, kernel after kernel."""
         views, kernels, each = self.biases.shape
         most = max(1, _HELD // max(1, kernels * int(self.counts.max()) * min(x.shape[-1], _BYTES)))
-        return torch.cat([self._some(part) for part in x.split(most)]) if len(x) else x.new_zeros(0, views * kernels * each)
+        return (
+            torch.cat([self._some(part) for part in torch.split(x, most)]) if len(x) else x.new_zeros(0, views * kernels * each)
+        )
 
     def _some(self, x: Tensor) -> Tensor:
         found = []
@@ -180,7 +182,7 @@ class Hydra(nn.Module):
         most = max(1, _HELD // (4 * groups * kernels * x.shape[-1]))
         if not len(x):
             return x.new_zeros(0, 2 * dilations * views * groups * kernels)
-        return torch.cat([self._some(part) for part in x.split(most)]).clamp(min=0).sqrt()
+        return torch.cat([self._some(part) for part in torch.split(x, most)]).clamp(min=0).sqrt()
 
     def _some(self, x: Tensor) -> Tensor:
         groups, kernels = self.weights.shape[2:4]
@@ -252,8 +254,8 @@ def restored(trick: Trick, tensors: Mapping[str, Tensor]) -> nn.Module | None:
 def _convolved(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     """Responses [k, t, n] of series [n, c, t] to kernels [k, c, 9], padded with zeros.
 
-    One matrix product with shifted copies of the series, which stand last: for so few weights `conv1d` took twelve times as long,
-    and what follows compares whole rows of series.
+    One matrix product with shifted copies of the series, which stand last: for so few weights `conv1d` took twelve times as
+    long, and what follows compares whole rows of series.
     """
     pad = dilation * (_LENGTH // 2)
     steps = x.shape[-1]
@@ -279,7 +281,8 @@ def _shares(response: Tensor, biases: Tensor) -> Tensor:
     """Shares of steps [k, q, n] at which responses [k, t, n] exceed biases [k, q]; bytes count up to 255 steps at a time."""
     limit = biases[:, :, None, None]
     counts = [
-        (some.unsqueeze(1) > limit).view(torch.uint8).sum(2, dtype=torch.uint8).float() for some in response.split(_BYTES, dim=1)
+        (some.unsqueeze(1) > limit).view(torch.uint8).sum(2, dtype=torch.uint8).float()
+        for some in torch.split(response, _BYTES, dim=1)
     ]
     return torch.stack(counts).sum(0) / response.shape[1]
 

@@ -6,8 +6,6 @@ directions run side by side in one loop, the second on series that are turned ro
 Axes: k member (absent in a plain network), b series, c channel, t step, d direction, h unit, g gate number (gates · h).
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -198,7 +196,7 @@ class Attended(nn.Module):
         answers = self.ask(states.flatten(-3, -2)).view(states.shape[:-1])
         if inside is not None:
             answers = answers.masked_fill(~inside, -torch.inf)
-        return (answers.softmax(-1).unsqueeze(-2) @ states).squeeze(-2)
+        return torch.matmul(answers.softmax(-1).unsqueeze(-2), states).squeeze(-2)
 
 
 class Recurrent(nn.Module):

@@ -2,8 +2,8 @@
 
     raw [n, c, t] with NaN → scale channels → each series by itself → differences → 0 for what is missing, a mask → features
 
-A network that reads steps takes what stands before the features; one that reads rows (`linear`, `mlp`) takes the features, or the
-steps laid out as one row. Convolutions treat a series as a picture of height 1, so that the layers of pictures serve series too.
+A network that reads steps takes what stands before the features; one that reads rows (`linear`, `mlp`) takes the features, or
+the steps laid out as one row. Convolutions treat a series as a picture of height 1: layers of pictures serve series too.
 
 Series of unequal length are padded at their end; `ends` says how many steps are real. Pooling looks at no other.
 
@@ -26,7 +26,7 @@ from titrant.models.table import TableNet, TableShape
 from titrant.recipe import Recipe
 from titrant.tricks.base import Off
 from titrant.tricks.data import Data, ScaleTrick
-from titrant.tricks.data_series import GapMask, Instead, InstanceTrick
+from titrant.tricks.data_series import GapMask, InstanceTrick, Instead
 from titrant.tricks.model import Custom, Fcn, Inception, RecurrentTrick, SequenceTrick, Tcn, Transformer
 
 _ROWS = 1024  # series whose features are computed at a time
@@ -166,7 +166,7 @@ class SeriesEncoder(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Features of encoded series [n, f], not yet standardised."""
         assert self.kernels is not None
-        return torch.cat([self.kernels(some.contiguous()) for some in x.split(_ROWS)])
+        return torch.cat([self.kernels(some.contiguous()) for some in torch.split(x, _ROWS)])
 
 
 def ends_of(values: Tensor) -> Tensor:
@@ -363,12 +363,12 @@ class SeriesNet(Net):
         members = Members(recipes, kin or recipes, device or torch.device("cpu"))
         model = recipes[0].model
         builder = SeriesBuilder(members, shape)
-        self.recurrent: nn.Module | None = None
-        self.summary: nn.Module = Summary(shape.ragged)
+        self.body: nn.Module = nn.Identity()
+        self.pool: nn.Module = Summary(shape.ragged)
         own = isinstance(model, Custom)
         match model:
             case Fcn():
-                self.body: nn.Module = fcn(builder, model)
+                self.body = fcn(builder, model)
             case Inception():
                 self.body = inception(builder, model)
             case Tcn():
@@ -376,9 +376,9 @@ class SeriesNet(Net):
             case Transformer():
                 self.body = transformer(builder, model)
             case RecurrentTrick():
-                self.recurrent = Recurrent(members, model, shape.channels, shape.ragged)
-                builder.products = self.recurrent.products * shape.steps
-                builder.widest = 4 * self.recurrent.width * shape.steps
+                self.pool = Recurrent(members, model, shape.channels, shape.ragged)
+                builder.products = self.pool.products * shape.steps
+                builder.widest = 4 * self.pool.width * shape.steps
             case Custom():
                 if factory is None:
                     raise ValueError("model: custom needs the factory that makes the network")
@@ -386,7 +386,7 @@ class SeriesNet(Net):
                 builder.products = sum(p.numel() for p in self.body.parameters()) * shape.steps
             case _:
                 raise ValueError(f"model: {model.kind} is not for series")
-        features = 2 * builder.channels if self.recurrent is None else self.recurrent.width
+        features = self.pool.width if isinstance(self.pool, Recurrent) else 2 * builder.channels
         self.own = own
         self.drop = nn.Identity() if own else members.drop()
         self.head = nn.Identity() if own else Linear(features, shape.outputs)
@@ -400,11 +400,8 @@ class SeriesNet(Net):
             x = mix(steps.flatten(-2)).view(steps.shape).transpose(-1, -2)
         if self.own:
             return self.body(x)  # type: ignore[no-any-return]  # a module call is untyped
-        if self.recurrent is not None:
-            features = self.recurrent(x, ends)
-        else:
-            features = self.summary(self.body(x.unsqueeze(-2)), ends)
-        return self.head(self.drop(features))  # type: ignore[no-any-return]  # a module call is untyped
+        maps = x if isinstance(self.pool, Recurrent) else self.body(x.unsqueeze(-2))
+        return self.head(self.drop(self.pool(maps, ends)))  # type: ignore[no-any-return]  # a module call is untyped
 
 
 class FlatNet(Net):

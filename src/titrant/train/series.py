@@ -39,8 +39,8 @@ _TIME_TRICKS, _VALUE_TRICKS = _tricks(TimeTrick), _tricks(ValueTrick)
 class SeriesProblem(Problem):
     """A task on series.
 
-    Encoders are fitted on all rows that may be learned from, whichever of them a member trains on: they look at values and never
-    at targets, and features of a thousand kernels are computed once instead of once a fold.
+    Encoders are fitted on all rows that may be learned from, whichever of them a member trains on: they look at values and
+    never at targets, and features of ten thousand kernels are computed once instead of once a fold.
 
     Args:
         values: float32 [n, c, t], NaN for what is missing and behind a series' end.
@@ -185,7 +185,7 @@ class SeenSeries:
         return draw(f"augment.{name}", shape, part.start, part.stop)
 
     def cut(self, inputs: Inputs, share: Tensor) -> tuple[Inputs, Tensor]:
-        """Windows of time exchanged with the next series (of features: single ones), and the share that stays its own [k, b]."""
+        """Windows of time (single features, where there are such) exchanged with the next series; the share that stays own."""
         x, ends = inputs
         own = share.expand(-1, x.shape[1])
         for part in self._cuts:

@@ -240,7 +240,9 @@ class Mirror(Trick):
 
 
 class Augment(BaseModel):
-    """The augment slot, acting in the order of its fields: of rows, of pictures, of series; and `views`, at which a finished model looks.
+    """The augment slot, acting in the order of its fields: of rows, of pictures, of series.
+
+    Last, `views` says at what a finished model looks.
 
     Example:
         >>> Augment(mask={"p": 0.2}).mask

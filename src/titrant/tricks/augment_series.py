@@ -1,11 +1,11 @@
 """Augmentation of series: each batch sees slightly different ones, so that a network cannot learn them by heart.
 
-Two families. What changes *values* acts on scaled series [k, b, c, t]. What changes *time* says for each step of the result which
-place of the series it shows; several act one after another on these places, and one interpolation follows. Places are shares of
-a series' own length, from 0 to 1, so that short series among long ones are treated alike.
+Two families. What changes *values* acts on scaled series [k, b, c, t]. What changes *time* says for each step of the result
+which place of the series it shows; several act one after another on these places, and one interpolation follows. Places are
+shares of a series' own length, from 0 to 1, so that short series among long ones are treated alike.
 
-Sources common to all: Um et al. 2017, "Data augmentation of wearable sensor data"; Iwana and Uchida 2021, "An empirical survey of
-data augmentation for time series classification" (arXiv 2007.15951).
+Sources common to all: Um et al. 2017, "Data augmentation of wearable sensor data"; Iwana and Uchida 2021, "An empirical survey
+of data augmentation for time series classification" (arXiv 2007.15951).
 
 Axes in names: k member, b series of a batch, c channel, t step.
 """
@@ -34,7 +34,7 @@ class SeriesAugmentation(Trick):
 class ValueTrick(SeriesAugmentation):
     """A kind that changes values."""
 
-    shape: ClassVar[Callable[[int, int], tuple[int, ...]]]
+    shape: ClassVar[Callable[..., tuple[int, ...]]]
     """`shape(c, t)`: random numbers for each series."""
     apply: ClassVar[Callable[..., tuple[Tensor, Tensor]]]
     """`apply(x, noise, **doses)`: new values, and which series [k, b] were changed.

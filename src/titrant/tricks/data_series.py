@@ -1,6 +1,6 @@
 """Data tricks for series: each series by its own measure, differences, what was missing, and features of random kernels.
 
-A frozen encoder (`titrant.models.series.SeriesEncoder`) applies them in the order of their slots, after the scaling of channels.
+A frozen encoder (`titrant.models.series.SeriesEncoder`) applies them in the order of their slots, after scaling channels.
 Nothing here learns by gradient, so training applies it once to all series.
 
 Axes in names: n series, c channel, t step.
@@ -28,7 +28,7 @@ class SeriesTrick(Trick):
 class InstanceTrick(SeriesTrick):
     """A kind of normalisation of each series by itself."""
 
-    measure: ClassVar[Callable[[Tensor], tuple[Tensor, Tensor]]]
+    measure: ClassVar[Callable[..., tuple[Tensor, Tensor]]]
     """`measure(x_nct)`: level and spread of each channel of each series [n, c, 1], NaN ignored; the spread is never 0."""
 
 

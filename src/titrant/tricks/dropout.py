@@ -103,8 +103,8 @@ class Alpha(DropoutTrick):
 class Variational(DropoutTrick):
     """Drops the same units at all steps of a series, of the input of each recurrent layer and of its state.
 
-    x'_t = x_t · m / (1 - p), h'_t = h_t · m' / (1 - p), one m and one m' for a series. In other networks, and before the output,
-    it drops features, which have no steps.
+    x'_t = x_t · m / (1 - p), h'_t = h_t · m' / (1 - p), one m and one m' for a series. In other networks, and before the
+    output, it drops features, which have no steps.
 
     Doses:
         p: the share of units dropped, 0 to 0.9, off at 0. Raising it regularises more, and ends in underfitting.
@@ -134,8 +134,8 @@ class Variational(DropoutTrick):
 class Zoneout(DropoutTrick):
     """Lets units of a recurrent state keep their value of the step before, at random.
 
-    h_t ← m_t · h_{t-1} + (1 - m_t) · h_t, m_t ~ Bernoulli(p) for each unit of each step; in evaluation p in place of m_t. Nothing
-    outside recurrent layers.
+    h_t ← m_t · h_{t-1} + (1 - m_t) · h_t, m_t ~ Bernoulli(p) for each unit of each step; in evaluation p in place of m_t.
+    Outside recurrent layers it does nothing.
 
     Doses:
         p: the share of units that stay, 0 to 0.9, off at 0. Raising it makes states change more slowly.

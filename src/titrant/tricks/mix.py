@@ -54,7 +54,9 @@ class Mixup(MixTrick):
 
 
 class CutMix(MixTrick):
-    """Takes each cell from the partner with probability 1 - λ, λ ~ Beta(alpha, alpha), at least 1/2; of pictures, a box; of series, a window.
+    """Takes each cell from the partner with probability 1 - λ, λ ~ Beta(alpha, alpha), at least 1/2.
+
+    Of pictures it takes a box, of series a window of time.
 
     The box has the share 1 - λ of the picture's pixels and its proportions, and its middle lies anywhere, so that a part of it
     may lie outside; what counts is what is really exchanged.

@@ -264,7 +264,9 @@ class Fcn(SequenceTrick):
         int, Range(1, 512, log=True, search=(32, 128), unit="channels", shared=True, raising="more capacity, slower")
     ] = 64
     depth: Annotated[int, Range(1, 8, search=(3, 3), unit="layers", shared=True, raising="more capacity, slower")] = 3
-    kernel: Annotated[int, Range(1, 63, log=True, search=(3, 9), unit="steps", shared=True, raising="sees longer stretches")] = 5
+    kernel: Annotated[
+        int, Range(1, 63, log=True, search=(3, 9), unit="steps", shared=True, raising="sees longer stretches")
+    ] = 5
 
 
 class Inception(SequenceTrick):
