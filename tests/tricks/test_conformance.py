@@ -26,8 +26,12 @@ from titrant.train.build import cohort_key
 from titrant.train.cohort import Cohort, Member
 from titrant.train.images import ImageProblem
 from titrant.train.metrics import metric_for
+from titrant.train.problem import Problem
+from titrant.train.series import SeriesProblem
 from titrant.train.tables import TableProblem
-from titrant.tricks.base import Off, Trick
+from titrant.tricks.base import DataKind, Off, Trick
+from titrant.tricks.data_series import FeaturesTrick
+from titrant.tricks.initialize import Ridge
 
 TASKS: list[Task] = ["multiclass", "regression"]
 BASE = Recipe.of(
@@ -42,6 +46,9 @@ BASE = Recipe.of(
 )
 # Kinds that act on pictures alone are asked the same on a problem of pictures.
 PICTURES = BASE.replace("model", {"kind": "resnet", "width": 4})
+# Likewise kinds for series; some act only where a network reads rows.
+SERIES = BASE.replace("model", {"kind": "gru", "width": 4})
+LINEAR = BASE.replace("model", "linear")
 # Everything that reaches into a step differs between a member and its companion, so that stacks are as mixed as they can be.
 COMPANION = {
     "normalize": "layer",
@@ -90,7 +97,16 @@ def small(kind: type[Trick], size: str = "small") -> dict[str, Any]:
 
 
 def base_of(kind: type[Trick]) -> Recipe:
-    return PICTURES if kind.reads == "image" else BASE
+    if issubclass(kind, FeaturesTrick | Ridge):
+        return LINEAR
+    return next(recipe for data, recipe in (("table", BASE), ("image", PICTURES), ("series", SERIES)) if data in kind.reads)
+
+
+def data_of(recipe: Recipe) -> DataKind:
+    """The kind of data on which a recipe is asked."""
+    if recipe.data.features.kind != "off":
+        return "series"
+    return next(data for data in ("table", "image", "series") if data in recipe.model.reads)
 
 
 def with_kind(path: str, kind: type[Trick], values: Mapping[str, Any] | None = None) -> Recipe:
@@ -200,17 +216,32 @@ def pictures_of(task: Task) -> ImageProblem:
     return ImageProblem(raw, table.target, task, table.classes, table.rows, table.device)
 
 
-TABLE_PROBLEMS, PICTURE_PROBLEMS = ({task: make(task) for task in TASKS} for make in (problem_of, pictures_of))
+def series_of(task: Task) -> SeriesProblem:
+    """Series of two channels, some short and some with gaps, that climb with the target; rows as in the table."""
+    table = problem_of(task)
+    random = np.random.default_rng(2)
+    slope = (table.target / table.target.max()).float().numpy()[:, None, None]
+    values = (random.normal(size=(96, 2, 20)) + 3 * slope * np.linspace(0, 1, 20)).astype(np.float32)
+    values[::7, :, 15:] = np.nan
+    values[::5, 1, 3] = np.nan
+    return SeriesProblem(torch.tensor(values), table.target, task, table.classes, table.rows, table.device)
+
+
+PROBLEMS: dict[tuple[DataKind, Task], Problem] = {
+    (data, task): make(task)
+    for data, make in (("table", problem_of), ("image", pictures_of), ("series", series_of))
+    for task in TASKS
+}
 HELD_OUT = torch.arange(64, 96)
 
 
 def members_of(task: Task, recipes: Sequence[Recipe]) -> list[Member]:
-    rows = TABLE_PROBLEMS[task].rows
+    rows = PROBLEMS["table", task].rows
     return [Member(k, recipe, seed=k, origin="test", rows=rows, held_out=HELD_OUT) for k, recipe in enumerate(recipes)]
 
 
 def cohort_of(task: Task, members: Sequence[Member]) -> Cohort:
-    problem = PICTURE_PROBLEMS[task] if members[0].recipe.model.reads == "image" else TABLE_PROBLEMS[task]
+    problem = PROBLEMS[data_of(members[0].recipe), task]
     return Cohort(problem, members, metric_for(task), Clock.of(3600), factory)
 
 

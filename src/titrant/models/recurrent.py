@@ -118,9 +118,10 @@ class Cell(nn.Module):
         members: whose layers they are.
         model: the recurrent trick.
         channels: c.
+        first: whether it reads the series itself, of which dropout hides nothing: there may be a single channel.
     """
 
-    def __init__(self, members: Members, model: RecurrentTrick, channels: int) -> None:
+    def __init__(self, members: Members, model: RecurrentTrick, channels: int, *, first: bool) -> None:
         super().__init__()
         self.model = model
         self.directions = 2 if model.direction == "both" else 1
@@ -131,7 +132,7 @@ class Cell(nn.Module):
         self.normalize = members.normalize(gated)
         inner, kin = ([_inside(recipe) for recipe in recipes] for recipes in (members.recipes, members.kin))
         self.normalize_back = Normalize(inner, gated, kin, members.device)
-        self.drop = StepDrop([recipe.dropout for recipe in members.recipes], members.device)
+        self.drop = StepDrop([Off() if first else recipe.dropout for recipe in members.recipes], members.device)
         self.keep = StateDrop([recipe.dropout for recipe in members.recipes], members.device)
         self.activate = members.activate(model.width)
 
@@ -218,7 +219,9 @@ class Recurrent(nn.Module):
         self.model = model
         self.ragged = ragged
         self.width = model.width * (2 if model.direction == "both" else 1)
-        self.cells = nn.ModuleList([Cell(members, model, self.width if layer else channels) for layer in range(model.depth)])
+        self.cells = nn.ModuleList(
+            [Cell(members, model, self.width if layer else channels, first=layer == 0) for layer in range(model.depth)]
+        )
         self.attend = Attended(self.width) if model.pool == "attention" else None
         self.products = sum(p.numel() for p in self.cells.parameters())
 

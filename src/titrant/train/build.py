@@ -144,7 +144,11 @@ def _fill(module: nn.Module, name: str, recipe: Recipe, seed: int, numbers: Tens
 
 
 def _fill_gates(module: Gates, recipe: Recipe, generator: Callable[[str], Generator]) -> None:
-    """Recurrent weights, gate by gate; biases as of other layers, but for an open forget gate."""
+    """Recurrent weights, gate by gate; biases at random, but for an open forget gate.
+
+    With biases of 0 a series of zeros would keep the state at exactly 0, where the gradient of a layer norm inside the cell
+    grows a hundredfold from step to step.
+    """
     drawing = generator("weight")
     for weight in module.weight.view(module.gates, -1, module.in_features):
         match module.start:
@@ -154,7 +158,8 @@ def _fill_gates(module: Gates, recipe: Recipe, generator: Callable[[str], Genera
                 torch.nn.init.eye_(weight)
             case _:
                 weight.copy_(recipe.initialize.draw(tuple(weight.shape), 1.0, drawing))
-    module.bias.zero_()
+    bound = (module.out_features / module.gates) ** -0.5
+    module.bias.uniform_(-bound, bound, generator=generator("bias"))
     if module.forget is not None:
         module.bias.view(module.gates, -1)[module.forget] = 1.0
 

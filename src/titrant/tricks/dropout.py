@@ -101,7 +101,7 @@ class Alpha(DropoutTrick):
 
 
 class Variational(DropoutTrick):
-    """Drops the same units at all steps of a series, of the input of each recurrent layer and of its state.
+    """Drops the same units at all steps of a series: of recurrent states, and of the input of layers after the first.
 
     x'_t = x_t · m / (1 - p), h'_t = h_t · m' / (1 - p), one m and one m' for a series. In other networks, and before the
     output, it drops features, which have no steps.
