@@ -31,6 +31,7 @@ from titrant.predictor import Predictor
 from titrant.recipe import Recipe, near, read_yaml
 from titrant.record import Evaluation, MemberRecord, Receipt, Source, Summary, versions, write_members
 from titrant.report.html import write_report
+from titrant.report.lines import lines
 from titrant.report.pictures import mistakes, samples
 from titrant.report.terminal import QuietView
 from titrant.search.kinds import start_for
@@ -316,7 +317,7 @@ def region_for(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] 
     """What to search: nothing for a recipe alone, the named paths for a recipe with a space, else the default with limits."""
     rows, known = len(dataset.split.train), start_for(dataset)
     size = known.batch(rows)
-    default = {"batch": "fixed", "batch.size": sorted({max(16, size // 2), size, size * 2})}
+    default: dict[str, Any] = {"batch": "fixed", "batch.size": sorted({max(16, size // 2), size, size * 2})}
     for path, trick in given.tricks() if given is not None else ():
         check_suits(path, type(trick), known.reads)
     if given is not None:
@@ -325,8 +326,8 @@ def region_for(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] 
         return None
     base = given or known.portfolio(rows)[0]
     if model is not None:
-        base = with_factory(base, model)
-        default["model"] = "custom"
+        base = with_factory(base, model).without("data.features")
+        default |= {"model": "custom", "data.features": "off"}
     wanted = {**default, **(limits or {})} if given is None else dict(limits or {})
     return Region(
         base,
@@ -449,7 +450,8 @@ class _Results:
         plain = outcome.baseline
         baseline = None if plain is None else Predictor.of(self.dataset.schema, [plain], self.study.development_problem())
         evaluation, intervals = _evaluated(self.dataset, self.study.metric, predictor, baseline)
-        evaluation = evaluation.model_copy(update={"samples": samples(self.dataset, outcome.recipe, self.study.seed)})
+        about = (self.dataset, outcome.recipe, self.study.seed)
+        evaluation = evaluation.model_copy(update={"samples": samples(*about), "lines": lines(*about)})
         summary = self._write(outcome, predictor, evaluation, *intervals)
         if not report:
             return predictor, summary

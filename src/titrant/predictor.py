@@ -179,9 +179,9 @@ class Predictor(nn.Module):
         return self.raw(*self.encode(data, [] if notes is None else notes)).numpy()
 
     def table(self, data: object, notes: list[str]) -> pl.DataFrame:
-        """Predictions as a table: `path` of pictures, `prediction`, then `probability_CLASS` for each class."""
+        """Predictions as a table: `path` of pictures or `series`, `prediction`, then `probability_CLASS` for each class."""
         inputs, names = self.schema.rows(data, notes)
-        named = {} if names is None else {"path": names}
+        named = {} if names is None else {names.name: names}
         if not self.classifies:
             return pl.DataFrame({**named, "prediction": self.raw(*inputs).numpy()})
         probability = self._probabilities(inputs)

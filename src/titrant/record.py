@@ -150,6 +150,15 @@ class Sample(Record):
     augmented: list[str]
 
 
+class Line(Record):
+    """A training series, and what training sees of it; null where a value is missing."""
+
+    name: str
+    label: str
+    values: list[list[float | None]] = Field(description="of each channel, at most a few hundred steps")
+    augmented: list[list[list[float | None]]]
+
+
 class Mistake(Record):
     """A held-out picture that the final model takes for something else."""
 
@@ -172,6 +181,7 @@ class Evaluation(Record):
         default=[], description="(mean confidence, share right, rows) per bin, classification"
     )
     samples: list[Sample] = Field(default=[], description="training pictures, and how the winning recipe augments them")
+    lines: list[Line] = Field(default=[], description="training series, and how the winning recipe augments them")
     mistakes: list[Mistake] = Field(default=[], description="held-out pictures, the commonest kinds of mistakes first")
 
 

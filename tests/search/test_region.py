@@ -252,7 +252,7 @@ def test_a_kind_that_the_default_search_leaves_out_can_be_named() -> None:
 
 
 def test_kinds_for_other_data_are_refused_and_never_visited() -> None:
-    with pytest.raises(RecipeError, match=r"model: cnn is for image data, and these are table data. Choose of mlp, residual"):
+    with pytest.raises(RecipeError, match=r"cnn is for image data, and these are table data. Choose of linear, mlp, residual"):
         axes_of(Region(start(ROWS), {"model": ["mlp", "cnn"]}))
     axes = axes_of(Region(pictures(ROWS)[0], numbers=False, categories=False, reads="image"))
     assert axes["model"].mark == ("cnn", "resnet")

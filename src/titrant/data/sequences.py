@@ -385,8 +385,11 @@ def _table(data: object, target: str | None, split: str | None, by: str, time: s
             raise DataError(
                 say("The {role} {name!r} is not in the data.{hint}", role=role, name=name, hint=near(name, frame.columns))
             )
-    if by == time or target in {by, time}:
-        raise DataError(say("One column cannot have two roles: the id, the time and the target must be three columns."))
+    named = [name for name in (by, time, target, split) if name is not None]
+    if len(set(named)) < len(named):
+        raise DataError(
+            say("One column cannot have two roles: the id, the time, the target and the split must be different columns.")
+        )
     lacking = frame[by].null_count()
     if lacking:
         notes.append(say("{count} rows without a value in {name!r} are left out.", count=lacking, name=by))

@@ -20,20 +20,27 @@ from titrant.tricks import data_series
 from titrant.tricks.base import Trick
 
 _LENGTH = 9  # of every kernel
+_SPACE = 1 << 29  # bytes of all features
+_WORK = 20_000_000_000  # comparisons: about a second for a thousand million of them
 _HELD = 1 << 25  # bytes of comparisons or responses that are held at a time
 _BYTES = 255  # steps that a byte can count
 _GOLDEN = (1 + math.sqrt(5)) / 2
 _CHANNELS = 9  # that a kernel looks at, at most
 
 
-def affordable(rows: int, wanted: int, size: int = 1 << 29) -> int:
-    """How many features so many series may have, if all of them shall take no more than `size` bytes; 84 at least.
+def affordable(rows: int, steps: int, wanted: int) -> int:
+    """How many features so many series may have: no more than fit into half a gigabyte or take half a minute; 84 at least.
+
+    Args:
+        rows: series.
+        steps: of each.
+        wanted: features.
 
     Example:
-        >>> affordable(100, 9996), affordable(100_000, 9996)
-        (9996, 1342)
+        >>> affordable(100, 150, 9996), affordable(100_000, 150, 9996)
+        (9996, 1333)
     """
-    return max(84, min(wanted, size // (4 * max(1, rows))))
+    return max(84, min(wanted, _SPACE // (4 * max(1, rows)), _WORK // max(1, rows * steps)))
 
 
 class MiniRocket(nn.Module):
@@ -223,12 +230,13 @@ def fitted(trick: Trick, x: Tensor, rows: int, seed: int) -> nn.Module:
     """
     match trick:
         case data_series.MiniRocket():
-            return MiniRocket.fit(x, affordable(rows, trick.count), seed, differences=trick.differences == "also")
+            return MiniRocket.fit(x, affordable(rows, x.shape[-1], trick.count), seed, differences=trick.differences == "also")
         case data_series.Hydra():
             return Hydra.fit(x, trick.kernels, trick.groups, seed)
         case data_series.RocketHydra():
             hydra = Hydra.fit(x, 8, trick.groups, seed)
-            left = affordable(rows, trick.count + 2 * hydra.weights[..., 0, 0].numel()) - 2 * hydra.weights[..., 0, 0].numel()
+            taken = 2 * hydra.weights[..., 0, 0].numel()
+            left = affordable(rows, x.shape[-1], trick.count + taken) - taken
             return Both(MiniRocket.fit(x, max(168, left), seed, differences=True), hydra)
         case _:
             raise ValueError(f"data.features: {trick.kind} has no kernels")

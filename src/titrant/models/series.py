@@ -93,13 +93,12 @@ class SeriesEncoder(nn.Module):
 
     @classmethod
     @torch.no_grad()
-    def fit(cls, data: Data, values: Tensor, rows: int) -> "SeriesEncoder":
+    def fit(cls, data: Data, values: Tensor) -> "SeriesEncoder":
         """An encoder for series.
 
         Args:
             data: the recipe's data slot.
-            values: float32 [n, c, t], the series to learn from.
-            rows: how many series there are in all, whose features must fit into memory.
+            values: float32 [n, c, t], the series that will be encoded.
         """
         flat = values.movedim(1, -1).flatten(0, 1)
         tensors: dict[str, Tensor] = {"lacking": _inner_gaps(values)}
@@ -109,7 +108,7 @@ class SeriesEncoder(nn.Module):
         if isinstance(data.features, Off):
             return plain
         x, _ = plain(values[: 4 * _ROWS])
-        made = kernels.fitted(data.features, x, rows, _SEED)
+        made = kernels.fitted(data.features, x, len(values), _SEED)
         tensors |= {f"{_KERNELS}{name}": tensor for name, tensor in made.state_dict().items()}
         encoder = cls(data, values.shape[-1], tensors)
         found = encoder.features(x)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from titrant.record import ColumnSummary, DataSummary, Direction, Evaluation, MemberRecord, Receipt, Summary
+from titrant.record import ColumnSummary, DataSummary, Direction, Evaluation, Line, MemberRecord, Receipt, Summary
 from titrant.report.run import Run
 from titrant.report.words import by_trick, differences, duration, gain, number
 from titrant.texts import say
@@ -202,6 +202,36 @@ def confusion(evaluation: Evaluation, data: DataSummary | None) -> Confusion | N
     )
 
 
+@dataclass(frozen=True)
+class Stroke:
+    """One channel of a series, as the points of a line in a box of 200 × 60."""
+
+    points: str
+    channel: int
+    own: bool
+    """True for the series as it is, False for an augmented version."""
+
+
+def drawn(line: Line) -> list[Stroke]:
+    """A series and its versions on one scale, versions first so that they lie behind it; gaps end a stroke."""
+    shown = [*((version, False) for version in line.augmented), (line.values, True)]
+    values = [value for series, _ in shown for channel in series for value in channel if value is not None]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    height = (high - low) or 1.0
+    strokes = []
+    for series, own in shown:
+        for place, channel in enumerate(series):
+            across = 200 / max(1, len(channel) - 1)
+            run: list[str] = []
+            for step, value in enumerate([*channel, None]):
+                if value is not None:
+                    run.append(f"{step * across:.1f},{57 - 54 * (value - low) / height:.1f}")
+                elif run:
+                    strokes.append(Stroke(" ".join(run), place, own))
+                    run = []
+    return strokes
+
+
 def commands(run: Run) -> list[tuple[str, str]]:
     """What to run to repeat the search, to train the winner again, and to predict: (purpose, command)."""
     folder = shlex.quote(str(run.folder))
@@ -209,7 +239,8 @@ def commands(run: Run) -> list[tuple[str, str]]:
     summary, data = run.summary, run.data
     if summary is None or data is None:
         return found
-    if (not data.picture and Path(data.source).suffix.lower() not in _TABLE_FILES) or data.source == say("pictures in memory"):
+    in_memory = data.source in {say("pictures in memory"), say("series in memory")}
+    if in_memory or (not data.picture and not data.series and Path(data.source).suffix.lower() not in _TABLE_FILES):
         options = f"budget={summary.budget_seconds:g}, metric={summary.metric!r}, seed={summary.seed}"
         call = f"titrant.fit(frame, target={data.target!r}, {options})"
         return [(say("Repeat the search, in Python"), call), *found]

@@ -154,7 +154,7 @@ class Study:
         split = self.dataset.split
         self._development = torch.cat([split.train, split.validation]).sort().values.to(self.device)
         self._train, self._validation = split.train.to(self.device), split.validation.to(self.device)
-        self._problem = self._problem_on(self._train)
+        self._problem = problem_of(self.dataset, self._train, self.device, self._development)
         first = self.given or (self.region.base if self.region is not None else Recipe())
         self._pace = Pace.usual(self.device, [first], self.workers)
         self._study = optuna.create_study(direction=self.metric.direction, sampler=sampler(self.search, self.seed % 2**31))
@@ -491,7 +491,7 @@ class Study:
             families = [(one.member.recipe.model.kind, one.member.recipe.data.features.kind) for one in usable]
             firsts = [one for place, one in enumerate(usable) if families[place] not in families[:place]]
             usable = [*firsts, *(one for one in usable if one not in firsts)]
-        plain = [one for one in usable[1:] if one.member.origin == "baseline"]
+        plain = [one for one in usable[1:] if one.member.origin == "baseline" and not self._plan.varied]
         return [*usable[:1], *plain, *(one for one in usable[1:] if one not in plain)][:CONTENDERS]
 
     def _affordable(
@@ -499,24 +499,26 @@ class Study:
     ) -> Final | None:
         """A recipe in training over folds, within the time that is left; None if it would take too long.
 
-        The first one may have fewer folds or a shorter training to fit; later ones are compared with it and train as it did.
+        The first one may have fewer folds or a shorter training to fit; later ones are compared with it on the same folds, and
+        train as long as their recipe says, or shorter where networks of other kinds are wanted (`Plan.varied`).
         """
         if len(parts) < self._plan.folds:
             return None
         recipe, places = leader.member.recipe, len(parts)
         if self.members is not None:
             return self._final(leader, recipe, problem, parts, clock)
-        shortest = _SHORTEST
+        shortest, yields = _SHORTEST, first or self._plan.varied
         if self._plan.lengthens and leader.member.origin != "given":
             recipe, shortest = _shortened(recipe, 1 / self._length), _SHORTEST * self._length
         lanes = self._pace.lanes
         fold = self._seconds_of_a_fold(leader, recipe, problem, parts[0], lanes)
         share = _CAUTION * (self._plan.first_final if first else 1.0)
         if fold * places > share * clock.left:
-            if not first:
+            if not yields:
                 return None
-            affordable = max(self._plan.folds, int(share * clock.left / fold))
-            places = min(places, math.ceil(affordable / lanes) * lanes)  # a lane that idles costs as much
+            if first:
+                affordable = max(self._plan.folds, int(share * clock.left / fold))
+                places = min(places, math.ceil(affordable / lanes) * lanes)  # a lane that idles costs as much
         length = min(1.0, _CAUTION * clock.left / (fold * places))
         # What a step took in the search, in other company, is a guess; the folds' own first steps are not.
         for attempt in range(_ATTEMPTS):
@@ -524,12 +526,12 @@ class Study:
                 return None
             final = self._final(leader, _shortened(recipe, length), problem, parts[:places], clock)
             fits = _CAUTION * clock.left / max(final.begin(_BEGUN), 1e-9)
-            last = not first or attempt == _ATTEMPTS - 1
+            last = not yields or attempt == _ATTEMPTS - 1
             if fits >= 1.0 and (last or length >= 1.0 or fits < self._plan.worthwhile):
                 return final
-            if not first:
+            if not yields:
                 return None
-            fewer = min(places, math.ceil(self._plan.folds / lanes) * lanes) if fits < 1.0 else places
+            fewer = min(places, math.ceil(self._plan.folds / lanes) * lanes) if fits < 1.0 and first else places
             length, places = min(1.0, length * 0.98 * fits * places / fewer), fewer
         return self._final(leader, _shortened(recipe, _LAST_RESORT * length), problem, parts[:places], clock) if first else None
 
@@ -583,7 +585,7 @@ class Study:
         return self.development_problem() if outcome.kind == "refit" else self._problem
 
     def _problem_on(self, rows: Tensor) -> Problem:
-        return problem_of(self.dataset, rows, self.device)
+        return self._problem.learning_from(rows)
 
     def _tell(self, phase: str, rung: int, alive: int, best: Trained | None, begun: int = 0) -> None:
         candidates = [trained for trained in (self.best, best) if trained is not None]

@@ -20,14 +20,21 @@ from titrant.train.tables import TableProblem
 from titrant.tricks.data import Data
 
 
-def problem_of(dataset: Learnable, rows: Tensor, device: torch.device) -> Problem:
-    """The data as a problem in which `rows` may be learned from."""
+def problem_of(dataset: Learnable, rows: Tensor, device: torch.device, visible: Tensor | None = None) -> Problem:
+    """The data as a problem.
+
+    Args:
+        dataset: the data.
+        rows: those that may be learned from.
+        device: where everything shall be.
+        visible: rows that will be looked at, at all; None for all. What is costly to encode is encoded of these alone.
+    """
     target = (dataset.target if dataset.values is None else torch.as_tensor(dataset.values)).to(device)
     task, classes = dataset.schema.task, max(1, len(dataset.schema.classes))
     if isinstance(dataset, Images):
         return ImageProblem(last(dataset.pixels).contiguous().to(device), target, task, classes, rows, device)
     if isinstance(dataset, Series):
-        return SeriesProblem(dataset.series.to(device), target, task, classes, rows, device)
+        return SeriesProblem(dataset.series.to(device), target, task, classes, rows, device, visible)
     return TableProblem(
         numbers=dataset.numbers.to(device),
         codes=dataset.codes.to(device),

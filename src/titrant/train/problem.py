@@ -85,6 +85,10 @@ class Problem(ABC):
         """What makes an equal problem, by argument."""
         return {part.name: getattr(self, part.name) for part in fields(self) if part.repr}  # type: ignore[arg-type]  # kinds are dataclasses
 
+    def learning_from(self, rows: Tensor) -> "Problem":
+        """The same task with other rows to learn from."""
+        return type(self)(**{**self.parts(), "rows": rows})
+
     @property
     @abstractmethod
     def columns(self) -> int:

@@ -40,7 +40,8 @@ def solved(x: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     for strength in _STRENGTHS.tolist():
         shrunk = 1 / (values.clamp(min=0) + strength)
         dual = vectors @ (shrunk.unsqueeze(1) * turned)
-        own = (vectors.square() * shrunk).sum(1, keepdim=True)
+        # One eigenvector is constant, as features are centred: the bias, which no strength shrinks.
+        own = (vectors.square() * shrunk).sum(1, keepdim=True) - 1 / (len(x) * strength)
         errors = dual / own
         error = float(errors.square().mean())
         if error < best:

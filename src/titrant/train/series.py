@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from titrant.models.network import Shape
 from titrant.models.series import SeriesEncoder, SeriesShape, ends_of
@@ -35,12 +36,37 @@ def _tricks(kind: type[Trick]) -> list[str]:
 _TIME_TRICKS, _VALUE_TRICKS = _tricks(TimeTrick), _tricks(ValueTrick)
 
 
+@dataclass
+class _Shelf:
+    """What is encoded of one set of series, for all problems on them in this process; the visible rows are kept with it."""
+
+    lock: Lock = field(default_factory=Lock)
+    found: dict[tuple[Data, int], tuple[Tensor | None, Encoded]] = field(default_factory=dict)
+
+    def make_room(self, wanted: int) -> None:
+        """Lets go of what was encoded first, where there is too much of it."""
+        kept = 0
+        for key, (_, encoded) in reversed(list(self.found.items())):
+            kept += encoded.inputs[0].nbytes
+            if kept + wanted > _MOST:
+                del self.found[key]
+
+
+_SHELVES = WeakTensorKeyDictionary()
+
+
+def _shelf(values: Tensor) -> _Shelf:
+    shelf: _Shelf = _SHELVES.setdefault(values, _Shelf())  # type: ignore[no-untyped-call]  # torch
+    return shelf
+
+
 @dataclass(frozen=True)
 class SeriesProblem(Problem):
     """A task on series.
 
-    Encoders are fitted on all rows that may be learned from, whichever of them a member trains on: they look at values and
-    never at targets, and features of ten thousand kernels are computed once instead of once a fold.
+    Encoders are fitted on all rows that are read at all, whichever of them a member trains on: they look at values and never at
+    targets, and features of ten thousand kernels are computed once instead of once a fold. Rows that are not read, such as
+    those that are set aside for a test, are neither looked at nor encoded.
 
     Args:
         values: float32 [n, c, t], NaN for what is missing and behind a series' end.
@@ -49,6 +75,7 @@ class SeriesProblem(Problem):
         classes: how many; 1 for regression.
         rows: int64, the rows that may be learned from.
         device: where everything is.
+        visible: int64, the rows that are read at all; None for all.
     """
 
     values: Tensor
@@ -57,8 +84,7 @@ class SeriesProblem(Problem):
     classes: int
     rows: Tensor
     device: torch.device
-    _found: dict[Data, Encoded] = field(default_factory=dict, repr=False, compare=False)
-    _lock: Any = field(default_factory=Lock, repr=False, compare=False)
+    visible: Tensor | None = None
 
     @property
     def columns(self) -> int:
@@ -75,22 +101,25 @@ class SeriesProblem(Problem):
 
     def encoded(self, data: Data, rows: Tensor) -> Encoded:
         """All series for a data slot; kept for others that ask for the same, features only while there is room."""
-        with self._lock, torch.no_grad():
-            if data not in self._found:
-                encoder = SeriesEncoder.fit(data, self.values[self.rows], len(self.values)).to(self.device)
-                first, second = encoder(self.values)
-                if encoder.kernels is None:
-                    first = first.transpose(1, 2)
-                self._make_room(first.nbytes)
-                self._found[data] = Encoded(self.rows, encoder, (first.contiguous(), second))
-            return self._found[data]
+        shelf = _shelf(self.values)
+        key = (data, id(self.visible))
+        with shelf.lock, torch.no_grad():
+            if key not in shelf.found:
+                seen = self.values if self.visible is None else self.values[self.visible]
+                encoder = SeriesEncoder.fit(data, seen).to(self.device)
+                first, second = encoder(seen)
+                shelf.make_room(first.nbytes)
+                first = first if encoder.kernels is not None else first.transpose(1, 2)
+                shelf.found[key] = self.visible, Encoded(self.rows, encoder, (self._placed(first), self._placed(second)))
+            return shelf.found[key][1]
 
-    def _make_room(self, wanted: int) -> None:
-        kept = 0
-        for data, found in reversed(list(self._found.items())):
-            kept += found.inputs[0].nbytes
-            if kept + wanted > _MOST:
-                del self._found[data]
+    def _placed(self, encoded: Tensor) -> Tensor:
+        """Encoded rows at their places among all rows; memory of the others is never touched."""
+        if self.visible is None:
+            return encoded.contiguous()
+        found = torch.empty(len(self.values), *encoded.shape[1:], dtype=encoded.dtype, device=encoded.device)
+        found[self.visible] = encoded
+        return found
 
     def ready(self, inputs: Inputs) -> Inputs:
         """Steps [..., b, t, c] as series [..., b, c, t]; features as they are."""

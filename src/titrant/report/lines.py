@@ -1,0 +1,61 @@
+"""Series for the report: training series as a network reads them, and as a recipe augments them."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from titrant.data.learnable import Learnable
+from titrant.data.series import Series
+from titrant.recipe import Recipe
+from titrant.record import Line
+from titrant.train.member import Member
+from titrant.train.series import SeriesProblem
+from titrant.tricks.acting import Ledger, Streams
+
+_SAMPLES = 6
+_VERSIONS = 3
+_CHANNELS = 3
+_STEPS = 200
+
+
+def lines(dataset: Learnable, recipe: Recipe, seed: int) -> list[Line]:
+    """A few training series, evenly spaced over the targets, each with versions that training sees; none of other data."""
+    if not isinstance(dataset, Series):
+        return []
+    train = dataset.split.train
+    order = train[dataset.target[train].argsort(stable=True)]
+    rows = order[torch.linspace(0, len(order) - 1, min(_SAMPLES, len(order))).long()]
+    plain = recipe.without("data.features")  # what a network that reads steps would see
+    series, every = dataset.series[rows], torch.arange(len(rows))
+    classes = max(1, len(dataset.schema.classes))
+    problem = SeriesProblem(series, dataset.target[rows], dataset.schema.task, classes, every, series.device)
+    steps, ends = problem.ready(problem.encoded(plain.data, every).inputs)
+    seen = problem.seen_by(
+        [Member(0, plain, seed, "report", every, every)], Streams([seed], series.device), Ledger(1, series.device)
+    )
+    augmented = any(path.startswith("augment.") and trick.kind != "off" for path, trick in recipe.tricks())
+    acts = augmented and recipe.data.features.kind == "off"
+    versions = [seen.augmented((steps.unsqueeze(0).clone(), ends.unsqueeze(0)))[0][0] for _ in range(_VERSIONS if acts else 0)]
+    return [
+        Line(
+            name=str(dataset.names[int(row)]),
+            label=_label(dataset, int(row)),
+            values=_shown(steps[place], int(ends[place])),
+            augmented=[_shown(version[place], int(ends[place])) for version in versions],
+        )
+        for place, row in enumerate(rows)
+    ]
+
+
+def _label(dataset: Series, row: int) -> str:
+    if dataset.values is not None:
+        return f"{dataset.values[row]:.4g}"
+    return str(dataset.schema.classes[int(dataset.target[row])])
+
+
+def _shown(steps: Tensor, end: int) -> list[list[float | None]]:
+    """The first channels [c, t] up to the series' end, every so many steps where there are more than can be seen."""
+    every = math.ceil(end / _STEPS)
+    kept = steps[:_CHANNELS, :end:every].double()
+    return [[round(value, 4) for value in channel] for channel in kept.tolist()]

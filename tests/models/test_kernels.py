@@ -1,0 +1,105 @@
+"""Random kernels against slow references in double precision, written from the papers' definitions."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from titrant.models.kernels import Hydra, MiniRocket, affordable
+
+Floats = NDArray[np.float64]
+
+
+def series(rows: int = 7, channels: int = 1, steps: int = 40) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).normal(size=(rows, channels, steps)).astype(np.float32))
+
+
+def response(x: Floats, weight: Floats, dilation: int) -> Floats:
+    """A sum over nine steps that lie `dilation` apart, 0 beyond the ends: [t] for a series [c, t] and weights [c, 9]."""
+    steps = x.shape[1]
+    out = np.zeros(steps)
+    for at in range(steps):
+        for place in range(9):
+            seen = at + (place - 4) * dilation
+            if 0 <= seen < steps:
+                out[at] += x[:, seen] @ weight[:, place]
+    return out
+
+
+def shown(x: Floats, view: int) -> Floats:
+    return x if view == 0 else np.concatenate([np.zeros_like(x[:, :1]), np.diff(x)], 1)
+
+
+@pytest.mark.parametrize(("channels", "differences"), [(1, False), (3, True)])
+def test_minirocket_is_the_share_of_steps_above_the_bias(channels: int, differences: bool) -> None:
+    x = series(channels=channels)
+    kernels = MiniRocket.fit(x, 700, seed=1, differences=differences)
+    found = kernels(x).double().numpy()
+    weights = -np.ones((84, 9))
+    for kernel, places in enumerate(combinations(range(9), 3)):
+        weights[kernel, list(places)] = 2
+    wide, biases, groups = x.double().numpy(), kernels.biases.double().numpy(), kernels.groups.double().numpy()
+    column = 0
+    for view in range(len(biases)):
+        at = 0
+        for place, (dilation, count) in enumerate(zip(kernels.dilations.tolist(), kernels.counts.tolist(), strict=True)):
+            pad = 4 * dilation
+            for kernel in range(84):
+                for row in (0, 4):
+                    out = response(shown(wide[row], view), groups[view, place, kernel][:, None] * weights[kernel], dilation)
+                    out = out if kernel % 2 == place % 2 or len(out) <= 2 * pad else out[pad:-pad]
+                    expected = (out[None] > biases[view, kernel, at : at + count, None]).mean(1)
+                    np.testing.assert_allclose(
+                        found[row, column + kernel * count : column + (kernel + 1) * count], expected, atol=1 / len(out) + 1e-6
+                    )
+            column += 84 * count
+            at += count
+    assert column == found.shape[1]
+
+
+def test_hydra_counts_winners() -> None:
+    x = series(channels=4)
+    kernels = Hydra.fit(x, 3, 4, seed=0)
+    found = kernels(x).double().numpy()
+    weights = kernels.weights.double().numpy()
+    wide = x.double().numpy()
+    expected = []
+    for place, at in enumerate(weights):
+        for view, groups in enumerate(at):
+            strong, rare = np.zeros((2, 3)), np.zeros((2, 3))
+            for group, weight in enumerate(groups):
+                outs = np.stack([response(shown(wide[2], view), kernel, 1 << place) for kernel in weight])
+                for step in range(outs.shape[1]):
+                    strong[group, outs[:, step].argmax()] += outs[:, step].max()
+                    rare[group, outs[:, step].argmin()] += 1
+            expected += [*strong.ravel(), *rare.ravel()]
+    np.testing.assert_allclose(found[2], np.sqrt(np.clip(expected, 0, None)), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 8, 9, 300, 600])
+def test_any_length_and_number_of_series(steps: int) -> None:
+    x = series(3, 2, steps)
+    for kernels in (MiniRocket.fit(x, 200, 0), Hydra.fit(x, 8, 4, 0)):
+        found = kernels(x)
+        assert found.isfinite().all()
+        # A bias may equal a response, and products of other sizes round differently.
+        assert ((found[1:2] - kernels(x[1:2])).abs() > 1e-4).float().mean() < 0.05
+        assert kernels(x[:0]).shape == (0, found.shape[1])
+
+
+def test_the_same_seed_gives_the_same_kernels_and_a_state_restores_them() -> None:
+    x = series(channels=3)
+    one, two, other = (MiniRocket.fit(x, 500, seed) for seed in (0, 0, 1))
+    assert torch.equal(one(x), two(x))
+    assert not torch.equal(one.biases, other.biases)
+    assert torch.equal(MiniRocket(**one.state_dict())(x), one(x))
+    hydra = Hydra.fit(x, 8, 4, 0)
+    assert torch.equal(Hydra(**hydra.state_dict())(x), hydra(x))
+
+
+def test_features_of_many_series_stay_within_their_space() -> None:
+    assert affordable(1_000_000, 10, 10_000) * 4 * 1_000_000 <= 1 << 29
+    assert affordable(10, 10, 10_000) == 10_000
+    assert affordable(10**9, 100, 10_000) == 84
