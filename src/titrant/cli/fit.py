@@ -19,7 +19,8 @@ from titrant.texts import say
         "Writes a folder with the model, its recipe and a report. Ctrl-C ends early and keeps the best so far.\n\n"
         "\b\nExamples:\n  titrant fit adult.parquet --target income --budget 10m\n"
         "  titrant fit sales.csv --target revenue --metric mae --time day --kind shop=category\n"
-        "  titrant fit photos/ --budget 30m"
+        "  titrant fit photos/ --budget 30m\n"
+        "  titrant fit steps.parquet --id sensor --time tick --target kind"
     ),
 )
 def fit(
@@ -27,12 +28,16 @@ def fit(
         Path,
         typer.Argument(
             metavar="DATA",
-            help=say("A table (CSV, TSV, Parquet, Arrow, Feather), a folder of pictures, a table of their paths, or .npz."),
+            help=say(
+                "A table (CSV, TSV, Parquet, Arrow, Feather), a folder of pictures, a table of their paths, .npz, or .ts."
+            ),
         ),
     ],
     target: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help=say("The column to predict. Pictures in folders of classes need none.")),
+        typer.Option(
+            metavar="COLUMN", help=say("The column to predict. Pictures in folders of classes, and labelled series, need none.")
+        ),
     ] = None,
     budget: Annotated[
         str, typer.Option(metavar="TIME", help=say("Wall clock for everything, from start to exit: 90s, 10m, 1h30m."))

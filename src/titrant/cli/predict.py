@@ -16,7 +16,7 @@ from titrant.texts import say
         "Predict the rows of DATA with the model of RUN.\n\n"
         "Writes a CSV file, row by row in the order of DATA: `prediction`, the label or value, then for classes "
         "`probability_CLASS` each.\n\n"
-        "Of pictures, the first column is `path`, inside the folder.\n\n"
+        "Of pictures, the first column is `path`, inside the folder; of series it is `series`.\n\n"
         "\b\nExamples:\n  titrant predict titrant-runs/adult-1 new.csv --out predictions.csv\n"
         "  titrant predict titrant-runs/photos-1 new_photos/ --out predictions.csv"
     ),
