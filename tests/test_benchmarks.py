@@ -35,7 +35,7 @@ def tiny(rows: int = 240) -> pl.DataFrame:
     )
 
 
-@pytest.mark.parametrize("name", ["mlp", "clock", "peer", "engine", "sides", "images", "image_peer"])
+@pytest.mark.parametrize("name", ["mlp", "clock", "peer", "engine", "sides", "images", "image_peer", "series", "series_peer"])
 def test_help_says_how_to_call_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         import_module(name).parser().parse_args(["--help"])
@@ -241,13 +241,14 @@ def test_images_arguments() -> None:
 
 def test_missing_pictures_are_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"mnist\.npz.*--data"):
-        import_module("images").path_of(tmp_path, "mnist")
+        import_module("sets").path_of(tmp_path, "mnist.npz")
 
 
 def test_peers_never_see_a_test_label(tmp_path: Path) -> None:
     x, y = pixels(20)
     np.savez(tmp_path / "set.npz", x=x, y=y, split=np.array(["train", "test"] * 10))
-    train, blind, truth = import_module("images").divide(tmp_path / "set.npz", tmp_path)
+    divided = import_module("images").divide(tmp_path / "set.npz", tmp_path)
+    train, blind, truth = divided.train, divided.blind, divided.truth
     with np.load(train) as seen, np.load(blind) as unseen:
         assert (seen["x"] == x[::2]).all()
         assert (seen["y"] == y[::2]).all()
@@ -261,7 +262,8 @@ def test_photos_are_divided_by_the_table_beside_their_folder(tmp_path: Path) -> 
     folder.mkdir()
     rows = {"file": ["a/1.png", "b/2.png", "a/3.png"], "label": ["a", "b", "a"], "split": ["train", "train", "test"]}
     pl.DataFrame(rows).write_csv(tmp_path / "signs_split.csv")
-    train, blind, truth = import_module("images").divide(folder, tmp_path)
+    divided = import_module("images").divide(folder, tmp_path)
+    train, blind, truth = divided.train, divided.blind, divided.truth
     assert pl.read_csv(train).to_dict(as_series=False) == {
         "path": [f"{folder}/a/1.png", f"{folder}/b/2.png"], "label": ["a", "b"]
     }  # fmt: skip
@@ -299,13 +301,44 @@ def test_an_image_peer_learns_and_ends_in_time(side: str, tmp_path: Path, monkey
 
 
 def test_the_images_page_names_the_best_side_and_failures() -> None:
-    images = import_module("images")
+    images, sets = import_module("images"), import_module("sets")
     found = {
-        "Titrant": images.Scores([0.93], [0.2], [298.0]),
-        "timm": images.Scores([0.91, 0.95], [0.3, 0.25], [300.0, 301.0]),
-        "keras": images.Scores(failure="keras is not installed here"),
+        "Titrant": sets.Scores([0.93], [0.2], [298.0]),
+        "timm": sets.Scores([0.91, 0.95], [0.3, 0.25], [300.0, 301.0]),
+        "keras": sets.Scores(failure="keras is not installed here"),
     }
-    page = images.page({"mnist": (found, 60_000, 10_000)}, 300, [0, 1])
+    page = images.CONTEST.page({"mnist": (found, 60_000, 10_000, True)}, 300, [0, 1])
     assert "| mnist | 60,000 | 10,000 | 0.9300 | 0.9300 (0.9100–0.9500) | none | Titrant |" in page
-    assert "best side on 1 of 1 sets" in page
+    assert "best side, or one of the best, on 1 of 1 sets" in page
     assert "mnist: keras failed: keras is not installed here" in page
+
+
+# ---------------------------------------------------------------------- series
+
+
+def test_series_peers_learn_and_never_see_a_test_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    x = random.normal(size=(40, 1, 20)).astype(np.float32) + 3 * y[:, None, None] * np.sin(np.arange(20))
+    np.savez(tmp_path / "set.npz", x=x, y=y, split=np.array(["train", "test"] * 10 + ["test", "train"] * 10))
+    divided = import_module("series").divide(tmp_path / "set.npz", tmp_path)
+    with np.load(divided.blind) as unseen:
+        assert list(unseen) == ["x"]
+    peer = import_module("series_peer")
+    seen, labels, blind = peer.series(divided.train, divided.blind)
+    monkeypatch.setattr(peer, "BATCH", 10)
+    for side in ("sklearn", "tsai"):
+        task = peer.Task(seen, labels, blind, np.unique(labels), end=peer.time.monotonic() + 10, seed=0)
+        monkeypatch.setattr(peer.Task, "left", property(lambda task: 0.01))  # one epoch, whatever it takes
+        peer.write(peer.PEERS[side](task)(), np.unique(labels), tmp_path / "out.csv")
+        written = pl.read_csv(tmp_path / "out.csv")
+        assert written.columns == ["prediction", "probability_0", "probability_1"]
+        assert written.height == len(divided.truth) == 20
+
+
+def test_equal_sides_share_their_rank_and_the_least_error_is_best() -> None:
+    sets = import_module("sets")
+    found = {name: sets.Scores([value]) for name, value in {"a": 0.5, "b": 0.7, "c": 0.7}.items()}
+    assert sets.ranks(found, True) == {"a": 3.0, "b": 1.5, "c": 1.5}
+    assert sets.best(found, True) == ["b", "c"]
+    assert sets.best(found, False) == ["a"]

@@ -323,7 +323,7 @@ def test_values_are_a_regression(tmp_path: Path) -> None:
     ("parts", "message"),
     [
         ({"x": np.zeros((4, 8, 8), np.uint8), "y": np.zeros(3)}, "label has shape"),
-        ({"x": np.zeros((9, 8, 8), np.uint8)}, "have no labels"),
+        ({"x": np.zeros((9, 8, 8), np.uint8)}, "There are no labels for the pictures"),
         ({"x": np.zeros((4, 8, 8, 8), np.uint8), "y": np.zeros(4)}, "1 to 4 channels"),
     ],
 )

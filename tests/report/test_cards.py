@@ -27,7 +27,7 @@ def test_every_rule_has_a_card(rule):
 
 
 def test_slots_groups_and_doses_find_their_cards():
-    assert card("dropout").count("Ranges:") == 2
+    assert card("dropout").count("Ranges:") == 4
     assert card("dropout.p").startswith("dropout.bernoulli")
     assert card("regularize").startswith("regularize.l1")
     assert card("learning_rate.peak").startswith("learning_rate: ")

@@ -116,4 +116,4 @@ def test_a_batch_of_one_row_and_tables_of_one_sort(kind: type[RowTrick]) -> None
 def test_the_slot_takes_lone_kinds_without_a_name() -> None:
     slot = Augment.model_validate({"swap": {"p": 0.1}, "noise": {"std": 0.2}, "mask": "mask"})
     assert (slot.swap, slot.noise, slot.mask) == (SwapNoise(p=0.1), GaussianNoise(std=0.2), FeatureMask())
-    assert list(Augment.model_fields) == ["swap", "noise", "mask", "flip", "shift", "views"]
+    assert list(Augment.model_fields)[:3] == ["swap", "noise", "mask"]

@@ -25,6 +25,7 @@ from titrant.tricks.initialize import (
     InitializeTrick,
     LeCunNormal,
     Orthogonal,
+    Ridge,
     XavierNormal,
     XavierUniform,
     unit_variance_scale,
@@ -64,7 +65,7 @@ def seeded(seed: int = 0) -> Generator:
 
 
 def test_the_slot_holds_every_kind() -> None:
-    assert options(Initialize) == tuple(KINDS)
+    assert options(Initialize) == (*KINDS, Ridge)
     assert [kind.name() for kind in KINDS if kind.data_driven] == ["lsuv"]
     adapter: TypeAdapter[Any] = TypeAdapter(Initialize)
     assert adapter.validate_python("default") == Default()
