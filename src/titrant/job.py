@@ -337,6 +337,7 @@ def region_for(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] 
         numbers=dataset.has_numbers,
         categories=dataset.has_categories,
         classes=dataset.schema.task != "regression",
+        absent=dataset.absent,
     )
 
 

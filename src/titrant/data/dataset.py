@@ -4,6 +4,7 @@ Whatever is inferred or fitted here (kinds, vocabularies, offsets, classes) come
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ class Dataset:
         time_order: rows were divided by time.
         summary: for the report.
         values: a regression target in float64 [N]; None for classes.
+        absent: slots of tricks that have nothing to act on, apart from those for numbers and categories.
     """
 
     schema: Schema
@@ -49,6 +51,7 @@ class Dataset:
     time_order: bool
     summary: DataSummary
     values: NDArray[np.float64] | None = None
+    absent: ClassVar[tuple[str, ...]] = ()
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

@@ -80,6 +80,7 @@ class Images:
     values: NDArray[np.float64] | None = None
     has_numbers: ClassVar[bool] = False
     has_categories: ClassVar[bool] = False
+    absent: ClassVar[tuple[str, ...]] = ()
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

@@ -96,6 +96,19 @@ class Series:
     has_categories: ClassVar[bool] = False
 
     @property
+    def absent(self) -> tuple[str, ...]:
+        """What needs gaps, several channels, or at least some steps, where there are none."""
+        steps = self.series.shape[2]
+        inside = torch.arange(steps) < (~self.series.isnan().all(1) * torch.arange(1, steps + 1)).amax(-1, keepdim=True)
+        gaps = bool((self.series.isnan() & inside.unsqueeze(1)).any())
+        moving = ("time_warp", "window_slice", "window_warp", "permutation", "magnitude_warp", "frequency_mask")
+        return (
+            *([] if gaps else ["data.gaps"]),
+            *([] if self.series.shape[1] > 1 else ["augment.channel_drop"]),
+            *([] if steps > 1 else ["data.differences", *(f"augment.{name}" for name in moving)]),
+        )
+
+    @property
     def inputs(self) -> tuple[Tensor, ...]:
         """What a model reads of all rows, as they came."""
         return (self.series,)

@@ -4,7 +4,7 @@ Every number that a proposer chooses has one full name: `dropout` chooses a kind
 `learning_rate.adamw.peak` the peak for that optimizer. Doses that exist only under one kind are thus kept apart.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +95,7 @@ class Region:
         reads: the kind of data; kinds of trick for others are not searched.
         numbers, categories, classes: whether the data has such columns, and classes to tell apart; slots for what is absent
             are not searched.
+        absent: further slots that have nothing to act on.
 
     Raises:
         RecipeError: a path is unknown, or a limit lies outside what its dose allows.
@@ -115,12 +116,14 @@ class Region:
         numbers: bool = True,
         categories: bool = True,
         classes: bool = True,
+        absent: Sequence[str] = (),
     ) -> None:
         self.base = base
         self.limits = dict(limits or {})
         self.only = only
         self.reads = reads
         self._absent = [
+            *absent,
             *([] if numbers else ["data.scale", "data.numbers", "augment.noise"]),
             *([] if categories else ["data.categories"]),
             *([] if classes else ["regularize.label_smoothing", "regularize.focal", "regularize.class_weights"]),
