@@ -146,6 +146,7 @@ def fit(
     group: str | None = None,
     by: str | None = None,
     time: str | None = None,
+    horizon: int | None = None,
     size: int | None = None,
     model: Factory | None = None,
     members: int | None = None,
@@ -179,6 +180,8 @@ def fit(
         group: a column whose equal values never straddle parts.
         by: of a table whose rows are steps of series, the column that says which series a row belongs to.
         time: a column that orders the rows; the newest are tested on. Of series: the column that orders their steps.
+        horizon: forecast so many steps of the target that follow; the data are a table whose rows are steps, of one series or
+            (`by`) of several.
         size: pixels of the longer side at which pictures are trained; their median, 64 at most, if None.
         model: a factory `make_model(inputs, outputs)` of an `nn.Module` of your own, in place of the built-in networks.
         members: the most recipes to try; with it the result does not depend on the clock unless the budget ends first.
@@ -229,8 +232,8 @@ def fit(
                 )  # fmt: skip
 
         reading: dict[str, Any] = {
-            "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "seed": seed,
-            "hold_out": hold_out, "size": size,
+            "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "horizon": horizon,
+            "seed": seed, "hold_out": hold_out, "size": size,
         }  # fmt: skip
         dataset = read_data(data, target, test=test, kinds=kinds, **reading, notes=notes, progress=decoding)
         source = source_of(data, target, test, kinds=kinds or {}, **reading)
@@ -539,13 +542,21 @@ def _evaluated(
         )
     else:
         shown = torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).long()
-        evaluation = evaluation.model_copy(update={"truth": truth[shown].tolist(), "predicted": predicted[shown].tolist()})
+        sample = {"truth": _flat(truth[shown]).tolist(), "predicted": _flat(predicted[shown]).tolist()}
+        evaluation = evaluation.model_copy(update=sample)
     with threads(1):  # small operations, for which threads only wait for one another
         return evaluation, _intervals(metric, predicted, plain, truth)
 
 
 def _scores(predicted: Tensor, truth: Tensor, dataset: Learnable) -> dict[str, float | None]:
+    if dataset.schema.task == "regression":
+        predicted, truth = _flat(predicted), _flat(truth)
     return {metric.name: _finite(float(metric.score(predicted, truth))) for metric in fitting_metrics(dataset.schema.task)}
+
+
+def _flat(values: Tensor) -> Tensor:
+    """Values, several of a row side by side."""
+    return values.flatten()
 
 
 def _reliability(predicted: Tensor, truth: Tensor) -> list[tuple[float, float, int]]:
@@ -566,14 +577,19 @@ def _intervals(metric: Metric, predicted: Tensor, plain: Tensor | None, truth: T
     The gain's interval is narrower than those of the two scores, because rows that are hard for one are hard for the other.
     Fewer resamples where rows are many and the intervals are narrow.
     """
+
+    def score(values: Tensor, rows: Tensor) -> float:
+        shown = values[rows], truth[rows]
+        return float(metric.score(*(map(_flat, shown) if metric.regression else shown)))
+
     generator = torch.Generator().manual_seed(0)
     resamples = max(100, min(_RESAMPLES, 4_000_000 // max(1, predicted.numel())))
     scores, gains = [], []
     for _ in range(resamples):
         drawn = torch.randint(len(truth), (len(truth),), generator=generator)
-        scores.append(float(metric.score(predicted[drawn], truth[drawn])))
+        scores.append(score(predicted, drawn))
         if plain is not None:
-            gains.append(metric.as_loss(float(metric.score(plain[drawn], truth[drawn]))) - metric.as_loss(scores[-1]))
+            gains.append(metric.as_loss(score(plain, drawn)) - metric.as_loss(scores[-1]))
     return _ends(scores, resamples), _ends(gains, resamples)
 
 

@@ -17,7 +17,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from titrant.data.forecast import ForecastSchema
 from titrant.data.learnable import AnySchema
+from titrant.data.series import Stepped
 from titrant.errors import OutputError, TitrantError
 from titrant.models.network import Factory, Net
 from titrant.recipe import Recipe
@@ -55,10 +57,11 @@ class ModelFile(Record):
 
 
 class Network(nn.Module):
-    """An encoder and the network behind it: raw rows to probabilities [n, o] or values [n]."""
+    """An encoder and the network behind it: raw rows to probabilities [n, o], or values [n], or [n, h] if `wide`."""
 
-    def __init__(self, encoder: nn.Module, body: Net, *, classifies: bool) -> None:
+    def __init__(self, encoder: nn.Module, body: Net, *, classifies: bool, wide: bool = False) -> None:
         super().__init__()
+        self.wide = wide
         self.encoder = encoder
         self.body = body
         self.classifies = classifies
@@ -70,7 +73,7 @@ class Network(nn.Module):
     def told(self, *encoded: Tensor) -> Tensor:
         """Predicts rows that its encoder has encoded."""
         outputs = self.body(*encoded)
-        return probabilities(outputs, self.body.views) if self.classifies else values(outputs, self.body.views)
+        return probabilities(outputs, self.body.views) if self.classifies else values(outputs, self.body.views, self.wide)
 
 
 class Predictor(nn.Module):
@@ -118,7 +121,8 @@ class Predictor(nn.Module):
         temperature: float = 1.0,
     ) -> "Predictor":
         """The model that averages trained members."""
-        networks = [Network(deepcopy(one.encoder).cpu(), one.network, classifies=not problem.is_regression) for one in trained]
+        about = {"classifies": not problem.is_regression, "wide": problem.is_wide}
+        networks = [Network(deepcopy(one.encoder).cpu(), one.network, **about) for one in trained]
         recipes = [one.member.recipe for one in trained]
         _shared(networks, recipes)
         return cls(schema, networks, recipes, problem.centre, problem.width, shares, temperature)
@@ -180,6 +184,9 @@ class Predictor(nn.Module):
 
     def table(self, data: object, notes: list[str]) -> pl.DataFrame:
         """Predictions as a table: `path` of pictures or `series`, `prediction`, then `probability_CLASS` for each class."""
+        if isinstance(self.schema, ForecastSchema):
+            windows, series, ends = self.schema.newest(data, notes)
+            return self.schema.laid_out(self.raw(windows).numpy(), series, ends)
         inputs, names = self.schema.rows(data, notes)
         named = {} if names is None else {names.name: names}
         if not self.classifies:
@@ -264,7 +271,8 @@ class Predictor(nn.Module):
             own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
             encoder, shape = restored(described.columns, recipe.data, own)
             body = shape.network([recipe], factory=factory)
-            networks.append(Network(encoder, body, classifies=described.columns.task != "regression"))
+            wide = isinstance(described.columns, Stepped) and described.columns.horizon is not None
+            networks.append(Network(encoder, body, classifies=described.columns.task != "regression", wide=wide))
             recipes.append(recipe)
         predictor = cls(
             described.columns, networks, recipes, described.centre, described.width, described.shares, described.temperature

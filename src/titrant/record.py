@@ -136,6 +136,7 @@ class Source(Record):
     group: str | None = None
     by: str | None = None
     time: str | None = None
+    horizon: int | None = None
     seed: int = 0
     hold_out: bool = True
     size: int | None = None

@@ -20,7 +20,8 @@ from titrant.texts import say
         "\b\nExamples:\n  titrant fit adult.parquet --target income --budget 10m\n"
         "  titrant fit sales.csv --target revenue --metric mae --time day --kind shop=category\n"
         "  titrant fit photos/ --budget 30m\n"
-        "  titrant fit steps.parquet --id sensor --time tick --target kind"
+        "  titrant fit steps.parquet --id sensor --time tick --target kind\n"
+        "  titrant fit sales.parquet --id shop --time date --target units --horizon 14"
     ),
 )
 def fit(
@@ -96,6 +97,10 @@ def fit(
             help=say("Orders the rows; the model is tested on the newest. With --id: orders the steps of each series."),
         ),
     ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="STEPS", help=say("Forecast so many steps of --target that follow; rows are steps.")),
+    ] = None,
     kind: Annotated[
         list[str] | None,
         typer.Option(
@@ -164,6 +169,7 @@ def fit(
             group=group,
             by=by,
             time=time,
+            horizon=horizon,
             hold_out=hold_out,
             ensemble=ensemble,
             search=search,

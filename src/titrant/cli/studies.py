@@ -30,6 +30,7 @@ Data = Annotated[Path | None, typer.Option(metavar="DATA", help=say("The RUN's d
 Seed = Annotated[int, typer.Option(min=0, metavar="NUMBER", help=say("Starts all random choices."))]
 Test = Annotated[Path | None, typer.Option(metavar="DATA", help=say("For DATA: rows to judge on. [default: a fifth of DATA]"))]
 Group = Annotated[str | None, typer.Option(metavar="COLUMN", help=say("For DATA: rows with equal values stay together."))]
+Horizon = Annotated[int | None, typer.Option(min=1, metavar="STEPS", help=say("For DATA: forecast so many steps."))]
 By = Annotated[str | None, typer.Option("--id", metavar="COLUMN", help=say("For DATA: which series a row belongs to."))]
 Time = Annotated[str | None, typer.Option(metavar="COLUMN", help=say("For DATA: orders the rows; the newest judge."))]
 Device = Annotated[str, typer.Option(metavar="NAME", help=say("Where to train: auto, cpu, cuda, cuda:1, mps."))]
@@ -78,6 +79,7 @@ def ablate(
     group: Group = None,
     by: By = None,
     time: Time = None,
+    horizon: Horizon = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -90,7 +92,7 @@ def ablate(
         subject, target, tricks=_names(tricks), budget=budget, out=out, recipe=recipe, metric=metric, replicates=replicates,
         smallest=smallest, pairs=pairs, shares=shares,
         data=data, seed=seed, device=device, view=_view(as_json), started=process_started(),
-        **_reading(test=test, group=group, by=by, time=time),
+        **_reading(test=test, group=group, by=by, time=time, horizon=horizon),
     )  # fmt: skip
     _show(found, ablation_lines(found), as_json, _place(subject, out))
 
@@ -119,6 +121,7 @@ def dose(
     group: Group = None,
     by: By = None,
     time: Time = None,
+    horizon: Horizon = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -130,7 +133,7 @@ def dose(
     found = run(
         subject, path, target, levels=levels, budget=budget, out=out, recipe=recipe, metric=metric, replicates=replicates,
         data=data, seed=seed, device=device, view=_view(as_json), started=process_started(),
-        **_reading(test=test, group=group, by=by, time=time),
+        **_reading(test=test, group=group, by=by, time=time, horizon=horizon),
     )  # fmt: skip
     _show(found, response_lines(found), as_json, _place(subject, out))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from titrant.data.dataset import Dataset, read
 from titrant.data.decode import Progress
+from titrant.data.forecast import ForecastSchema, read_forecast
 from titrant.data.images import Images, ImageSchema, read_images
 from titrant.data.pictures import are_pictures
 from titrant.data.schema import Schema
@@ -15,10 +16,10 @@ from titrant.errors import DataError
 from titrant.record import Source
 from titrant.texts import say
 
-Learnable = Dataset | Images | Series
+Learnable = Dataset | Images | Series[SeriesSchema] | Series[ForecastSchema]
 """Data of any kind: raw tensors with their schema, divided."""
 
-AnySchema = Schema | ImageSchema | SeriesSchema
+AnySchema = Schema | ImageSchema | SeriesSchema | ForecastSchema
 """How rows of any kind are read for a model."""
 
 
@@ -33,6 +34,7 @@ def read_data(
     group: str | None = None,
     by: str | None = None,
     time: str | None = None,
+    horizon: int | None = None,
     seed: int = 0,
     hold_out: bool = True,
     size: int | None = None,
@@ -50,6 +52,14 @@ def read_data(
         >>> type(read_data(table, "y", notes=[])).__name__
         'Dataset'
     """
+    if horizon is not None:
+        for option, value in (
+            (say("Kinds of columns"), kinds), (say("A size in pixels"), size), (say("A task"), task), (say("Test data"), test),
+            (say("A split column"), split_column), (say("A group column"), group),
+        ):  # fmt: skip
+            if value:
+                raise DataError(say("{option} cannot be given with a horizon.", option=option))
+        return read_forecast(data, target, horizon, by=by, time=time, seed=seed, hold_out=hold_out, notes=notes)
     if are_series(data, by):
         for option, value in ((say("Kinds of columns"), kinds), (say("A size in pixels"), size)):
             if value:

@@ -6,7 +6,7 @@ Labels, parts, groups and times are columns, so what is done with them is the co
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -24,7 +24,37 @@ from titrant.record import DataSummary
 from titrant.texts import say
 
 
-class SeriesSchema(Outputs):
+class Stepped(Outputs):
+    """What a model reads step by step, and what it predicts.
+
+    Attributes:
+        channels: of a series.
+        steps: of the longest one.
+        ragged: whether others end earlier.
+        by, time: columns of a table of steps, as they were named.
+        horizon: steps that are forecast; None where each series has a label or a value.
+    """
+
+    channels: tuple[str, ...]
+    steps: int
+    ragged: bool = False
+    by: str | None = None
+    time: str | None = None
+    horizon: int | None = None
+
+    def rows(self, data: object, notes: list[str]) -> Rows:
+        """Reads what the model shall predict."""
+        raise NotImplementedError
+
+    def blank(self) -> tuple[Tensor, ...]:
+        """One series in which everything is missing."""
+        return (torch.full((1, len(self.channels), self.steps), torch.nan),)
+
+
+S = TypeVar("S", bound=Stepped)
+
+
+class SeriesSchema(Stepped):
     """The series that a model reads and the target that it predicts.
 
     Example:
@@ -34,11 +64,6 @@ class SeriesSchema(Outputs):
     """
 
     kind: Literal["series"] = "series"
-    channels: tuple[str, ...]
-    steps: int
-    ragged: bool = False
-    by: str | None = None
-    time: str | None = None
 
     def rows(self, data: object, notes: list[str]) -> Rows:
         """Finds series and brings them to the steps and channels of the model; each row's name is its series' name.
@@ -69,13 +94,9 @@ class SeriesSchema(Outputs):
                 )  # fmt: skip
         return _padded(values[:, :, : self.steps], self.steps)
 
-    def blank(self) -> tuple[Tensor, ...]:
-        """One series in which everything is missing."""
-        return (torch.full((1, len(self.channels), self.steps), torch.nan),)
-
 
 @dataclass(frozen=True)
-class Series:
+class Series(Generic[S]):
     """Values with their schema; attributes as of `titrant.data.dataset.Dataset`.
 
     Attributes:
@@ -83,7 +104,7 @@ class Series:
         names: of the series.
     """
 
-    schema: SeriesSchema
+    schema: S
     series: Tensor
     names: pl.Series
     target: Tensor
@@ -102,7 +123,10 @@ class Series:
         inside = torch.arange(steps) < (~self.series.isnan().all(1) * torch.arange(1, steps + 1)).amax(-1, keepdim=True)
         gaps = bool((self.series.isnan() & inside.unsqueeze(1)).any())
         moving = ("time_warp", "window_slice", "window_warp", "permutation", "magnitude_warp", "frequency_mask")
+        augmented = ("jitter", "amplify", "sign_flip", *moving) if self.schema.horizon is not None else ()
         return (
+            *(f"augment.{name}" for name in augmented),
+            *(["mix"] if augmented else []),
             *([] if gaps else ["data.gaps"]),
             *([] if self.series.shape[1] > 1 else ["augment.channel_drop"]),
             *([] if steps > 1 else ["data.differences", *(f"augment.{name}" for name in moving)]),
@@ -132,7 +156,7 @@ def read_series(
     seed: int = 0,
     hold_out: bool = True,
     notes: list[str],
-) -> Series:
+) -> Series[SeriesSchema]:
     """Reads series, divides them and understands their labels.
 
     Args:

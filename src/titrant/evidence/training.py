@@ -331,10 +331,11 @@ def _judged(
     predicted = cohort.kept_predictions(rows)
     lost = ~predicted.flatten(1).isfinite().all(1)
     predicted[lost] = _constant(problem, rows.shape[1])
-    scores = metric.score(predicted, target).tolist()
+    scores = metric.score(problem.flat(predicted), problem.flat(target)).tolist()
     resampled = torch.empty(len(stack), 0)
     if draws is not None:
-        resampled = torch.stack([metric.score(predicted[:, drawn], target[:, drawn]) for drawn in draws], dim=1).cpu()
+        drawn_scores = [metric.score(problem.flat(predicted[:, rows]), problem.flat(target[:, rows])) for rows in draws]
+        resampled = torch.stack(drawn_scores, dim=1).cpu()
     return [
         (
             member.number,
@@ -355,6 +356,6 @@ def _judged(
 def _constant(problem: Problem, count: int) -> Tensor:
     """What is predicted without a network: the shares of the classes [m, c], or the mean [m]."""
     if problem.is_regression:
-        return torch.full((count,), problem.centre, device=problem.device)
+        return torch.full((count, *problem.target.shape[1:]), problem.centre, device=problem.device)
     counts = problem.class_counts()
     return (counts / counts.sum()).expand(count, -1)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from titrant.models import kernels
 from titrant.models.image import Builder, Conv, ImageShape, OnMaps, Places
 from titrant.models.layers import CustomBody, Linear, Members
-from titrant.models.network import Factory, Mixer, Net
+from titrant.models.network import Factory, Mixer, Net, Shape
 from titrant.models.recurrent import Recurrent
 from titrant.models.table import TableNet, TableShape
 from titrant.recipe import Recipe
@@ -73,10 +73,15 @@ class SeriesEncoder(nn.Module):
         data: the recipe's data slot.
         steps: t.
         tensors: by name, what `fit` finds: constants of the scaler with the prefix `scale_`, `lacking` (channels with missing
-            values), those of the kernels with the prefix `kernels.`, and the centre and spread of the features.
+            values), those of the kernels with the prefix `kernels.`, and the centre and spread of the features; of forecasts
+            `target`, the centre and width of the first channel, by which predictions are scaled.
+
+    Of forecasts it also returns anchors [n, 2]: the level and spread of each series' first channel, in scaled units, as
+    `data.instance` measures them (0 and 1 without). What a network puts out counts from there; see `Anchored`.
     """
 
     lacking: Tensor
+    target: Tensor
     centre: Tensor
     spread: Tensor
 
@@ -93,21 +98,24 @@ class SeriesEncoder(nn.Module):
 
     @classmethod
     @torch.no_grad()
-    def fit(cls, data: Data, values: Tensor) -> "SeriesEncoder":
+    def fit(cls, data: Data, values: Tensor, target: tuple[float, float] | None = None) -> "SeriesEncoder":
         """An encoder for series.
 
         Args:
             data: the recipe's data slot.
             values: float32 [n, c, t], the series that will be encoded.
+            target: of forecasts, the centre and width of what is predicted.
         """
         flat = values.movedim(1, -1).flatten(0, 1)
         tensors: dict[str, Tensor] = {"lacking": _inner_gaps(values)}
         if isinstance(data.scale, ScaleTrick):
             tensors |= {f"{_SCALE}{name}": value for name, value in data.scale.fit(flat, **_doses(data.scale)).items()}
+        if target is not None:
+            tensors["target"] = torch.tensor(target, device=values.device)
         plain = cls(data.model_copy(update={"features": Off()}), values.shape[-1], tensors)
         if isinstance(data.features, Off):
             return plain
-        x, _ = plain(values[: 4 * _ROWS])
+        x, _ = plain.series(values[: 4 * _ROWS])
         made = kernels.fitted(data.features, x, len(values), _SEED)
         tensors |= {f"{_KERNELS}{name}": tensor for name, tensor in made.state_dict().items()}
         encoder = cls(data, values.shape[-1], tensors)
@@ -133,13 +141,26 @@ class SeriesEncoder(nn.Module):
         """Features; 0 where there are none."""
         return 0 if self.kernels is None else len(self.centre)
 
-    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Encodes any series: (steps, ends), or (features, no codes)."""
+    def forward(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Encodes any series: (steps, ends), or (features, no codes); of forecasts with anchors."""
         x, ends = self.series(values)
-        if self.kernels is None:
-            return x, ends
-        features = (self.features(x) - self.centre) / self.spread
-        return features, torch.zeros(len(x), 0, dtype=torch.int32, device=x.device)
+        found: tuple[Tensor, ...] = (x, ends)
+        if self.kernels is not None:
+            features = (self.features(x) - self.centre) / self.spread
+            found = features, torch.zeros(len(x), 0, dtype=torch.int32, device=x.device)
+        return (*found, self.anchors(values)) if self.anchored else found
+
+    @property
+    def anchored(self) -> bool:
+        """Whether predictions count from each series' own level."""
+        return hasattr(self, "target")
+
+    def anchors(self, values: Tensor) -> Tensor:
+        """Level and spread of each series' first channel [n, 2], in scaled units."""
+        if not isinstance(self.data.instance, InstanceTrick):
+            return torch.tensor([0.0, 1.0], device=values.device).expand(len(values), 2)
+        level, spread = (found.flatten() for found in self.data.instance.measure(values[:, :1]))
+        return torch.stack([(level - self.target[0]) / self.target[1], spread / self.target[1]], 1)
 
     def series(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Everything but the features; steps stand before channels in memory, as convolutions like them."""
@@ -335,6 +356,62 @@ def odd(kernel: int) -> int:
 
 
 # ----------------------------------------------------------------- networks
+
+
+def shape_of(encoder: SeriesEncoder, steps: int, ragged: bool, outputs: int) -> Shape:
+    """What a network must know of encoded series.
+
+    Args:
+        encoder: of the series.
+        steps: of the longest one.
+        ragged: whether shorter ones are padded.
+        outputs: classes, values, or steps of a forecast.
+    """
+    plain: Shape = SeriesShape(encoder.channels, steps, ragged, outputs)
+    if encoder.kernels is not None:
+        plain = TableShape(encoder.count, 0, (), outputs)
+    return ForecastShape(plain) if encoder.anchored else plain
+
+
+@dataclass(frozen=True)
+class ForecastShape:
+    """What a network must know where predictions count from each series' own level; `inner` as for other targets."""
+
+    inner: Shape
+
+    def network(
+        self,
+        recipes: Sequence[Recipe],
+        kin: Sequence[Recipe] | None = None,
+        factory: Factory | None = None,
+        device: torch.device | None = None,
+    ) -> "Anchored":
+        """See `titrant.models.network.Shape`."""
+        return Anchored(self.inner.network(recipes, kin, factory, device))
+
+
+class Anchored(Net):
+    """A network whose outputs are multiplied by the spread of each series and counted from its level.
+
+    Source: the second half of reversible instance normalisation (Kim et al. 2022).
+
+    Shape: what the inner network takes and anchors [k, b, 2], to outputs [k, v·b, h].
+    """
+
+    def __init__(self, inner: Net) -> None:
+        super().__init__()
+        self.inner = inner
+        self.products, self.widest = inner.products, inner.widest
+
+    @property
+    def views(self) -> int:  # type: ignore[override]  # known only when asked
+        """Of the inner network."""
+        return self.inner.views
+
+    def forward(self, first: Tensor, second: Tensor, anchors: Tensor, mix: Mixer | None = None) -> Tensor:
+        """The inner network's outputs at their place."""
+        anchors = torch.cat([anchors] * self.views, -2)
+        return self.inner(first, second, mix) * anchors[..., 1:] + anchors[..., :1]  # type: ignore[no-any-return]  # a module call is untyped
 
 
 class SeriesNet(Net):

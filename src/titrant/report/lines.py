@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from titrant.data.forecast import ForecastSchema
 from titrant.data.learnable import Learnable
-from titrant.data.series import Series
+from titrant.data.series import Series, SeriesSchema
 from titrant.recipe import Recipe
 from titrant.record import Line
 from titrant.train.member import Member
@@ -21,7 +22,7 @@ _STEPS = 200
 
 def lines(dataset: Learnable, recipe: Recipe, seed: int) -> list[Line]:
     """A few training series, evenly spaced over the targets, each with versions that training sees; none of other data."""
-    if not isinstance(dataset, Series):
+    if not isinstance(dataset, Series) or dataset.schema.horizon is not None:
         return []
     train = dataset.split.train
     order = train[dataset.target[train].argsort(stable=True)]
@@ -48,9 +49,9 @@ def lines(dataset: Learnable, recipe: Recipe, seed: int) -> list[Line]:
     ]
 
 
-def _label(dataset: Series, row: int) -> str:
+def _label(dataset: Series[SeriesSchema] | Series[ForecastSchema], row: int) -> str:
     if dataset.values is not None:
-        return f"{dataset.values[row]:.4g}"
+        return "" if dataset.values.ndim > 1 else f"{dataset.values[row]:.4g}"
     return str(dataset.schema.classes[int(dataset.target[row])])
 
 

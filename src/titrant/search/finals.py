@@ -67,7 +67,7 @@ class Finalist:
         target = problem.target[rows]
         loss = float(problem.plain_loss(predicted, target))
         weights = weights or [1 / len(networks)] * len(networks)
-        return cls(networks, weights, rows, predicted, float(metric.score(predicted, target)), loss)
+        return cls(networks, weights, rows, predicted, float(metric.score(problem.flat(predicted), problem.flat(target))), loss)
 
     def with_folds_of(self, other: "Finalist", problem: Problem, metric: Metric) -> "Finalist":
         """The same recipe with the networks of further folds."""

@@ -2,6 +2,9 @@
 
 Features with a linear output are the bar that deep networks have to beat on most series (Middlehurst et al. 2023, "Bake off
 redux", arXiv 2304.13029), and cost seconds. Convolutions learn what such features lack; the mean of both is often better still.
+
+Forecasts start from linear networks and perceptrons on the window, counted from its last value or its mean, which are the bar
+there (Zeng et al. 2023, arXiv 2205.13504).
 """
 
 from typing import Any
@@ -101,6 +104,67 @@ _STRONG: list[dict[str, Any]] = [
     },
 ]
 
+_DIRECT: dict[str, Any] = {  # forecasts: networks on the window as one row, counted from the window's own level
+    "normalize": "layer",
+    "activation": "silu",
+    "initialize": "he_normal",
+    "optimizer": {"kind": "adamw", "decay": 0.02},
+    "learning_rate": {"peak": 0.002, "warmup": 0.05, "schedule": "cosine"},
+    "average": {"kind": "ema", "decay": 0.99},
+}
+
+_FORECASTING: list[dict[str, Any]] = [
+    {"data": {"instance": "last"}, **_LINEAR, "learning_rate": {"peak": 1e-4, "schedule": "cosine"}},
+    {"data": {"instance": "standard"}, "model": {"kind": "mlp", "width": 128, "depth": 2}, **_DIRECT,
+     "dropout": {"kind": "bernoulli", "p": 0.1}},
+    {"data": {"instance": "last"}, "model": {"kind": "tcn", "width": 32}, **_CONVOLVED},
+    {"data": {"instance": "standard"}, **_LINEAR, "learning_rate": {"peak": 1e-4, "schedule": "cosine"}},
+    {"data": {"instance": "last"}, "model": {"kind": "mlp", "width": 256, "depth": 2}, **_DIRECT,
+     "dropout": {"kind": "bernoulli", "p": 0.2}},
+    {"data": {"instance": "standard"}, "model": {"kind": "inception", "width": 16, "depth": 1}, **_CONVOLVED},
+    {"model": "linear", "initialize": "ridge", **{k: v for k, v in _LINEAR.items() if k not in {"model", "initialize"}}},
+    {
+        "data": {"instance": "last"},
+        "model": {"kind": "gru", "width": 64, "pool": "last", "direction": "forward"},
+        "optimizer": {"kind": "adamw", "decay": 0.01},
+        "learning_rate": {"peak": 0.003, "warmup": 0.05, "schedule": "cosine"},
+        "clip": {"kind": "norm", "max_norm": 1.0},
+    },
+]  # fmt: skip
+
+
+def forecasting_epochs(windows: int) -> float:
+    """Epochs after which networks have learned so many windows, which overlap.
+
+    Example:
+        >>> forecasting_epochs(200), forecasting_epochs(30_000)
+        (100.0, 10.0)
+    """
+    return float(min(100.0, max(10.0, round(10 * (20_000 / max(windows, 1)) ** 0.5))))
+
+
+def forecasting(windows: int) -> list[Recipe]:
+    """Strong recipes for forecasts in the order in which they deserve to be tried."""
+    size, epochs = max(32, suited_batch(windows)), forecasting_epochs(windows)
+    return [
+        Recipe.of(
+            {**slots, "batch": {"kind": "fixed", "size": size}, "stop": {"kind": "early", "epochs": epochs, "patience": 0.4}}
+        )
+        for slots in _FORECASTING
+    ]
+
+
+def plain_forecast(windows: int) -> Recipe:
+    """The plain baseline: a linear network on the window as it is, Adam at its default rate."""
+    return Recipe.of(
+        {
+            "model": "linear",
+            "batch": {"kind": "fixed", "size": 32},
+            "stop": {"kind": "last", "epochs": forecasting_epochs(windows)},
+        }
+    )
+
+
 SERIES = Start(
     reads="series",
     baseline=baseline,
@@ -117,5 +181,15 @@ SERIES = Start(
         rungs=(1.0,),
         paced_by=1,
         varied=True,
+    ),
+)
+
+FORECASTS = Start(
+    reads="series",
+    baseline=plain_forecast,
+    portfolio=forecasting,
+    batch=suited_batch,
+    plan=Plan(
+        first=12, later=6, fewest=4, least=0.02, searched=0.7, finals=0.5, folds=3, rungs=(1.0,), paced_by=1, varied=True
     ),
 )

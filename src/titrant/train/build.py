@@ -24,6 +24,7 @@ from titrant.models.image import Conv, Places, Standardize
 from titrant.models.layers import Linear
 from titrant.models.network import Factory, Net, Shape
 from titrant.models.recurrent import Gates
+from titrant.models.series import Anchored
 from titrant.models.table import Embedding, EnsembleBody, LinearBody, Seen, Thermometer, Waves
 from titrant.recipe import Recipe
 from titrant.train.ridge import ROWS, solved
@@ -178,7 +179,11 @@ def _solve(network: Net, trick: Ridge, sample: tuple[Tensor, ...], target: Tenso
     network.train()
     hook.remove()
     classes = body.head.out_features if not target.is_floating_point() else 1
-    weight, bias = solved(seen[0], target[chosen].cpu(), classes)
+    wanted = target[chosen].cpu()
+    if isinstance(network, Anchored):  # its outputs count from each series' own level
+        anchors = sample[-1][chosen].cpu()
+        wanted = (wanted - anchors[:, :1]) / anchors[:, 1:]
+    weight, bias = solved(seen[0], wanted, classes)
     body.head.weight.copy_(trick.scale * weight)
     body.head.bias.copy_(trick.scale * bias)
 

@@ -299,7 +299,7 @@ class Cohort:
         rows = torch.stack([member.held_out[:fewest] for member in self.members])
         predicted = self.predictions(rows, weights)
         target = self.problem.target[rows]
-        scores = self.metric.score(predicted, target).tolist()
+        scores = self.metric.score(self.problem.flat(predicted), self.problem.flat(target)).tolist()
         losses = self.problem.plain_loss(predicted, target).tolist()
         trained = (self._loss_sum / max(self._loss_count, 1)).tolist()
         self._loss_sum.zero_()

@@ -76,7 +76,7 @@ class ImageProblem(Problem):
     def shape(self, encoder: nn.Module) -> ImageShape:
         """Channels, sides and outputs."""
         height, width, channels = self.pixels.shape[1:]
-        return ImageShape(channels, height, width, outputs=1 if self.is_regression else self.classes)
+        return ImageShape(channels, height, width, outputs=self.outputs)
 
     def receipts(self, member: Member) -> dict[str, tuple[float, float]]:
         """There are no columns for the data slot to act on."""

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from titrant.data.images import Images, ImageSchema
 from titrant.data.learnable import AnySchema, Learnable
-from titrant.data.series import Series, SeriesSchema
+from titrant.data.series import Series, Stepped
 from titrant.models.encoder import Encoder
 from titrant.models.image import ImageShape, Pixels, last
 from titrant.models.network import Shape
-from titrant.models.series import SeriesEncoder, SeriesShape
+from titrant.models.series import SeriesEncoder, shape_of
 from titrant.models.table import TableShape
 from titrant.train.images import ImageProblem
 from titrant.train.problem import Problem
@@ -58,10 +58,8 @@ def restored(schema: AnySchema, data: Data, tensors: Mapping[str, Tensor]) -> tu
     outputs = len(schema.classes) or 1
     if isinstance(schema, ImageSchema):
         return Pixels(), ImageShape(schema.channels, schema.height, schema.width, outputs)
-    if isinstance(schema, SeriesSchema):
+    if isinstance(schema, Stepped):
         steps = SeriesEncoder(data, schema.steps, tensors)
-        if steps.kernels is not None:
-            return steps, TableShape(steps.count, 0, (), outputs)
-        return steps, SeriesShape(steps.channels, schema.steps, schema.ragged, outputs)
+        return steps, shape_of(steps, schema.steps, schema.ragged, schema.horizon or outputs)
     encoder = Encoder(data, len(schema.number_names), schema.cardinalities, tensors)
     return encoder, TableShape(encoder.features, encoder.width - encoder.features, tuple(encoder.cardinalities), outputs)

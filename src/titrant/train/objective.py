@@ -55,7 +55,7 @@ class Objective:
         Args:
             forward: the networks.
             inputs: fresh rows [k, b, ...], which may be changed in place.
-            target: [k, b] classes or scaled values.
+            target: [k, b] classes or scaled values, or [k, b, h] several values.
             views: predictions that a network makes of each row.
             step: the number of this step, from 0.
         """
@@ -64,14 +64,16 @@ class Objective:
         outputs = forward(inputs, mixer)
         losses = self.row_losses(outputs, target, views)
         if own is not None:
-            losses = own * losses + (1 - own) * self.row_losses(outputs, target.roll(1, dims=-1), views)
+            losses = own * losses + (1 - own) * self.row_losses(outputs, target.roll(1, dims=1), views)
         return losses.mean(-1)
 
     def row_losses(self, outputs: Tensor, target: Tensor, views: int) -> Tensor:
         """Loss of each row [k, b], the mean over the views of a member."""
-        rows = target.shape[-1]
-        repeated = target.repeat(1, views) if views > 1 else target
-        if self.problem.is_regression:
+        rows = target.shape[1]
+        repeated = torch.cat([target] * views, 1) if views > 1 else target
+        if self.problem.is_wide:
+            losses = (outputs - repeated).square().mean(-1)
+        elif self.problem.is_regression:
             losses = (outputs.squeeze(-1) - repeated).square()
         else:
             # With rows last in memory: along a short last axis of ten classes it took over ten times as long.

@@ -68,7 +68,7 @@ class Problem(ABC):
     """A task on raw rows.
 
     Attributes:
-        target: int64 [n] classes, or float32 [n] values.
+        target: int64 [n] classes, or float [n] values, or float [n, h] several values for each row, as in a forecast.
         task: binary, multiclass or regression.
         classes: how many; 1 for regression.
         rows: int64, the rows that may be learned from; whatever is fitted looks at no other.
@@ -137,6 +137,22 @@ class Problem(ABC):
         return self.task == "regression"
 
     @property
+    def outputs(self) -> int:
+        """What a network puts out for a row."""
+        if not self.is_regression:
+            return self.classes
+        return self.target.shape[1] if self.is_wide else 1
+
+    @property
+    def is_wide(self) -> bool:
+        """True where each row has several values to predict."""
+        return self.target.dim() == 2
+
+    def flat(self, x: Tensor) -> Tensor:
+        """Predictions or targets as scores want them: several values [..., n, h] of a row count like rows [..., n·h]."""
+        return x.flatten(-2) if self.is_wide else x
+
+    @property
     def centre(self) -> float:
         """Mean of the target over the learnable rows; 0 for classes."""
         return float(self.target[self.rows].double().mean()) if self.is_regression else 0.0
@@ -163,7 +179,7 @@ class Problem(ABC):
             target: [..., n].
         """
         if self.is_regression:
-            return ((predicted.double() - target) / self.width).square().mean(-1)
+            return ((self.flat(predicted).double() - self.flat(target)) / self.width).square().mean(-1)
         chosen = predicted.gather(-1, target.unsqueeze(-1)).squeeze(-1)
         return -chosen.clamp(min=1e-7).log().mean(-1)
 
@@ -181,7 +197,7 @@ class Problem(ABC):
     def read(self, outputs: Tensor, views: int) -> Tensor:
         """Outputs [..., v·b, o] as predictions: probabilities [..., b, c], or values [..., b] in the target's own unit."""
         if self.is_regression:
-            return values(outputs, views) * self.width + self.centre
+            return values(outputs, views, self.is_wide) * self.width + self.centre
         return probabilities(outputs, views)
 
 
@@ -196,6 +212,7 @@ def tempered(probability: Tensor, temperature: float) -> Tensor:
     return (probability.clamp(min=_TINY).log() / temperature).softmax(-1)
 
 
-def values(outputs: Tensor, views: int) -> Tensor:
-    """Values [..., b] from outputs [..., v·b, 1], averaged over the views."""
-    return outputs.view(*outputs.shape[:-2], views, outputs.shape[-2] // views).mean(-2)
+def values(outputs: Tensor, views: int, wide: bool = False) -> Tensor:
+    """Values [..., b] from outputs [..., v·b, 1], averaged over the views; wide ones [..., b, h] from [..., v·b, h]."""
+    mean = outputs.view(*outputs.shape[:-2], views, outputs.shape[-2] // views, outputs.shape[-1]).mean(-3)
+    return mean if wide else mean.squeeze(-1)

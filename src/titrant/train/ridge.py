@@ -20,7 +20,7 @@ def solved(x: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Tensor]:
 
     Args:
         x: features [n, f].
-        target: int64 [n] classes, or float [n] values.
+        target: int64 [n] classes, float [n] values, or float [n, o] several values.
         classes: how many; 1 for values.
 
     Example:
@@ -31,7 +31,7 @@ def solved(x: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """
     x = x.double()
     wide = classes if classes > 1 else 1
-    y = 2.0 * functional.one_hot(target, wide).double() - 1 if classes > 1 else target.double().unsqueeze(1)
+    y = 2.0 * functional.one_hot(target, wide).double() - 1 if classes > 1 else target.double().view(len(x), -1)
     centre, level = x.mean(0), y.mean(0)
     x, y = x - centre, y - level
     values, vectors = torch.linalg.eigh(x @ x.T)

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from titrant.models.network import Shape
-from titrant.models.series import SeriesEncoder, SeriesShape, ends_of
-from titrant.models.table import TableShape
+from titrant.models.series import SeriesEncoder, ends_of, shape_of
 from titrant.recipe import slots
 from titrant.record import Task
 from titrant.train.member import Member
@@ -70,7 +69,7 @@ class SeriesProblem(Problem):
 
     Args:
         values: float32 [n, c, t], NaN for what is missing and behind a series' end.
-        target: int64 [n] classes, or float32 [n] values.
+        target: int64 [n] classes, or float [n] values; of forecasts float [n, h], the values that follow on the first channel.
         task: binary, multiclass or regression.
         classes: how many; 1 for regression.
         rows: int64, the rows that may be learned from.
@@ -106,11 +105,13 @@ class SeriesProblem(Problem):
         with shelf.lock, torch.no_grad():
             if key not in shelf.found:
                 seen = self.values if self.visible is None else self.values[self.visible]
-                encoder = SeriesEncoder.fit(data, seen).to(self.device)
-                first, second = encoder(seen)
+                target = (self.centre, self.width) if self.is_wide else None
+                encoder = SeriesEncoder.fit(data, seen, target).to(self.device)
+                first, *others = encoder(seen)
                 shelf.make_room(first.nbytes)
                 first = first if encoder.kernels is not None else first.transpose(1, 2)
-                shelf.found[key] = self.visible, Encoded(self.rows, encoder, (self._placed(first), self._placed(second)))
+                placed = tuple(self._placed(part) for part in (first, *others))
+                shelf.found[key] = self.visible, Encoded(self.rows, encoder, placed)
             return shelf.found[key][1]
 
     def _placed(self, encoded: Tensor) -> Tensor:
@@ -123,16 +124,28 @@ class SeriesProblem(Problem):
 
     def ready(self, inputs: Inputs) -> Inputs:
         """Steps [..., b, t, c] as series [..., b, c, t]; features as they are."""
-        first, second = inputs
-        return (first.transpose(-1, -2), second) if second.dtype == torch.int64 else inputs
+        first, second, *anchors = inputs
+        return (first.transpose(-1, -2), second, *anchors) if second.dtype == torch.int64 else inputs
 
     def shape(self, encoder: nn.Module) -> Shape:
         """Channels, steps and outputs, or the number of features."""
         assert isinstance(encoder, SeriesEncoder)
-        outputs = 1 if self.is_regression else self.classes
-        if encoder.kernels is not None:
-            return TableShape(encoder.count, 0, (), outputs)
-        return SeriesShape(encoder.channels, self.values.shape[-1], self.ragged, outputs)
+        return shape_of(encoder, self.values.shape[-1], self.ragged, self.outputs)
+
+    @property
+    def centre(self) -> float:
+        """Of forecasts the mean over all visible rows, so that a search and its finals scale alike."""
+        return float(self._seen.mean()) if self.is_wide else super().centre
+
+    @property
+    def width(self) -> float:
+        """Of forecasts the deviation over all visible rows."""
+        spread = float(self._seen.std(correction=0)) if self.is_wide else super().width
+        return spread if spread > 0 else 1.0
+
+    @property
+    def _seen(self) -> Tensor:
+        return (self.target if self.visible is None else self.target[self.visible]).double()
 
     @property
     def ragged(self) -> bool:
@@ -182,7 +195,7 @@ class SeenSeries:
 
     def augmented(self, inputs: Inputs) -> Inputs:
         """Series [k, b, c, t] after each member's augmentation: one interpolation for all that moves time, then values."""
-        x, ends = inputs
+        x, ends, *anchors = inputs
         if any(self._times.values()):
             x = self._in_other_time(x, ends)
         for name, found in self._values.items():
@@ -193,7 +206,7 @@ class SeenSeries:
                 changed, which = kind.apply(x[mine], noise, **part.values)
                 x = changed if len(part) == len(x) else torch.cat([x[: part.start], changed, x[part.stop :]])
                 self.ledger.add(f"augment.{name}", part.start, part.stop, which.sum(1), float(x.shape[1]))
-        return x, ends
+        return x, ends, *anchors
 
     def _in_other_time(self, x: Tensor, ends: Tensor) -> Tensor:
         last = (ends - 1).clamp(min=1).unsqueeze(-1)
@@ -215,7 +228,7 @@ class SeenSeries:
 
     def cut(self, inputs: Inputs, share: Tensor) -> tuple[Inputs, Tensor]:
         """Windows of time (single features, where there are such) exchanged with the next series; the share that stays own."""
-        x, ends = inputs
+        x, ends, *anchors = inputs
         own = share.expand(-1, x.shape[1])
         for part in self._cuts:
             mine = slice(part.start, part.stop)
@@ -227,4 +240,4 @@ class SeenSeries:
                 mixed, kept = CutMix.apply_windows(x[mine], noise, share[mine])
             x = torch.cat([x[: part.start], mixed, x[part.stop :]])
             own = torch.cat([own[: part.start], kept, own[part.stop :]])
-        return (x, ends), own
+        return (x, ends, *anchors), own

@@ -109,7 +109,7 @@ class TableProblem(Problem):
             numbers=encoder.features,
             indicators=encoder.width - encoder.features,
             cardinalities=tuple(encoder.cardinalities),
-            outputs=1 if self.is_regression else self.classes,
+            outputs=self.outputs,
         )
 
     def receipts(self, member: Member) -> dict[str, tuple[float, float]]:

@@ -89,7 +89,35 @@ class OwnRobust(InstanceTrick):
         return _usable(level, torch.where(spread > _SMALLEST, spread, plain))
 
 
-Instance = Annotated[Off | OwnStandard | OwnRobust, Options()]
+class OwnLast(InstanceTrick):
+    """As `standard`, with each series' last value in place of its mean: what is predicted is the change from there.
+
+    Doses: none.
+
+    Shape: [n, c, t].
+
+    Example:
+        >>> level, _ = OwnLast.measure(torch.tensor([[[1.0, 2.0, 9.0]]]))
+        >>> level.item()
+        9.0
+
+    Source: NLinear of Zeng et al. 2023, "Are transformers effective for time series forecasting?" (arXiv 2205.13504).
+    Departure: the spread is divided by as well.
+    """
+
+    kind: Literal["last"] = "last"
+
+    @staticmethod
+    def measure(x: Tensor) -> tuple[Tensor, Tensor]:
+        """Last value that is there, and standard deviation; see the class."""
+        mean, spread = OwnStandard.measure(x)
+        steps = torch.arange(1, x.shape[-1] + 1, device=x.device)
+        at = (~x.isnan() * steps).amax(-1, keepdim=True)
+        level = x.gather(-1, (at - 1).clamp(min=0))
+        return torch.where(at > 0, level, mean).nan_to_num(0.0), spread
+
+
+Instance = Annotated[Off | OwnStandard | OwnRobust | OwnLast, Options()]
 """How each series is normalised by itself."""
 
 
