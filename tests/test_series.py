@@ -135,3 +135,59 @@ def test_the_commands_work_on_a_table_of_steps(tmp_path: Path) -> None:
     found = pl.read_csv(done.stdout.encode())
     assert found.columns == ["series", "prediction", "probability_double", "probability_single"]
     assert found.height == rows
+
+
+def sales(days: int = 220) -> pl.DataFrame:
+    """Two shops of very different size with a week of their own, growing."""
+    random = np.random.default_rng(0)
+    day = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 12, 31), eager=True)[:days]
+    turn = 2 * np.pi * np.arange(days) / 7
+    frames = [
+        pl.DataFrame(
+            {
+                "day": day,
+                "shop": name,
+                "sold": size * (10 + 3 * np.sin(turn) + 0.02 * np.arange(days) + 0.3 * random.normal(size=days)),
+            }
+        )
+        for name, size in (("small", 1.0), ("large", 50.0))
+    ]
+    return pl.concat(frames)
+
+
+def test_a_forecast_beats_the_value_of_a_week_ago_and_predicts_what_comes(tmp_path: Path) -> None:
+    table = sales()
+    table.write_parquet(tmp_path / "sales.parquet")
+    options = ["--id", "shop", "--time", "day", "--target", "sold", "--horizon", "7", "--members", "1", "--budget", "120s"]
+    done = CliRunner().invoke(
+        app, ["fit", str(tmp_path / "sales.parquet"), *options, "--quiet", "--out", str(tmp_path / "run")]
+    )
+    assert done.exit_code == 0, done.output
+    found = Run.load(tmp_path / "run")
+    large = table.filter(pl.col("shop") == "large")["sold"].to_numpy()[-44:]
+    naive = float(np.sqrt(np.mean((large[7:] - large[:-7]) ** 2) / 2))  # of both shops, the small one's part is nothing
+    assert found.summary.score_test is not None
+    assert found.summary.score_test < naive
+    assert found.recipe.model.kind == "linear"
+    done = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), str(tmp_path / "sales.parquet")])
+    assert done.exit_code == 0, done.output
+    predicted = pl.read_csv(done.stdout.encode())
+    assert predicted.columns[:3] == ["shop", "day", "prediction"]
+    assert predicted.height == 14
+    assert predicted["day"][0] == "2024-08-08"
+    true = 10 + 3 * np.sin(2 * np.pi * np.arange(220, 227) / 7) + 0.02 * np.arange(220, 227)
+    for name, size in (("small", 1.0), ("large", 50.0)):
+        ours = predicted.filter(pl.col("shop") == name)["prediction"].to_numpy()
+        assert np.abs(ours - size * true).mean() < 0.5 * size
+    np.testing.assert_allclose(found.predict(table).ravel(), predicted["prediction"].to_numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "recipe", [{"model": {"kind": "gru", "width": 8}}, {"model": {"kind": "mlp", "width": 8}, "data": {"instance": "robust"}}]
+)
+def test_any_network_forecasts(recipe: dict[str, object]) -> None:
+    asked = recipe | {"stop": {"kind": "last", "epochs": 1}}
+    found = fit(sales(), "sold", horizon=3, by="shop", time="day", recipe=asked, budget="120s")
+    assert found.predict(sales()).shape == (2, 3)
+    again = found.report().read_text()
+    assert "3 steps ahead" in again

@@ -10,13 +10,14 @@ from titrant.train.ridge import solved
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(60, 200))
-STRENGTHS = np.logspace(-3, 3, 10)
+STRENGTHS = np.logspace(-3, 5, 13)
 
 
-def test_values_are_predicted_as_by_scikit_learn() -> None:
-    y = X[:, :5].sum(1) + 3
-    weight, bias = solved(torch.tensor(X), torch.tensor(y), 1)
-    theirs = RidgeCV(STRENGTHS).fit(X, y)
+@pytest.mark.parametrize("features", [200, 20])
+def test_values_are_predicted_as_by_scikit_learn(features: int) -> None:
+    y = X[:, :5].sum(1) + 3 + X[:, -1]
+    weight, bias = solved(torch.tensor(X[:, :features]), torch.tensor(y), 1)
+    theirs = RidgeCV(STRENGTHS).fit(X[:, :features], y)
     np.testing.assert_allclose(weight.squeeze(0), theirs.coef_, rtol=1e-4, atol=1e-5)
     assert float(bias) == pytest.approx(theirs.intercept_, rel=1e-4)
 

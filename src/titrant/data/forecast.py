@@ -375,13 +375,13 @@ def _grid(frame: pl.DataFrame, time: str | None, name: pl.Series) -> Grid:
 
 
 def _history(grid: Grid, horizon: int, longest: int) -> int:
-    """Steps that a window looks back: two cycles or four horizons, as far as a third of the longest series allows."""
+    """Steps that a window looks back: two cycles or four horizons, as far as a quarter of the longest series allows."""
     wanted = max(16, 4 * horizon)
     for cycle in grid.cycles:
         steps = 12 / grid.step if grid.unit == "months" else _CYCLES[cycle] / grid.step
-        if steps <= 400:
+        if steps <= 200:
             wanted = max(wanted, round(2 * steps))
-    return max(1, min(wanted, 512, (longest - 2 * horizon) // 3))
+    return max(1, min(wanted, 512, (longest - 2 * horizon) // 4))
 
 
 def _starts(table: _Table, history: int, horizon: int, hold_out: bool) -> tuple[Integers, Integers]:

@@ -128,7 +128,7 @@ class Series(Generic[S]):
             *(f"augment.{name}" for name in augmented),
             *(["mix"] if augmented else []),
             *([] if gaps else ["data.gaps"]),
-            *([] if self.series.shape[1] > 1 else ["augment.channel_drop"]),
+            *([] if self.series.shape[1] > 1 else ["augment.channel_drop", "data.channels"]),
             *([] if steps > 1 else ["data.differences", *(f"augment.{name}" for name in moving)]),
         )
 

@@ -26,7 +26,7 @@ from titrant.models.table import TableNet, TableShape
 from titrant.recipe import Recipe
 from titrant.tricks.base import Off
 from titrant.tricks.data import Data, ScaleTrick
-from titrant.tricks.data_series import GapMask, InstanceTrick, Instead
+from titrant.tricks.data_series import FirstAlone, GapMask, InstanceTrick, Instead
 from titrant.tricks.model import Custom, Fcn, Inception, RecurrentTrick, SequenceTrick, Tcn, Transformer
 
 _ROWS = 1024  # series whose features are computed at a time
@@ -106,6 +106,7 @@ class SeriesEncoder(nn.Module):
             values: float32 [n, c, t], the series that will be encoded.
             target: of forecasts, the centre and width of what is predicted.
         """
+        values = values[:, :1] if isinstance(data.channels, FirstAlone) else values
         flat = values.movedim(1, -1).flatten(0, 1)
         tensors: dict[str, Tensor] = {"lacking": _inner_gaps(values)}
         if isinstance(data.scale, ScaleTrick):
@@ -165,6 +166,7 @@ class SeriesEncoder(nn.Module):
     def series(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Everything but the features; steps stand before channels in memory, as convolutions like them."""
         ends = ends_of(values)
+        values = values[:, :1] if isinstance(self.data.channels, FirstAlone) else values
         x = values
         if isinstance(self.data.scale, ScaleTrick):
             constants = {name: getattr(self, f"{_SCALE}{name}") for name in self.constants}

@@ -20,7 +20,16 @@ from titrant.tricks.optimizer import OptimizerTrick
 PEAK_SPREAD = 10.0
 """The default search visits learning rates from a tenth of to ten times what is typical of an optimizer."""
 
-SHAPES = ("model", "batch", "data.categories", "data.numbers", "data.differences", "data.gaps", "data.features")
+SHAPES = (
+    "model",
+    "batch",
+    "data.categories",
+    "data.numbers",
+    "data.channels",
+    "data.differences",
+    "data.gaps",
+    "data.features",
+)
 """Slots that decide the shapes of tensors: members that agree on them train in one stack."""
 
 _NEEDED = ("data.scale", "activation")  # off is allowed here, and never worth a try

@@ -113,16 +113,27 @@ _DIRECT: dict[str, Any] = {  # forecasts: networks on the window as one row, cou
     "average": {"kind": "ema", "decay": 0.99},
 }
 
+_OWN = {"channels": "first"}  # the target's own past
+_FINE = {"learning_rate": {"peak": 1e-4, "schedule": "cosine"}}
+
 _FORECASTING: list[dict[str, Any]] = [
-    {"data": {"instance": "last"}, **_LINEAR, "learning_rate": {"peak": 1e-4, "schedule": "cosine"}},
-    {"data": {"instance": "standard"}, "model": {"kind": "mlp", "width": 128, "depth": 2}, **_DIRECT,
-     "dropout": {"kind": "bernoulli", "p": 0.1}},
-    {"data": {"instance": "last"}, "model": {"kind": "tcn", "width": 32}, **_CONVOLVED},
-    {"data": {"instance": "standard"}, **_LINEAR, "learning_rate": {"peak": 1e-4, "schedule": "cosine"}},
-    {"data": {"instance": "last"}, "model": {"kind": "mlp", "width": 256, "depth": 2}, **_DIRECT,
-     "dropout": {"kind": "bernoulli", "p": 0.2}},
+    {"data": {**_OWN, "instance": "last"}, **_LINEAR, **_FINE},
+    {
+        "data": {**_OWN, "instance": "standard"},
+        "model": {"kind": "mlp", "width": 128, "depth": 2},
+        **_DIRECT,
+        "dropout": {"kind": "bernoulli", "p": 0.1},
+    },
+    {"data": {"instance": "last"}, **_LINEAR, **_FINE},
+    {
+        "data": {"instance": "standard"},
+        "model": {"kind": "mlp", "width": 128, "depth": 2},
+        **_DIRECT,
+        "dropout": {"kind": "bernoulli", "p": 0.2},
+    },
+    {"data": {**_OWN, "instance": "last"}, "model": {"kind": "tcn", "width": 32}, **_CONVOLVED},
+    {"data": {**_OWN, "instance": "standard"}, **_LINEAR, **_FINE},
     {"data": {"instance": "standard"}, "model": {"kind": "inception", "width": 16, "depth": 1}, **_CONVOLVED},
-    {"model": "linear", "initialize": "ridge", **{k: v for k, v in _LINEAR.items() if k not in {"model", "initialize"}}},
     {
         "data": {"instance": "last"},
         "model": {"kind": "gru", "width": 64, "pool": "last", "direction": "forward"},
@@ -130,7 +141,7 @@ _FORECASTING: list[dict[str, Any]] = [
         "learning_rate": {"peak": 0.003, "warmup": 0.05, "schedule": "cosine"},
         "clip": {"kind": "norm", "max_norm": 1.0},
     },
-]  # fmt: skip
+]
 
 
 def forecasting_epochs(windows: int) -> float:

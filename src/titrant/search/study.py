@@ -174,8 +174,11 @@ class Study:
         search_clock = self.clock if self.members is not None else self.clock.before_end(self._plan.finals * self.clock.left)
         self._measure(search_clock)
         finished = self._brackets(search_clock)
-        if self.best is None:  # the search's share was too short; a model comes before everything else
-            self._bracket(self._first_proposals()[:1], self.clock)
+        if self.best is None:  # the search's share was too short; any model comes before everything else
+            first = self._first_proposals()[:1]
+            if self.given is None and not self.narrowed:
+                first = [(self._at_length(self._start.baseline(len(self._train))), "baseline", None)]
+            self._bracket(first, self.clock)
         outcome = self._finals(finished)
         self._write_study()
         return outcome

@@ -27,7 +27,7 @@ from titrant.models.recurrent import Gates
 from titrant.models.series import Anchored
 from titrant.models.table import Embedding, EnsembleBody, LinearBody, Seen, Thermometer, Waves
 from titrant.recipe import Recipe
-from titrant.train.ridge import ROWS, solved
+from titrant.train.ridge import MOST, ROWS, solved
 from titrant.tricks.acting import derived_seed, own_randomness
 from titrant.tricks.activation import gain_of
 from titrant.tricks.data import Periodic
@@ -46,7 +46,7 @@ def cohort_key(recipe: Recipe) -> Hashable:
     numbers = recipe.data.numbers
     shape_of_numbers = numbers.model_copy(update={"sigma": 0.0}) if isinstance(numbers, Periodic) else numbers
     views = recipe.augment.views
-    series = (recipe.data.differences, recipe.data.gaps, recipe.data.features)
+    series = (recipe.data.channels, recipe.data.differences, recipe.data.gaps, recipe.data.features)
     return (
         recipe.model, recipe.data.categories, shape_of_numbers, series, recipe.batch, recipe.stop.epochs, recipe.hardware, views
     )  # fmt: skip
@@ -171,7 +171,8 @@ def _solve(network: Net, trick: Ridge, sample: tuple[Tensor, ...], target: Tenso
     if body is None:
         return
     drawing = Generator().manual_seed(derived_seed(seed, "initialize", "ridge"))
-    chosen = torch.randperm(len(target), generator=drawing)[:ROWS].to(target.device)
+    most = MOST if body.head.in_features <= ROWS else ROWS
+    chosen = torch.randperm(len(target), generator=drawing)[:most].to(target.device)
     seen: list[Tensor] = []
     hook = body.head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     network.eval()

@@ -161,6 +161,7 @@ class SeriesProblem(Problem):
             "data.scale": (channels, channels),
             "data.categories": (0.0, 0.0),
             "data.numbers": (0.0, 0.0),
+            "data.channels": (float(self.values.shape[1]) - channels, float(self.values.shape[1])),
             "data.instance": (channels, channels),
             "data.differences": (channels, channels),
             "data.gaps": (lacking, channels),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from titrant.space import Range
 from titrant.tricks.base import DataKind, Off, Options, Trick
-from titrant.tricks.data_series import Differences, Features, Gaps, Instance
+from titrant.tricks.data_series import Channels, Differences, Features, Gaps, Instance
 
 _ENOUGH = 100_000  # rows whose quantiles are those of all rows to about a third of a percent
 
@@ -290,6 +290,7 @@ class Data(BaseModel):
     scale: Scale = Standardize()
     categories: Categories = OneHot()
     numbers: Numbers = Off()
+    channels: Channels = Off()
     instance: Instance = Off()
     differences: Differences = Off()
     gaps: Gaps = Off()

@@ -182,6 +182,28 @@ Gaps = Annotated[Off | GapMask, Options()]
 """What a network is told of missing values."""
 
 
+class FirstAlone(SeriesTrick):
+    """Reads the first channel alone: of a forecast the target's own past, without the other columns.
+
+    Doses: none.
+
+    Shape: [n, c, t] to [n, 1, t].
+
+    Example:
+        >>> FirstAlone().kind
+        'first'
+
+    Source: channel independence, as in PatchTST of Nie et al. 2023 (arXiv 2211.14730) and DLinear of Zeng et al. 2023
+    (arXiv 2205.13504). Interactions: does nothing to series of one channel.
+    """
+
+    kind: Literal["first"] = "first"
+
+
+Channels = Annotated[Off | FirstAlone, Options()]
+"""Which channels a network reads; off for all."""
+
+
 class FeaturesTrick(SeriesTrick):
     """A kind of fixed features, of random convolutions, for networks that read rows (`linear`, `mlp`)."""
 

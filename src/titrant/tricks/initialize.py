@@ -294,9 +294,9 @@ class Dirac(InitializeTrick):
 class Ridge(InitializeTrick):
     """Starts a linear network from the closed-form solution of ridge regression on its training rows.
 
-    W = Xᵀ(XXᵀ + α·I)⁻¹Y of centred features, targets +1 for a row's class and -1 for the others; α, from 0.001 to 1000, has the
-    least leave-one-out error. Of classes, W is then multiplied by the factor that gives the least leave-one-out log loss, which
-    makes probabilities of it.
+    W = Xᵀ(XXᵀ + α·I)⁻¹Y of centred features, targets +1 for a row's class and -1 for the others; α, from 0.001 to 100,000,
+    has the least leave-one-out error. Of classes, W is then multiplied by the factor that gives the least leave-one-out log
+    loss, which makes probabilities of it.
 
     Doses:
         scale: multiplies the solution, 0.1 to 3. Raising it makes first predictions surer.
@@ -308,7 +308,7 @@ class Ridge(InitializeTrick):
         'ridge'
 
     Source: Hoerl and Kennard 1970; leave-one-out errors as in scikit-learn's `RidgeClassifierCV`, the usual output of
-    MiniRocket and Hydra. Departure: of more than 2,500 rows a random part is solved for, and training goes on from there.
+    MiniRocket and Hydra. Departure: of more than 2,000 rows a random part is solved for, and training goes on from there.
 
     Interactions: for `model: linear`; other layers are drawn as by `default`. Wants a small learning rate.
     """
