@@ -172,9 +172,15 @@ def test_a_forecast_beats_the_value_of_a_week_ago_and_predicts_what_comes(tmp_pa
     done = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), str(tmp_path / "sales.parquet")])
     assert done.exit_code == 0, done.output
     predicted = pl.read_csv(done.stdout.encode())
-    assert predicted.columns[:3] == ["shop", "day", "prediction"]
+    assert predicted.columns == ["shop", "day", "prediction", "low_10", "high_90"]
     assert predicted.height == 14
     assert predicted["day"][0] == "2024-08-08"
+    assert (predicted["low_10"] < predicted["prediction"]).all()
+    assert (predicted["high_90"] > predicted["prediction"]).all()
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert 0.6 < evaluation["coverage"] <= 1
+    assert len(evaluation["fans"]) == 6
+    assert (tmp_path / "run" / "report.html").read_text().count("<polygon") == 6
     true = 10 + 3 * np.sin(2 * np.pi * np.arange(220, 227) / 7) + 0.02 * np.arange(220, 227)
     for name, size in (("small", 1.0), ("large", 50.0)):
         ours = predicted.filter(pl.col("shop") == name)["prediction"].to_numpy()

@@ -25,13 +25,14 @@ from torch import Tensor
 
 from titrant.clock import Clock, Interrupt, seconds
 from titrant.data.learnable import Learnable, read_data, source_of
+from titrant.data.series import Series
 from titrant.errors import BudgetError, OutputError, TitrantError
 from titrant.models.network import Factory
 from titrant.predictor import Predictor
 from titrant.recipe import Recipe, near, read_yaml
 from titrant.record import Evaluation, MemberRecord, Receipt, Source, Summary, versions, write_members
 from titrant.report.html import write_report
-from titrant.report.lines import lines
+from titrant.report.lines import forecasts, lines
 from titrant.report.pictures import mistakes, samples
 from titrant.report.terminal import QuietView
 from titrant.search.kinds import start_for
@@ -444,7 +445,10 @@ class _Results:
         if best is None or best is self._kept or begun < self._next:
             return
         records = list(self.study.records)
-        so_far = Outcome([best], best.member.recipe, "checkpoint", best.history.best, None, None, records, interrupted=True)
+        band = self.study.band(best)
+        so_far = Outcome(
+            [best], best.member.recipe, "checkpoint", best.history.best, None, None, records, interrupted=True, band=band
+        )
         self._write(so_far, self._predictor(so_far), Evaluation(metrics={}))
         self._kept, self._next = best, monotonic() + max(_EVERY, (monotonic() - begun) / _SHARE)
 
@@ -467,7 +471,7 @@ class _Results:
 
     def _predictor(self, outcome: Outcome) -> Predictor:
         problem = self.study.final_problem(outcome)
-        return Predictor.of(self.dataset.schema, outcome.final, problem, outcome.weights, outcome.temperature)
+        return Predictor.of(self.dataset.schema, outcome.final, problem, outcome.weights, outcome.temperature, outcome.band)
 
     def _write(
         self, outcome: Outcome, predictor: Predictor, evaluation: Evaluation, interval: Ends = None, gain: Ends = None
@@ -542,8 +546,10 @@ def _evaluated(
         )
     else:
         shown = torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).long()
-        sample = {"truth": _flat(truth[shown]).tolist(), "predicted": _flat(predicted[shown]).tolist()}
+        sample = {"truth": _flat(truth[shown])[:_SAMPLE].tolist(), "predicted": _flat(predicted[shown])[:_SAMPLE].tolist()}
         evaluation = evaluation.model_copy(update=sample)
+        if isinstance(dataset, Series):
+            evaluation = evaluation.model_copy(update=forecasts(dataset, rows, predicted, predictor.band))
     with threads(1):  # small operations, for which threads only wait for one another
         return evaluation, _intervals(metric, predicted, plain, truth)
 

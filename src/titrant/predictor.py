@@ -22,6 +22,7 @@ from titrant.data.learnable import AnySchema
 from titrant.data.series import Stepped
 from titrant.errors import OutputError, TitrantError
 from titrant.models.network import Factory, Net
+from titrant.models.series import around
 from titrant.recipe import Recipe
 from titrant.record import Record, write_bytes, write_text
 from titrant.texts import say
@@ -52,6 +53,9 @@ class ModelFile(Record):
         default=None, description="of each network in the mean of their predictions; None: equal"
     )
     temperature: float = Field(default=1.0, gt=0, description="by which the logarithms of mean probabilities are divided")
+    band: list[list[float]] | None = Field(
+        default=None, description="of forecasts: 10th and 90th percentile of errors at each step, in units of a window's unrest"
+    )
     centre: float = Field(description="of the target, regression")
     width: float = Field(description="of the target, regression")
 
@@ -86,6 +90,7 @@ class Predictor(nn.Module):
         centre, width: mean and standard deviation of a regression target, which its networks learned in scaled form.
         shares: the weight of each network; equal ones by default.
         temperature: by which the logarithms of the mean probabilities are divided: above 1 makes them more even.
+        band: of forecasts [2, h], see `titrant.train.problem.Problem.band`.
 
     Shape: forward takes raw rows as the schema gives them: of a table numbers float32 [n, f] and codes int32 [n, c], of
     pictures pixels uint8 [n, c, h, w]. It returns class probabilities [n, classes] or values float64 [n].
@@ -100,8 +105,10 @@ class Predictor(nn.Module):
         width: float = 1.0,
         shares: Sequence[float] | None = None,
         temperature: float = 1.0,
+        band: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.band = band
         self.shares = list(shares or [1 / len(networks)] * len(networks))
         self.temperature = temperature
         self.schema = schema
@@ -119,13 +126,16 @@ class Predictor(nn.Module):
         problem: Problem,
         shares: Sequence[float] | None = None,
         temperature: float = 1.0,
+        band: Tensor | None = None,
     ) -> "Predictor":
         """The model that averages trained members."""
         about = {"classifies": not problem.is_regression, "wide": problem.is_wide}
         networks = [Network(deepcopy(one.encoder).cpu(), one.network, **about) for one in trained]
         recipes = [one.member.recipe for one in trained]
         _shared(networks, recipes)
-        return cls(schema, networks, recipes, problem.centre, problem.width, shares, temperature)
+        return cls(
+            schema, networks, recipes, problem.centre, problem.width, shares, temperature, None if band is None else band.cpu()
+        )
 
     @property
     def classifies(self) -> bool:
@@ -186,7 +196,9 @@ class Predictor(nn.Module):
         """Predictions as a table: `path` of pictures or `series`, `prediction`, then `probability_CLASS` for each class."""
         if isinstance(self.schema, ForecastSchema):
             windows, series, ends = self.schema.newest(data, notes)
-            return self.schema.laid_out(self.raw(windows).numpy(), series, ends)
+            predicted = self.raw(windows)
+            low, high = around(windows, predicted, self.band) if self.band is not None else (None, None)
+            return self.schema.laid_out(predicted.numpy(), series, ends, low, high)
         inputs, names = self.schema.rows(data, notes)
         named = {} if names is None else {names.name: names}
         if not self.classifies:
@@ -211,6 +223,7 @@ class Predictor(nn.Module):
             networks=[recipe.plain() for recipe in self.recipes],
             shares=self.shares,
             temperature=self.temperature,
+            band=None if self.band is None else self.band.tolist(),
             centre=self.centre,
             width=self.width,
         )
@@ -275,8 +288,9 @@ class Predictor(nn.Module):
             networks.append(Network(encoder, body, classifies=described.columns.task != "regression", wide=wide))
             recipes.append(recipe)
         predictor = cls(
-            described.columns, networks, recipes, described.centre, described.width, described.shares, described.temperature
-        )
+            described.columns, networks, recipes, described.centre, described.width, described.shares, described.temperature,
+            None if described.band is None else torch.tensor(described.band, dtype=torch.float64),
+        )  # fmt: skip
         predictor.load_state_dict(tensors)
         _shared(networks, recipes)
         # A row in which everything is missing shows whether the parts fit together.

@@ -160,6 +160,17 @@ class Line(Record):
     augmented: list[list[list[float | None]]]
 
 
+class Fan(Record):
+    """A forecast of held-out steps: what came before, what came, and what was predicted."""
+
+    name: str
+    history: list[float | None] = Field(description="the newest steps before")
+    truth: list[float]
+    predicted: list[float]
+    low: list[float] = Field(default=[], description="below which a tenth of values should lie")
+    high: list[float] = Field(default=[], description="above which a tenth of values should lie")
+
+
 class Mistake(Record):
     """A held-out picture that the final model takes for something else."""
 
@@ -182,6 +193,8 @@ class Evaluation(Record):
         default=[], description="(mean confidence, share right, rows) per bin, classification"
     )
     samples: list[Sample] = Field(default=[], description="training pictures, and how the winning recipe augments them")
+    fans: list[Fan] = Field(default=[], description="forecasts of held-out windows, evenly spaced over them")
+    coverage: float | None = Field(default=None, description="share of held-out values inside the band that should hold 80 %")
     lines: list[Line] = Field(default=[], description="training series, and how the winning recipe augments them")
     mistakes: list[Mistake] = Field(default=[], description="held-out pictures, the commonest kinds of mistakes first")
 

@@ -117,13 +117,30 @@ class ForecastSchema(Stepped):
         windows = np.concatenate([values, phases], 1).astype(np.float32)
         return torch.from_numpy(windows), pl.Series(SERIES, table.names), ends + table.offset
 
-    def laid_out(self, predicted: Floats, names: pl.Series, ends: Integers) -> pl.DataFrame:
-        """Forecasts [n, h] as a table: series, moment, prediction; one row for each step."""
+    def laid_out(
+        self,
+        predicted: Floats,
+        names: pl.Series,
+        ends: Integers,
+        low: Floats | None = None,
+        high: Floats | None = None,
+    ) -> pl.DataFrame:
+        """Forecasts [n, h] as a table: series, moment, prediction, `low_10` and `high_90`; one row for each step.
+
+        Args:
+            predicted: [n, h].
+            names: of the series [n].
+            ends: where on the grid each series ends [n].
+            low, high: the band in which 80 % of values should lie [n, h].
+        """
         count, ahead = predicted.shape
         moments = [self.grid.written(int(end) + step) for end in ends for step in range(1, ahead + 1)]
         columns = {} if self.by is None else {self.by: names.to_numpy().repeat(ahead)}
         columns[self.time or "step"] = np.array(moments)
         columns["prediction"] = predicted.reshape(count * ahead)
+        for name, edge in (("low_10", low), ("high_90", high)):
+            if edge is not None:
+                columns[name] = edge.reshape(count * ahead)
         return pl.DataFrame(columns)
 
 

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from titrant.models import kernels
@@ -26,7 +28,7 @@ from titrant.models.table import TableNet, TableShape
 from titrant.recipe import Recipe
 from titrant.tricks.base import Off
 from titrant.tricks.data import Data, ScaleTrick
-from titrant.tricks.data_series import FirstAlone, GapMask, InstanceTrick, Instead
+from titrant.tricks.data_series import FirstAlone, GapMask, InstanceTrick, Instead, OwnStandard
 from titrant.tricks.model import Custom, Fcn, Inception, RecurrentTrick, SequenceTrick, Tcn, Transformer
 
 _ROWS = 1024  # series whose features are computed at a time
@@ -196,6 +198,23 @@ def ends_of(values: Tensor) -> Tensor:
     there = values.isnan().logical_not().any(1)
     steps = torch.arange(1, values.shape[-1] + 1, device=values.device)
     return (there * steps).amax(-1).clamp(min=1)
+
+
+def unrest(values: Tensor) -> Tensor:
+    """The standard deviation of each series' first channel [n, 1]: the unit in which bands around forecasts are kept."""
+    return OwnStandard.measure(values[:, :1])[1].flatten(1)
+
+
+def around(values: Tensor, predicted: Tensor, band: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The edges [n, h] of a band around forecasts.
+
+    Args:
+        values: windows [n, c, t] as they came.
+        predicted: [n, h].
+        band: [2, h] in units of each window's unrest.
+    """
+    edges = predicted.double() + band.double().unsqueeze(1) * unrest(values).double()
+    return edges[0].numpy(), edges[1].numpy()
 
 
 def _inner_gaps(values: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ from torch import Tensor
 from titrant.data.forecast import ForecastSchema
 from titrant.data.learnable import Learnable
 from titrant.data.series import Series, SeriesSchema
+from titrant.models.series import around
 from titrant.recipe import Recipe
-from titrant.record import Line
+from titrant.record import Fan, Line
 from titrant.train.member import Member
 from titrant.train.series import SeriesProblem
 from titrant.tricks.acting import Ledger, Streams
@@ -17,6 +18,7 @@ from titrant.tricks.acting import Ledger, Streams
 _SAMPLES = 6
 _VERSIONS = 3
 _CHANNELS = 3
+_FANS = 6
 _STEPS = 200
 
 
@@ -47,6 +49,38 @@ def lines(dataset: Learnable, recipe: Recipe, seed: int) -> list[Line]:
         )
         for place, row in enumerate(rows)
     ]
+
+
+def forecasts(
+    dataset: Series[SeriesSchema] | Series[ForecastSchema], rows: Tensor, predicted: Tensor, band: Tensor | None
+) -> dict[str, object]:
+    """Forecasts of a few held-out windows, and how much of the truth the band holds; nothing of other tasks.
+
+    Args:
+        dataset: the windows.
+        rows: held-out ones [m].
+        predicted: for these [m, h].
+        band: around predictions, [2, h] in units of a window's unrest.
+    """
+    if dataset.values is None or dataset.values.ndim == 1:
+        return {}
+    truth = torch.as_tensor(dataset.values)[rows]
+    low, high = around(dataset.series[rows], predicted, band) if band is not None else (None, None)
+    inside = None if low is None or high is None else ((truth.numpy() >= low) & (truth.numpy() <= high)).mean()
+    chosen = torch.linspace(0, len(rows) - 1, min(_FANS, len(rows))).long().tolist()
+    shown = 3 * predicted.shape[1]
+    fans = [
+        Fan(
+            name=str(dataset.names[int(rows[place])]),
+            history=[None if value != value else value for value in dataset.series[rows[place], 0, -shown:].tolist()],
+            truth=truth[place].tolist(),
+            predicted=predicted[place].tolist(),
+            low=[] if low is None else low[place].tolist(),
+            high=[] if high is None else high[place].tolist(),
+        )
+        for place in chosen
+    ]
+    return {"fans": fans, "coverage": None if inside is None else float(inside)}
 
 
 def _label(dataset: Series[SeriesSchema] | Series[ForecastSchema], row: int) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from titrant.record import ColumnSummary, DataSummary, Direction, Evaluation, Line, MemberRecord, Receipt, Summary
+from titrant.record import ColumnSummary, DataSummary, Direction, Evaluation, Fan, Line, MemberRecord, Receipt, Summary
 from titrant.report.run import Run
 from titrant.report.words import by_trick, differences, duration, gain, number
 from titrant.texts import say
@@ -230,6 +230,43 @@ def drawn(line: Line) -> list[Stroke]:
                     strokes.append(Stroke(" ".join(run), place, own))
                     run = []
     return strokes
+
+
+@dataclass(frozen=True)
+class Fanned:
+    """A forecast as points in a box of 200 × 60; `now` is where it begins."""
+
+    history: list[str]
+    truth: str
+    predicted: str
+    band: str
+    now: float
+
+
+def fanned(fan: Fan) -> Fanned:
+    """A forecast on one scale: its past, what came, what was predicted, and the band around that."""
+    past = len(fan.history)
+    values = [value for value in (*fan.history, *fan.truth, *fan.predicted, *fan.low, *fan.high) if value is not None]
+    low, high = min(values), max(values)
+    height = (high - low) or 1.0
+    across = 200 / max(1, past + len(fan.truth) - 1)
+
+    def point(step: int, value: float) -> str:
+        return f"{step * across:.1f},{57 - 54 * (value - low) / height:.1f}"
+
+    def ahead(line: Sequence[float]) -> list[str]:
+        return [point(past + step, value) for step, value in enumerate(line)]
+
+    runs: list[list[str]] = [[]]
+    for step, value in enumerate(fan.history):
+        if value is None:
+            runs.append([])
+        else:
+            runs[-1].append(point(step, value))
+    band = " ".join([*ahead(fan.high), *reversed(ahead(fan.low))])
+    return Fanned(
+        [" ".join(run) for run in runs if run], " ".join(ahead(fan.truth)), " ".join(ahead(fan.predicted)), band, past * across
+    )
 
 
 def commands(run: Run) -> list[tuple[str, str]]:

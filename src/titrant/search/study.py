@@ -76,6 +76,7 @@ class Outcome:
         refused: the best recipe was trained again, did far worse than the search's network, and is not used.
         weights: the share of each network in the mean of their predictions; None for equal ones.
         temperature: by which the logarithms of the mean probabilities are divided.
+        band: of forecasts, see `titrant.train.problem.Problem.band`.
     """
 
     final: list[Trained]
@@ -89,6 +90,7 @@ class Outcome:
     refused: bool = False
     weights: list[float] | None = None
     temperature: float = 1.0
+    band: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -412,10 +414,19 @@ class Study:
             won = blended(problem, self.metric, [one.finalist for one in found[: None if self.ensemble else 1]])
             return Outcome(
                 won.networks, recipe, "refit", searched, won.score, plain, self.records, interrupted,
-                weights=won.weights, temperature=temperature(problem, won),
+                weights=won.weights, temperature=temperature(problem, won), band=problem.band(won.rows, won.predicted),
             )  # fmt: skip
         recipe, score = self.best.member.recipe, self.best.history.best
-        return Outcome([self.best], recipe, "checkpoint", score, None, plain, self.records, interrupted, refused)
+        return Outcome(
+            [self.best], recipe, "checkpoint", score, None, plain, self.records, interrupted, refused, band=self.band(self.best)
+        )
+
+    def band(self, best: Trained) -> Tensor | None:
+        """Of forecasts, the band around the predictions of the search's best network."""
+        if not self._problem.is_wide:
+            return None
+        predicted = self._problem.predicted(best.network, best.encoder, self._validation)
+        return self._problem.band(self._validation, predicted)
 
     def _failed(self, refit: Finalist, searched: Trained) -> bool:
         """Whether a refit is far worse than the search's network on rows that neither learned from: it was cut too short."""

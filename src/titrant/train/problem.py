@@ -123,6 +123,15 @@ class Problem(ABC):
         """
         return EVALUATIONS
 
+    def band(self, rows: Tensor, predicted: Tensor) -> Tensor | None:
+        """Of forecasts, how far 80 % of what comes lies around predictions that never saw it [2, h]; None of other tasks.
+
+        Args:
+            rows: [m].
+            predicted: for these rows [m, h].
+        """
+        return None
+
     def receipts(self, member: Member) -> dict[str, tuple[float, float]]:
         """Units that the data slot's tricks acted on and saw, by path, for what follows from the data alone."""
         return {}
