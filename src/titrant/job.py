@@ -545,8 +545,9 @@ def _evaluated(
             }
         )
     else:
-        shown = torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).long()
-        sample = {"truth": _flat(truth[shown])[:_SAMPLE].tolist(), "predicted": _flat(predicted[shown])[:_SAMPLE].tolist()}
+        most = max(1, _SAMPLE // truth[:1].numel())
+        shown = torch.linspace(0, len(rows) - 1, min(len(rows), most)).long()
+        sample = {"truth": _flat(truth[shown]).tolist(), "predicted": _flat(predicted[shown]).tolist()}
         evaluation = evaluation.model_copy(update=sample)
         if isinstance(dataset, Series):
             evaluation = evaluation.model_copy(update=forecasts(dataset, rows, predicted, predictor.band))

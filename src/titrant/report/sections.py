@@ -234,13 +234,12 @@ def drawn(line: Line) -> list[Stroke]:
 
 @dataclass(frozen=True)
 class Fanned:
-    """A forecast as points in a box of 200 × 60; `now` is where it begins."""
+    """A forecast as points in a box of 200 × 60."""
 
     history: list[str]
     truth: str
     predicted: str
     band: str
-    now: float
 
 
 def fanned(fan: Fan) -> Fanned:
@@ -264,9 +263,9 @@ def fanned(fan: Fan) -> Fanned:
         else:
             runs[-1].append(point(step, value))
     band = " ".join([*ahead(fan.high), *reversed(ahead(fan.low))])
-    return Fanned(
-        [" ".join(run) for run in runs if run], " ".join(ahead(fan.truth)), " ".join(ahead(fan.predicted)), band, past * across
-    )
+    start = runs[-1][-1:]  # what came goes on from the last step that is known
+    past_lines = [" ".join(run) for run in runs if run]
+    return Fanned(past_lines, " ".join([*start, *ahead(fan.truth)]), " ".join(ahead(fan.predicted)), band)
 
 
 def commands(run: Run) -> list[tuple[str, str]]:
