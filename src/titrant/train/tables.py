@@ -15,7 +15,7 @@ from titrant.record import Task
 from titrant.train.member import Member
 from titrant.train.problem import Encoded, Inputs, Problem
 from titrant.tricks.acting import Ledger, Streams
-from titrant.tricks.augment import RowTrick
+from titrant.tricks.augment_rows import RowTrick
 from titrant.tricks.base import Segment, Trick, active_segments
 from titrant.tricks.data import Data
 from titrant.tricks.mix import CutMix
