@@ -150,6 +150,6 @@ def test_switching_one_trick_on_leaves_the_draws_of_the_others() -> None:
 
 
 def test_a_gather_of_bytes_is_the_same() -> None:
-    x = torch.randint(0, 256, (4, 5, 6, 3), dtype=torch.uint8)
+    x = torch.randint(0, 256, (4, 3, 5, 6), dtype=torch.uint8)
     maps = torch.tensor([[-1.0, 0, 1], [0, 1, -2]]).expand(4, 2, 3)
     assert torch.equal(gathered(x, maps).float(), gathered(x.float(), maps))

@@ -37,12 +37,12 @@ def drawn(kind: type[PictureTrick], members: int, batch: int) -> Tensor:
 
 def done(kind: type[PictureTrick], x: Tensor, u: Tensor, **doses: float | Tensor) -> Tensor:
     """All that a policy does, in the order in which its behaviours act."""
-    if kind.places is not None:
-        maps = kind.places(u, (x.shape[3], x.shape[4]), **doses)
-        x = resampled(x.flatten(0, 1), maps.flatten(0, 1)).view(x.shape)
     if kind.colours is not None:
         maps = kind.colours(u, x.mean((3, 4)), **doses)
         x = (maps[..., :-1] @ x.flatten(3) + maps[..., -1:]).clamp(0, 1).view(x.shape)
+    if kind.places is not None:
+        maps = kind.places(u, (x.shape[3], x.shape[4]), **doses)
+        x = resampled(x.flatten(0, 1), maps.flatten(0, 1)).view(x.shape)
     assert kind.pixels is not None
     return kind.pixels(x, u, None, **doses)
 

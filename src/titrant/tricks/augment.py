@@ -1,7 +1,7 @@
 """The augment slot: each batch sees slightly different rows or pictures, so that a network cannot learn them by heart.
 
 Kinds for tables stand in `augment_rows`; kinds for pictures in `augment_places`, `augment_colours`, `augment_pixels` and
-`augment_policies`. Those for pictures act in the order: places, colours, pixels; within each, in the order of the fields.
+`augment_policies`. Those for pictures act in the order: colours, places, pixels; within each, in the order of the fields.
 """
 
 from typing import Annotated, ClassVar, Literal

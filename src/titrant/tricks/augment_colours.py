@@ -176,3 +176,9 @@ class Grey(PictureTrick):
     def colours(u: Tensor, mean: Tensor, *, p: Value) -> Tensor:
         """Makes grey or not; see the class."""
         return _blend(1 - (u[..., 0] < p).to(u.dtype), _to_grey(mean))
+
+
+def recoloured(x: Tensor, maps: Tensor) -> Tensor:
+    """Pictures [n, c, h, w] whose channels `maps` [n, c, c + 1] change, cut to [0, 1]."""
+    channels = x.shape[1]
+    return torch.baddbmm(maps[..., channels:], maps[..., :channels], x.contiguous().flatten(2)).clamp_(0, 1).view(x.shape)

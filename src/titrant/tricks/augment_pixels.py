@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from titrant.space import Range
 from titrant.tricks.augment_places import PictureTrick, signed
@@ -201,11 +200,11 @@ class Sharpness(PictureTrick):
         if min(x.shape[3:]) < 3:
             return x
         inside = x[..., 1:-1, 1:-1]
-        around = functional.avg_pool2d(x.flatten(0, 1), 3, stride=1).view_as(inside)
-        correction = signed(u[..., 0], strength)
+        rows = x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]
+        nine = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
         out = x.clone()
-        # The smoothed pixel is (nine around it + four times itself) / 13.
-        out[..., 1:-1, 1:-1] += _wide(correction * (9 / 13)) * (inside - around)
+        # The smoothed pixel is (the nine around it + four times itself) / 13.
+        out[..., 1:-1, 1:-1] += _wide(signed(u[..., 0], strength)) * (9 * inside - nine) / 13
         return out.clamp_(0, 1)
 
 
@@ -289,7 +288,7 @@ class Cutout(PictureTrick):
         """Covers; see the class."""
         half = torch.as_tensor(side, device=x.device) / 2
         hidden = _box(x, u, (half, half))
-        return torch.where(hidden, x.mean((3, 4), keepdim=True), x)
+        return torch.where(hidden, x.mean(3, keepdim=True).mean(4, keepdim=True), x)
 
 
 class RandomErase(PictureTrick):

@@ -21,7 +21,7 @@ from titrant.tricks.base import Trick, Value
 
 
 class PictureTrick(Trick):
-    """A kind of picture augmentation; it has one or more of `places`, `colours` and `pixels`, which act in this order.
+    """A kind of picture augmentation; it has one or more of `colours`, `places` and `pixels`, which act in this order.
 
     Class attributes:
         draws: uniform numbers that it needs for each picture; 1/2 stands for the middle of what it may do.
@@ -293,24 +293,26 @@ def gathered(x: Tensor, maps: Tensor) -> Tensor:
     """Pictures moved by whole pixels, exactly.
 
     Args:
-        x: [n, h, w, c] of any type, channels last and contiguous.
+        x: [n, c, h, w] of any type, fastest where channels stand last in memory.
         maps: [n, 2, 3], which mirror and shift only.
+
+    Returns:
+        [n, c, h, w], channels last in memory.
     """
-    count, height, width, channels = x.shape
+    count, channels, height, width = x.shape
     across = _folded(maps[:, 0, :1], maps[:, 0, 2:], width)
     down = _folded(maps[:, 1, 1:2], maps[:, 1, 2:], height)
-    first = torch.arange(count, device=x.device).view(-1, 1, 1) * (height * width)
-    places = first + down.unsqueeze(2) * width + across.unsqueeze(1)
-    if channels == 1:
-        return x.flatten()[places.flatten()].view_as(x)
-    return x.view(-1, channels).index_select(0, places.flatten()).view_as(x)
+    first = torch.arange(count, device=x.device, dtype=torch.int32).unsqueeze(1) * (height * width)
+    places = (first + down * width).unsqueeze(2) + across.unsqueeze(1)
+    pixels = x.movedim(1, 3).reshape(-1, *[channels] * (channels > 1))  # single numbers are taken faster than rows of one
+    return pixels.index_select(0, places.flatten()).view(count, height, width, channels).movedim(3, 1)
 
 
 def _folded(sign: Tensor, move: Tensor, side: int) -> Tensor:
     """For each place along a side the place [n, side] that it shows, mirrored at both ends without repeating them."""
     middle, last = (side - 1) / 2, side - 1
     there = torch.arange(side, device=sign.device) - middle
-    place = (sign * there + move + middle).round().long().abs().remainder(max(1, 2 * last))
+    place = (sign * there + move + middle).round().int().abs().remainder(max(1, 2 * last))
     return torch.minimum(place, 2 * last - place)
 
 
@@ -322,4 +324,4 @@ def resampled(x: Tensor, maps: Tensor) -> Tensor:
     unit = maps / torch.tensor([[max(1, width - 1) / 2], [max(1, height - 1) / 2]], device=x.device, dtype=x.dtype)
     by_row = unit[:, :, 1:2] * down + unit[:, :, 2:]
     grid = by_row.unsqueeze(3) + (unit[:, :, :1] * across).unsqueeze(2)
-    return functional.grid_sample(x, grid.movedim(1, 3), padding_mode="reflection", align_corners=True)
+    return functional.grid_sample(x.contiguous(), grid.movedim(1, 3), padding_mode="reflection", align_corners=True)

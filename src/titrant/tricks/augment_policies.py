@@ -214,7 +214,7 @@ class RandAugment(PictureTrick):
         >>> RandAugment(magnitude=0.3, layers=2).layers
         2
 
-    Source: Cubuk et al. 2019, arXiv 1909.13719. Departures: of all layers, what moves comes first, then what recolours, then
+    Source: Cubuk et al. 2019, arXiv 1909.13719. Departures: of all layers, what recolours comes first, then what moves, then
     the rest; a direction is drawn where there are two; what lies beyond an edge is mirrored.
     """
 
