@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-images bench-peers format clean
+.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-images bench-augment bench-peers format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,9 @@ bench-doctor: install  ## put faults into healthy programs and let the doctor fi
 
 bench-images: install  ## compare on pictures with Keras, KerasTuner and the recipes of fastai and timm, about two hours
 	$(BIN)/python benchmarks/images.py $(ARGS)
+
+bench-augment: install  ## compare the augmentation of pictures with kornia, albumentations, torchtransform, Pillow, half an hour
+	$(BIN)/python benchmarks/augment.py $(ARGS)
 
 bench-peers: install  ## make .venv-peers with the libraries that benchmarks compare with
 	$(PYTHON) -m venv .venv-peers

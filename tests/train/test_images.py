@@ -34,7 +34,7 @@ def seen(problem: ImageProblem, augment: list[dict[str, object]], rows: Tensor) 
     ledger = Ledger(len(members), CPU)
     gathered = problem.encoded(Data(), problem.rows).inputs[0][rows].expand(len(members), -1, -1, -1, -1)
     before = problem.ready((gathered,))
-    (after,) = problem.seen_by(members, Streams(range(len(members)), CPU), ledger).augmented(before)
+    (after,) = problem.seen_by(members, Streams(range(len(members)), CPU), ledger).augmented((gathered,))
     return before[0][0], after, ledger
 
 

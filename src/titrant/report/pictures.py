@@ -36,7 +36,7 @@ def samples(dataset: Learnable, recipe: Recipe, seed: int) -> list[Sample]:
     seen = problem.seen_by([member], Streams([seed], pixels.device), Ledger(1, pixels.device))
     versions = []
     for _ in range(_VERSIONS):
-        (changed,) = seen.augmented(problem.ready((raw.unsqueeze(0),)))
+        (changed,) = seen.augmented((raw.unsqueeze(0),))
         versions.append(changed[0].mul(255).round().clamp(0, 255).to(torch.uint8))
     return [
         Sample(

@@ -3,7 +3,7 @@
     draw      every trick's uniform numbers
     colours   the tricks' maps of colours compose to one
     places    the tricks' maps of places compose to one
-    map       one exact gather or one resample, and one product of matrices, cut to [0, 1]
+    map       bytes become numbers, after one exact gather or before one resample; one product of matrices, cut to [0, 1]
     pixels    tricks that make new pixels, one after another
 
 Linear colours and linear resampling may change places: colours come first, and cost no pass over memory of their own.
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from titrant.models.image import first, last
+from titrant.models.image import Pixels, first, last
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.augment import Augment
 from titrant.tricks.augment_colours import recoloured
@@ -57,6 +57,7 @@ class Augmentation:
     def __init__(self, slots: Sequence[Augment], streams: Streams, ledger: Ledger) -> None:
         self.streams = streams
         self.ledger = ledger
+        self._encoder = Pixels()
         self._parts: list[tuple[str, Segment[Any]]] = []
         acting: list[list[type[PictureTrick]]] = [[] for _ in slots]
         for name in Augment.model_fields:
@@ -71,37 +72,37 @@ class Augmentation:
         """Augmented pictures.
 
         Args:
-            pixels: float32 [k, b, c, h, w] in [0, 1], channels last in memory; may be changed in place.
+            pixels: uint8 [k, b, h, w, c].
 
         Returns:
-            The same shape, likewise.
+            float32 [k, b, c, h, w] in [0, 1], channels last in memory.
         """
-        if not self._parts:
-            return pixels
         rows = pixels.shape[1]
         drawn = [self.streams.uniform(path, (rows, part.kind.draws), part.start, part.stop) for path, part in self._parts]
         changed = [torch.zeros(len(part), rows, dtype=torch.bool, device=pixels.device) for _, part in self._parts]
         colours, places = self._colours(pixels, drawn, changed), self._places(pixels, drawn, changed)
-        pieces = [_mapped(how, pixels[start:stop], places[start:stop], colours[start:stop]) for how, start, stop in self._how]
-        pixels = _joined(pieces)
-        pixels = self._finished(pixels, drawn, changed)
+        mapped = _joined([
+            self._mapped(how, pixels[start:stop], places[start:stop], colours[start:stop]) for how, start, stop in self._how
+        ])  # fmt: skip
+        finished = self._finished(mapped, drawn, changed)
         if self.ledger.probing:
             for (path, part), found in zip(self._parts, changed, strict=True):
                 self.ledger.add(path, part.start, part.stop, found.sum(1), float(rows))
-        return first(last(pixels).contiguous())
+        return first(last(finished).contiguous())
 
     def _colours(self, pixels: Tensor, drawn: list[Tensor], changed: list[Tensor]) -> Tensor:
         """The joint map of colours for each picture [k, b, c, c + 1]."""
-        channels = pixels.shape[2]
+        channels = pixels.shape[4]
         same = torch.eye(channels, channels + 1, device=pixels.device)
         maps = same.expand(*pixels.shape[:2], -1, -1)
         parts = [(place, part) for place, (_, part) in enumerate(self._parts) if part.kind.colours]
         if not parts:
             return maps
-        mean = pixels.mean(3).mean(3, keepdim=True)  # twice as fast as along both sides at once
+        # Rows first, then along them: twice as fast as along both sides at once.
+        mean = pixels.flatten(3).mean(2, dtype=torch.float32).view(*pixels.shape[:2], -1, channels).mean(2).div_(255)
         for place, part in parts:
             mine = maps[part.start : part.stop]
-            now = mine[..., :channels] @ mean[part.start : part.stop] + mine[..., channels:]
+            now = mine[..., :channels] @ mean[part.start : part.stop].unsqueeze(3) + mine[..., channels:]
             found = part.kind.colours(drawn[place], now.squeeze(3), **part.values)
             self._note(changed[place], found, same)
             maps = _replaced(maps, part, composed(found, mine))
@@ -113,10 +114,32 @@ class Augmentation:
         maps = same.expand(*pixels.shape[:2], -1, -1)
         for place, (_, part) in enumerate(self._parts):
             if part.kind.places:
-                found = part.kind.places(drawn[place], (pixels.shape[3], pixels.shape[4]), **part.values)
+                found = part.kind.places(drawn[place], (pixels.shape[2], pixels.shape[3]), **part.values)
                 self._note(changed[place], found, same)
                 maps = _replaced(maps, part, composed(maps[part.start : part.stop], found))
         return maps
+
+    def _mapped(self, how: _How, pixels: Tensor, places: Tensor, colours: Tensor) -> Tensor:
+        """Pictures as numbers, under their maps; on a CPU in pieces that stay in its cache.
+
+        A processor's cache is many times faster than its memory: at 64 pixels a side this halves the time of a resample.
+        """
+        if how.move is gathered:
+            pixels = last(gathered(first(pixels.flatten(0, 1)), places.flatten(0, 1))).view(pixels.shape)
+        if how.move is not resampled and not how.recolours:
+            return self._encoder(first(pixels))[0]  # type: ignore[no-any-return]  # a module call is untyped
+        members, rows, *shape = pixels.shape
+        most = rows if pixels.device.type != "cpu" else max(1, _CACHED // pixels[:, 0].numel())
+        out = torch.empty(pixels.shape, device=pixels.device)
+        for start in range(0, rows, most):
+            mine = slice(start, start + most)
+            (piece,) = self._encoder(first(pixels[:, mine].flatten(0, 1)))
+            if how.move is resampled:
+                piece = resampled(piece, places[:, mine].flatten(0, 1))
+            if how.recolours:
+                piece = recoloured(piece, colours[:, mine].flatten(0, 1))
+            out[:, mine] = last(piece).view(members, -1, *shape)
+        return first(out)
 
     def _finished(self, pixels: Tensor, drawn: list[Tensor], changed: list[Tensor]) -> Tensor:
         """One after another all that makes new pixels."""
@@ -162,26 +185,3 @@ def _joined(pieces: list[Tensor]) -> Tensor:
     """The pieces along the first axis; no copy where one is all."""
     filled = [piece for piece in pieces if len(piece)]
     return filled[0] if len(filled) == 1 else torch.cat(filled)
-
-
-def _mapped(how: _How, pixels: Tensor, places: Tensor, colours: Tensor) -> Tensor:
-    """Pictures [k, b, c, h, w] under their maps [k, b, ...], on a CPU in pieces that stay in its cache.
-
-    A processor's cache is many times faster than its memory: at 64 pixels a side this halves the time of a resample.
-    """
-    if how == _How(None, recolours=False):
-        return pixels
-    if how == _How(gathered, recolours=False):  # which has nothing to keep in a cache
-        return gathered(pixels.flatten(0, 1), places.flatten(0, 1)).view(pixels.shape)
-    members, rows = pixels.shape[:2]
-    most = rows if pixels.device.type != "cpu" else max(1, _CACHED // pixels[:, 0].numel())
-    out = torch.empty_like(last(pixels), memory_format=torch.contiguous_format)
-    for start in range(0, rows, most):
-        mine = slice(start, start + most)
-        piece = pixels[:, mine].flatten(0, 1)
-        if how.move is not None:
-            piece = how.move(piece, places[:, mine].flatten(0, 1))
-        if how.recolours:
-            piece = recoloured(piece, colours[:, mine].flatten(0, 1))
-        out[:, mine] = last(piece.view(members, -1, *piece.shape[1:]))
-    return first(out)

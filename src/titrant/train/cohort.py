@@ -217,24 +217,24 @@ class Cohort:
             return rows
         self.network.eval()
         with torch.no_grad():
-            outputs = self._outputs(self.weights, self._gather(rows))
+            outputs = self._outputs(self.weights, self.problem.ready(self._taken(rows)))
             losses = self._objective.row_losses(outputs, self._target[rows], self.network.views)
         self.network.train()
         self.ledger.add("batch", 0, len(self.members), float(rows.shape[1] - kept), float(rows.shape[1]))
         return rows.gather(1, losses.topk(kept).indices.sort().values)
 
-    def _gather(self, rows: Tensor) -> Inputs:
-        """What networks read of each member's rows [k, b]: tensors [k, b, ...]."""
+    def _taken(self, rows: Tensor) -> Inputs:
+        """Each member's rows [k, b] as they are kept: tensors [k, b, ...]."""
         members, count = rows.shape
-        gathered = []
+        found = []
         for place, like in enumerate(self._sources[0][0].inputs):
             taken = torch.empty(members, count, *like.shape[1:], dtype=like.dtype, device=self.device)
             if like.shape[1:].numel():
                 for encoded, begin, end in self._sources:
                     chosen = rows[begin:end].flatten()
                     torch.index_select(encoded.inputs[place], 0, chosen, out=taken[begin:end].flatten(0, 1))
-            gathered.append(taken)
-        return self.problem.ready(tuple(gathered))
+            found.append(taken)
+        return tuple(found)
 
     def _losses(self, rows: Tensor) -> Tensor:
         """Mean training loss of each member on its rows [k]."""
@@ -246,7 +246,7 @@ class Cohort:
             with own_randomness(derived_seed(self.members[0].seed, "custom", self.step)):
                 return self._outputs(self.weights, inputs, mix)
 
-        return self._objective.losses(forward, self._gather(rows), self._target[rows], self.network.views, self.step)
+        return self._objective.losses(forward, self._taken(rows), self._target[rows], self.network.views, self.step)
 
     def _outputs(self, weights: Weights, inputs: Inputs, mix: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """The networks' outputs [k, v·b, o] under given weights."""
@@ -280,7 +280,7 @@ class Cohort:
         weights = weights or self._update.evaluation(self.weights)
         self.network.eval()
         most = max(16, HELD // (len(self.members) * self.network.widest * self.network.views))
-        outputs = (self._outputs(weights, self._gather(chosen)) for chosen in torch.split(rows, most, dim=1))
+        outputs = (self._outputs(weights, self.problem.ready(self._taken(chosen))) for chosen in torch.split(rows, most, dim=1))
         return torch.cat([self.problem.read(some, self.network.views) for some in outputs], dim=1)
 
     def kept_predictions(self, rows: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ class SeenPixels:
         self._cuts = [part for part in mixes if part.kind is CutMix]
 
     def augmented(self, inputs: Inputs) -> Inputs:
-        """Pixels [k, b, c, h, w] after each member's augmentation."""
+        """Pixels [k, b, h, w, c] as numbers [k, b, c, h, w] in [0, 1], after each member's augmentation."""
         (pixels,) = inputs
         return (self._augmentation(pixels),)
 

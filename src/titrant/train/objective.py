@@ -54,7 +54,7 @@ class Objective:
 
         Args:
             forward: the networks.
-            inputs: fresh rows [k, b, ...], which may be changed in place.
+            inputs: fresh rows [k, b, ...] as they are kept, which may be changed in place.
             target: [k, b] classes or scaled values.
             views: predictions that a network makes of each row.
             step: the number of this step, from 0.
