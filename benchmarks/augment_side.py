@@ -67,7 +67,8 @@ def titrant(task: str, side: int, threads: int) -> Batch:
     ledger.probing = False  # as in fifteen of sixteen steps
     augmentation = Augmentation([Augment.model_validate(slots)], Streams([0], cpu), ledger)
     x = torch.tensor(pictures(side)).unsqueeze(0)
-    return lambda: augmentation(x)
+    turns = torch.arange(x.shape[1]).unsqueeze(0)
+    return lambda: augmentation(x, turns)
 
 
 def _step(side: int) -> Batch:

@@ -21,9 +21,10 @@ each_kind = pytest.mark.parametrize(("name", "kind"), KINDS, ids=[f"{name}:{kind
 SHAPES = [(1, 1, 1), (3, 1, 5), (1, 7, 3), (3, 8, 8)]
 
 
-def run(slots: list[Augment], x: Tensor, seeds: list[int]) -> tuple[Tensor, Ledger]:
+def run(slots: list[Augment], x: Tensor, seeds: list[int], epoch: int = 0) -> tuple[Tensor, Ledger]:
     ledger = Ledger(len(slots), CPU)
-    return Augmentation(slots, Streams(seeds, CPU), ledger)(x), ledger
+    turns = torch.arange(x.shape[1]).expand(len(slots), -1) + epoch
+    return Augmentation(slots, Streams(seeds, CPU), ledger)(x, turns), ledger
 
 
 def pictures(members: int, channels: int, height: int, width: int, batch: int = 6, low: int = 0, high: int = 256) -> Tensor:
@@ -49,14 +50,13 @@ def test_off_is_absence_and_all_ends_stay_in_range(name: str, kind: type[Picture
     x = pictures(1, *shape)
     assert torch.equal(run([Augment()], x, [0])[0], plain(x))
     for dose in doses(kind):
-        assert isinstance(dose.mark, Range)
-        for value in (dose.mark.low, dose.mark.high):
+        for value in (dose.mark.low, dose.mark.high) if isinstance(dose.mark, Range) else dose.mark:
             out, _ = run([slot(**{name: {"kind": kind.name(), dose.name: value}})], x, [0])
             assert out.shape == plain(x).shape
             assert last(out).is_contiguous()
             assert (out >= 0).all()
             assert (out <= 1).all()
-        if dose.mark.off is not None:
+        if isinstance(dose.mark, Range) and dose.mark.off is not None:
             off = slot(**{name: {"kind": kind.name(), dose.name: dose.mark.off}})
             assert torch.equal(run([off], x, [0])[0], plain(x))
             assert torch.equal(run([off, all_tricks()], torch.cat([x, x]), [0, 1])[0][:1], plain(x))
@@ -99,6 +99,17 @@ def test_flips_and_shifts_take_an_exact_gather() -> None:
         found |= set(hits)
     assert {mirror for *_, mirror in found} == {1, -1}
     assert len({down for down, *_ in found}) == 5
+
+
+def test_alternating_flips_show_every_picture_both_ways() -> None:
+    x = pictures(2, 3, 5, 6, batch=9)
+    slots = [slot(flip={"p": 0.5, "alternating": True}), slot(flip={"p": 0.5})]
+    epochs = [run(slots, x, [0, 1], epoch)[0] for epoch in range(3)]
+    mirrored = [(seen[0] == plain(x)[0].flip(-1)).flatten(1).all(1) for seen in epochs]
+    assert mirrored[0].tolist() == [row % 2 == 1 for row in range(9)]
+    assert torch.equal(mirrored[1], ~mirrored[0])
+    assert torch.equal(mirrored[2], mirrored[0])
+    assert torch.equal(epochs[0][1], epochs[1][1])  # the other member goes by chance alone
 
 
 def test_all_moves_are_one_resample_at_their_composed_places() -> None:

@@ -105,7 +105,7 @@ def test_maps_are_those_of_the_formulas(u: float, v: float) -> None:
     np.testing.assert_allclose(maps_of(Shear, [u, v], slope=0.4), [[1, 0.4 * one, 0], [0.4 * two, 1, 0]], atol=1e-12)
     moved = [[1, 0, 0.2 * two * SIZE[1]], [0, 1, 0.2 * one * SIZE[0]]]
     np.testing.assert_allclose(maps_of(Translate, [u, v], share=0.2), moved, atol=1e-12)
-    np.testing.assert_array_equal(maps_of(Flip, [u], p=0.3), [[-1 if u < 0.3 else 1, 0, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(maps_of(Flip, [u, 0.0], p=0.3), [[-1 if u < 0.3 else 1, 0, 0], [0, 1, 0]])
 
 
 @given(u=st.lists(st.floats(0.0, 0.999), min_size=4, max_size=4), area=st.floats(0.05, 1.0))

@@ -68,17 +68,18 @@ class Augmentation:
         self._how = _runs([_How.of(kinds) for kinds in acting])
 
     @torch.no_grad()
-    def __call__(self, pixels: Tensor) -> Tensor:
+    def __call__(self, pixels: Tensor, turns: Tensor) -> Tensor:
         """Augmented pictures.
 
         Args:
             pixels: uint8 [k, b, h, w, c].
+            turns: int64 [k, b], see `titrant.train.problem.Seen`.
 
         Returns:
             float32 [k, b, c, h, w] in [0, 1], channels last in memory.
         """
         rows = pixels.shape[1]
-        drawn = [self.streams.uniform(path, (rows, part.kind.draws), part.start, part.stop) for path, part in self._parts]
+        drawn = [self._drawn(path, part, turns[part.start : part.stop]) for path, part in self._parts]
         changed = [torch.zeros(len(part), rows, dtype=torch.bool, device=pixels.device) for _, part in self._parts]
         colours, places = self._colours(pixels, drawn, changed), self._places(pixels, drawn, changed)
         mapped = _joined([
@@ -89,6 +90,11 @@ class Augmentation:
             for (path, part), found in zip(self._parts, changed, strict=True):
                 self.ledger.add(path, part.start, part.stop, found.sum(1), float(rows))
         return first(last(finished).contiguous())
+
+    def _drawn(self, path: str, part: Segment[Any], turns: Tensor) -> Tensor:
+        """A trick's uniform numbers [k, b, draws], and whose turn it is where it asks for that."""
+        chance = self.streams.uniform(path, (turns.shape[1], part.kind.draws), part.start, part.stop)
+        return torch.cat([chance, (turns % 2 / 2).unsqueeze(2)], 2) if part.kind.turns else chance
 
     def _colours(self, pixels: Tensor, drawn: list[Tensor], changed: list[Tensor]) -> Tensor:
         """The joint map of colours for each picture [k, b, c, c + 1]."""

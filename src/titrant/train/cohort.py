@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,7 @@ class Cohort:
         self._rows = min(len(member.rows) for member in members)
         self.sizes = batch_sizes(members[0].recipe, self._rows)
         self.steps = len(self.sizes)
+        self._begun = [0, *accumulate(self.sizes)]  # rows that were seen before each step
         most = problem.evaluations(sum(self.sizes), min(len(member.held_out) for member in members))
         self.evaluated_at = _evaluation_steps(self.steps, most)
         self._order = torch.zeros(len(members), 0, dtype=torch.int64, device=self.device)
@@ -246,7 +248,8 @@ class Cohort:
             with own_randomness(derived_seed(self.members[0].seed, "custom", self.step)):
                 return self._outputs(self.weights, inputs, mix)
 
-        return self._objective.losses(forward, self._taken(rows), self._target[rows], self.network.views, self.step)
+        turns = rows + self._begun[self.step] // self._rows
+        return self._objective.losses(forward, self._taken(rows), self._target[rows], turns, self.network.views, self.step)
 
     def _outputs(self, weights: Weights, inputs: Inputs, mix: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """The networks' outputs [k, v·b, o] under given weights."""
@@ -341,7 +344,7 @@ class Cohort:
         return [self.metric.as_loss(float("nan") if score is None else score) for score in scores]
 
     def _point(self, trained: float, loss: float, score: float, rate: float) -> Point:
-        rows_seen = sum(self.sizes[: self.step])
+        rows_seen = self._begun[self.step]
         return Point(
             step=self.step,
             epoch=rows_seen / self._rows,
@@ -382,7 +385,7 @@ class Cohort:
             history=self.histories[k].copy(),
             receipts=self.receipts(k),
             steps=self.step,
-            epochs=sum(self.sizes[: self.step]) / self._rows,
+            epochs=self._begun[self.step] / self._rows,
         )
 
     @property
@@ -460,8 +463,8 @@ class Cohort:
         curve = self.histories[k].curve
         weights = float(sum(entry.stop - entry.start for entry in self.layout.entries if entry.matrix))
         if isinstance(trick, LabelSmoothing | Focal | ClassWeights):
-            rows = 0.0 if self.problem.is_regression or trick.is_off else float(sum(self.sizes[: self.step]))
-            return rows, float(sum(self.sizes[: self.step]))
+            seen = float(self._begun[self.step])
+            return (0.0 if self.problem.is_regression or trick.is_off else seen), seen
         if path == "learning_rate.schedule":
             if isinstance(trick, Plateau):
                 first = curve[0].learning_rate if curve else None

@@ -95,10 +95,10 @@ class SeenPixels:
         mixes = active_segments([member.recipe.mix for member in members], axes=0, device=streams.device)
         self._cuts = [part for part in mixes if part.kind is CutMix]
 
-    def augmented(self, inputs: Inputs) -> Inputs:
+    def augmented(self, inputs: Inputs, turns: Tensor) -> Inputs:
         """Pixels [k, b, h, w, c] as numbers [k, b, c, h, w] in [0, 1], after each member's augmentation."""
         (pixels,) = inputs
-        return (self._augmentation(pixels),)
+        return (self._augmentation(pixels, turns),)
 
     def cut(self, inputs: Inputs, share: Tensor) -> tuple[Inputs, Tensor]:
         """Boxes exchanged with the next picture, and the share of each picture that stays its own [k, b]."""

@@ -50,8 +50,13 @@ class Encoded:
 class Seen(Protocol):
     """What k members see of their rows while training."""
 
-    def augmented(self, inputs: Inputs) -> Inputs:
-        """What networks read of fresh rows [k, b, ...] as they are kept, which may be changed in place, after augmentation."""
+    def augmented(self, inputs: Inputs, turns: Tensor) -> Inputs:
+        """What networks read of rows, after each member's augmentation.
+
+        Args:
+            inputs: fresh rows [k, b, ...] as they are kept, which may be changed in place.
+            turns: [k, b], each row's number plus the epoch, by which tricks that alternate know whose turn it is.
+        """
         ...
 
     def cut(self, inputs: Inputs, share: Tensor) -> tuple[Inputs, Tensor]:

@@ -26,6 +26,7 @@ class PictureTrick(Trick):
     Class attributes:
         draws: uniform numbers that it needs for each picture; 1/2 stands for the middle of what it may do.
         exact: whether its places lie on whole pixels.
+        turns: whether one more draw follows that is not by chance: 0 or 1/2, from one epoch to the next the other.
         noise: what `pixels` needs besides: a number for each pixel and channel, standard normal or uniform in [0, 1).
     """
 
@@ -33,13 +34,14 @@ class PictureTrick(Trick):
     reads: ClassVar[Literal["any", "table", "image"]] = "image"
     draws: ClassVar[int] = 1
     exact: ClassVar[bool] = False
+    turns: ClassVar[bool] = False
     noise: ClassVar[Literal["none", "normal", "uniform"]] = "none"
 
     places: ClassVar[Callable[..., Tensor] | None] = None
     """`places(u, size, **doses)`: maps [k, b, 2, 3], the identity for a picture that stays.
 
     Args:
-        u: [k, b, draws] in [0, 1), as for the others.
+        u: [k, b, draws] in [0, 1), as for the others; draws + 1 with `turns`.
         size: height and width.
     """
     colours: ClassVar[Callable[..., Tensor] | None] = None
@@ -73,6 +75,8 @@ class Flip(PictureTrick):
 
     Doses:
         p: the share of pictures mirrored, 0 to 1, off at 0. Half makes both directions equally common.
+        alternating: True mirrors half of the pictures in one epoch and the other half in the next, whatever p is, so that two
+            epochs show every picture both ways.
 
     Shape: unchanged.
 
@@ -80,18 +84,21 @@ class Flip(PictureTrick):
         >>> Flip().p
         0.5
 
-    Source: Krizhevsky, Sutskever and Hinton 2012. Interactions: leave it off where a mirror image is something else, as with
+    Source: Krizhevsky, Sutskever and Hinton 2012; alternating: K. Jordan 2024 (arXiv 2404.00498). Departure: which half begins
+    goes by the number of the row. Interactions: leave it off where a mirror image is something else, as with
     letters and digits; `views: mirror` wants it on.
     """
 
     kind: Literal["flip"] = "flip"
     exact: ClassVar[bool] = True
+    turns: ClassVar[bool] = True
     p: Annotated[float, Range(0.0, 1.0, off=0.0, search=(0.5, 0.5), unit="share", raising="more pictures mirrored")] = 0.5
+    alternating: bool = False
 
     @staticmethod
-    def places(u: Tensor, size: tuple[int, int], *, p: Value) -> Tensor:
+    def places(u: Tensor, size: tuple[int, int], *, p: Value, alternating: bool = False) -> Tensor:
         """Mirrors; see the class."""
-        flipped = u[..., 0] < p
+        flipped = u[..., 1] > 0 if alternating else u[..., 0] < p
         return _maps((1.0 - 2.0 * flipped.to(u.dtype), 0.0, 0.0), (0.0, 1.0, 0.0), u[..., 0])
 
 
