@@ -61,6 +61,7 @@ class Brightness(PictureTrick):
     """
 
     kind: Literal["brightness"] = "brightness"
+    searched: ClassVar[bool] = False
     strength: Annotated[float, Range(0.0, 1.0, off=0.0, search=(0.0, 0.4), raising="more varied light")] = 0.2
 
     @staticmethod
@@ -86,6 +87,7 @@ class Contrast(PictureTrick):
     """
 
     kind: Literal["contrast"] = "contrast"
+    searched: ClassVar[bool] = False
     strength: Annotated[float, Range(0.0, 1.0, off=0.0, search=(0.0, 0.4), raising="more varied contrast")] = 0.2
 
     @staticmethod

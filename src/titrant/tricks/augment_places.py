@@ -222,6 +222,7 @@ class Rotate(PictureTrick):
     """
 
     kind: Literal["rotate"] = "rotate"
+    searched: ClassVar[bool] = False
     degrees: Annotated[float, Range(0.0, 180.0, off=0.0, search=(0.0, 20.0), unit="degrees", raising="larger turns")] = 10.0
 
     @staticmethod
@@ -274,6 +275,7 @@ class Scale(PictureTrick):
     """
 
     kind: Literal["scale"] = "scale"
+    searched: ClassVar[bool] = False
     spread: Annotated[float, Range(0.0, 1.0, off=0.0, search=(0.0, 0.3), unit="share", raising="more varied sizes")] = 0.1
 
     @staticmethod

@@ -181,7 +181,6 @@ class TrivialAugment(PictureTrick):
     """
 
     kind: Literal["trivial"] = "trivial"
-    searched: ClassVar[bool] = False
     draws: ClassVar[int] = 1 + len(_WIDE)
     strength: Annotated[float, Range(0.05, 1.0, search=(0.1, 1.0), unit="of the ranges", raising="stronger changes")] = 1.0
 
