@@ -2,9 +2,9 @@
 
     python benchmarks/augment.py --sides 32,64 --threads 1 --rounds 3
 
-What each library does for each task stands in `benchmarks/augment_side.py`. Every measurement is a process of its own; in each
-round all libraries take their turn on every task. albumentations and Pillow take pictures one at a time, so with two threads
-they get two processes at once, as from a `DataLoader`'s workers, whose transfers are not counted.
+What each library does for each task stands in `benchmarks/augment_side.py`. Each library runs in a process of its own, all of
+them in turn, and again in each round. albumentations and Pillow take pictures one at a time, so with two threads they get two
+processes at once, as from a `DataLoader`'s workers, whose transfers are not counted.
 
 Libraries that are not installed beside this Python are looked for in the environment of `make bench-peers`; without it they are
 left out, and the page says so.
@@ -30,19 +30,22 @@ Rates = dict[tuple[str, str, int, int], list[float]]
 """By library, task, side and threads: what each round measured."""
 
 
-def measure(library: str, task: str, side: int, threads: int, seconds: float) -> tuple[float, str]:
-    """Pictures a second, and a complaint or nothing."""
+def measure(library: str, threads: int, given: argparse.Namespace, rates: Rates) -> str:
+    """Adds what a library does to `rates`; returns a complaint, or nothing."""
     program = PEERS if library != "titrant" and PEERS.exists() else Path(sys.executable)
     processes, each = (threads, 1) if library in ONE_BY_ONE else (1, threads)
     command = [
-        str(program), str(ROOT / "benchmarks" / "augment_side.py"), library, "--task", task, "--side", str(side),
-        "--threads", str(each), "--seconds", str(seconds),
+        str(program), str(ROOT / "benchmarks" / "augment_side.py"), library, "--tasks", ",".join(TASKS),
+        "--sides", ",".join(map(str, given.sides)), "--threads", str(each), "--seconds", str(given.seconds),
     ]  # fmt: skip
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(processes)]
     said = [process.communicate() for process in running]
     if any(process.returncode for process in running):
-        return 0.0, f"{library}, {task}: {complaint(said[0][1])}"
-    return sum(json.loads(out)["rate"] for out, _ in said), ""
+        return f"{library}: {complaint(said[0][1])}"
+    for lines in zip(*(out.splitlines() for out, _ in said), strict=True):
+        found = [json.loads(line) for line in lines]
+        rates[library, found[0]["task"], found[0]["side"], threads].append(sum(one["rate"] for one in found))
+    return ""
 
 
 def run(given: argparse.Namespace) -> Iterator[tuple[Rates, list[str]]]:
@@ -50,15 +53,10 @@ def run(given: argparse.Namespace) -> Iterator[tuple[Rates, list[str]]]:
     rates: Rates = defaultdict(list)
     complaints: dict[str, None] = {}
     for turn in range(given.rounds):
-        for side in given.sides:
-            for threads in given.threads:
-                for task in TASKS:
-                    for library in given.libraries if task != "step" else ["titrant"] * (side == 32):
-                        rate, said = measure(library, task, side, threads, given.seconds)
-                        if said:
-                            complaints[said] = None
-                        else:
-                            rates[library, task, side, threads].append(rate)
+        for threads in given.threads:
+            for library in given.libraries:
+                if said := measure(library, threads, given, rates):
+                    complaints[said] = None
         print(f"round {turn + 1} of {given.rounds}: done", flush=True)
         yield rates, list(complaints)
 

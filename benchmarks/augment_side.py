@@ -1,6 +1,6 @@
-"""One side of `augment.py`: augments pictures with one library and prints how many it does a second.
+"""One side of `augment.py`: augments pictures with one library and prints, for each task, how many it does a second.
 
-    python benchmarks/augment_side.py titrant --task chain --side 32 --threads 1 --seconds 1
+    python benchmarks/augment_side.py titrant --tasks chain,colour --sides 32,64 --threads 1 --seconds 1
 
 Pictures are random bytes [n, side, side, 3] in memory; what counts is the batch that a network reads: float32 numbers from 0 to
 1, [n, 3, side, side]. Imports and the first batches are not in the time. The tasks:
@@ -8,7 +8,7 @@ Pictures are random bytes [n, side, side, 3] in memory; what counts is the batch
 - crop: mirrored half of the time, then shifted by whole pixels up to an eighth of the side.
 - chain: mirrored half of the time; turned up to 15°; scaled by 1/1.2 to 1.2; slanted up to 0.1 both ways; moved up to 10 %.
 - colour: the chain, then brightness, contrast and saturation by 0.8 to 1.2, and the hue turned up to 10°.
-- step (titrant alone): a training step of its residual network of 64 channels, without augmentation.
+- step (titrant alone, at 32 pixels): a training step of its residual network of 64 channels, without augmentation.
 
 Where a library can join the moves of the chain itself, the side ending in `_joined` lets it. albumentations and Pillow take
 pictures one at a time; the others take batches. Each side imports what it needs itself, so that none runs under another's
@@ -25,6 +25,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from common import numbers
 
 TASKS = ("crop", "chain", "colour", "step")
 BATCH = {32: 256, 64: 128, 224: 32}
@@ -234,27 +236,43 @@ def parser() -> argparse.ArgumentParser:
     """The arguments."""
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("library", choices=SIDES)
-    found.add_argument("--task", choices=TASKS, default="chain")
-    found.add_argument("--side", type=int, default=32, help="pixels (default: 32)")
+    found.add_argument("--tasks", type=_tasks, default=["chain"], help=f"of {', '.join(TASKS)} (default: chain)")
+    found.add_argument("--sides", type=numbers, default=[32], help="pixels (default: 32)")
     found.add_argument("--threads", type=int, default=1)
-    found.add_argument("--seconds", type=float, default=1.0)
+    found.add_argument("--seconds", type=float, default=1.0, help="for each task (default: 1)")
     return found
+
+
+def _tasks(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - set(TASKS):
+        raise argparse.ArgumentTypeError(f"there is no task {min(unknown)!r}; choose of {', '.join(TASKS)}")
+    return names
+
+
+def rate(batch: Batch, side: int, seconds: float) -> float:
+    """Pictures a second."""
+    for _ in range(WARM):
+        batch()
+    batches, begun = 0, time.perf_counter()
+    while time.perf_counter() < begun + seconds:
+        batch()
+        batches += 1
+    return batches * BATCH.get(side, 32) / (time.perf_counter() - begun)
 
 
 def main() -> None:
     """Measures."""
     given = parser().parse_args()
-    try:
-        batch = SIDES[given.library](given.task, given.side, given.threads)
-    except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is not installed here")
-    for _ in range(WARM):
-        batch()
-    batches, begun = 0, time.perf_counter()
-    while time.perf_counter() < begun + given.seconds:
-        batch()
-        batches += 1
-    print(json.dumps({"rate": batches * BATCH.get(given.side, 32) / (time.perf_counter() - begun)}), flush=True)
+    for side in given.sides:
+        for task in given.tasks:
+            if task == "step" and (given.library, side) != ("titrant", 32):
+                continue
+            try:
+                batch = SIDES[given.library](task, side, given.threads)
+            except ModuleNotFoundError as error:
+                sys.exit(f"{error.name} is not installed here")
+            print(json.dumps({"task": task, "side": side, "rate": rate(batch, side, given.seconds)}), flush=True)
 
 
 if __name__ == "__main__":
