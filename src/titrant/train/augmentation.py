@@ -28,7 +28,7 @@ from titrant.tricks.augment_colours import recoloured
 from titrant.tricks.augment_places import PictureTrick, composed, gathered, resampled
 from titrant.tricks.base import Off, Segment, Trick, active_segments
 
-_CACHED = 1 << 18  # numbers that are worked on at a time, a megabyte
+_CACHED = 1 << 18  # numbers that a thread works on at a time, a megabyte
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Augmentation:
         if how.move is not resampled and not how.recolours:
             return self._encoder(first(pixels))[0]  # type: ignore[no-any-return]  # a module call is untyped
         members, rows, *shape = pixels.shape
-        most = rows if pixels.device.type != "cpu" else max(1, _CACHED // pixels[:, 0].numel())
+        most = torch.get_num_threads() * max(1, _CACHED // pixels[:, 0].numel()) if pixels.device.type == "cpu" else rows
         out = torch.empty(pixels.shape, device=pixels.device)
         for start in range(0, rows, most):
             mine = slice(start, start + most)
