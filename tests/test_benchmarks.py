@@ -12,6 +12,8 @@ from PIL import Image
 from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
+from titrant.train.hardware import threads
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -35,7 +37,10 @@ def tiny(rows: int = 240) -> pl.DataFrame:
     )
 
 
-@pytest.mark.parametrize("name", ["mlp", "clock", "peer", "engine", "sides", "images", "image_peer", "series", "series_peer"])
+@pytest.mark.parametrize(
+    "name",
+    ["mlp", "clock", "peer", "engine", "sides", "images", "image_peer", "series", "series_peer", "augment", "augment_side"],
+)
 def test_help_says_how_to_call_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         import_module(name).parser().parse_args(["--help"])
@@ -311,6 +316,25 @@ def test_the_images_page_names_the_best_side_and_failures() -> None:
     assert "| mnist | 60,000 | 10,000 | 0.9300 | 0.9300 (0.9100–0.9500) | none | Titrant |" in page
     assert "best side, or one of the best, on 1 of 1 sets" in page
     assert "mnist: keras failed: keras is not installed here" in page
+
+
+@pytest.mark.parametrize("task", ["crop", "chain", "colour"])
+@pytest.mark.parametrize("library", ["titrant", "pillow"])
+def test_augmentation_makes_the_batch_that_a_network_reads(library: str, task: str) -> None:
+    with threads(1):  # which the side sets for its whole process
+        batch = import_module("augment_side").SIDES[library](task, 16, 1)()
+    assert batch.flatten(0, -4).shape == (32, 3, 16, 16)
+    assert 0 <= batch.min() < batch.max() <= 1
+
+
+def test_augmentation_page_names_the_best_peer() -> None:
+    bench = import_module("augment")
+    given = bench.parser().parse_args(["--sides", "32", "--threads", "1", "--libraries", "titrant,pillow,kornia"])
+    rates = {("titrant", "crop", 32, 1): [300.0], ("pillow", "crop", 32, 1): [100.0], ("kornia", "crop", 32, 1): [150.0]}
+    text = bench.page(rates | {("titrant", "step", 32, 1): [30.0]}, given, ["albumentations, crop: it said nothing"])
+    assert "| mirror and crop | 32 | 300 | 2.00 | 100 | 150 |" in text.replace("none", "-")
+    assert "mirror and crop 10.0%" in text
+    assert "Not measured: albumentations" in text
 
 
 # ---------------------------------------------------------------------- series

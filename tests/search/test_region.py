@@ -257,7 +257,11 @@ def test_kinds_for_other_data_are_refused_and_never_visited() -> None:
     axes = axes_of(Region(pictures(ROWS)[0], numbers=False, categories=False, reads="image"))
     assert axes["model"].mark == ("cnn", "resnet")
     assert not [name for name in axes if name.startswith(("augment.swap", "augment.mask", "data."))]
-    assert "augment.shift.shift.share" in axes
+    searched = {name for name in axes if name.startswith("augment.")}
+    assert searched == {
+        "augment.flip", "augment.shift", "augment.shift.shift.share", "augment.policy", "augment.policy.trivial.strength",
+        "augment.erase", "augment.erase.cutout.side", "augment.views",
+    }  # fmt: skip
 
 
 def test_doses_of_a_kind_may_use_its_own_range() -> None:

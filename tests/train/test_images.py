@@ -8,9 +8,10 @@ from torch import Tensor
 from titrant.clock import Clock
 from titrant.recipe import Recipe
 from titrant.train.cohort import Cohort
-from titrant.train.images import ImageProblem
+from titrant.train.images import ImageProblem, SeenPixels
 from titrant.train.member import Member
 from titrant.train.metrics import metric_for
+from titrant.train.problem import Inputs
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.data import Data
 
@@ -34,7 +35,9 @@ def seen(problem: ImageProblem, augment: list[dict[str, object]], rows: Tensor) 
     ledger = Ledger(len(members), CPU)
     gathered = problem.encoded(Data(), problem.rows).inputs[0][rows].expand(len(members), -1, -1, -1, -1)
     before = problem.ready((gathered,))
-    (after,) = problem.seen_by(members, Streams(range(len(members)), CPU), ledger).augmented(before)
+    (after,) = problem.seen_by(members, Streams(range(len(members)), CPU), ledger).augmented(
+        (gathered,), rows.expand(len(members), -1)
+    )
     return before[0][0], after, ledger
 
 
@@ -123,3 +126,22 @@ def test_evaluations_take_a_small_share_of_the_time() -> None:
     assert problem.evaluations(trained=50_000, judged=12_000) == 1
     assert problem.evaluations(trained=800_000, judged=7_500) == 16
     assert problem.evaluations(trained=10**9, judged=10) == 40
+
+
+def test_turns_are_the_rows_numbers_plus_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of()
+    recipe = Recipe.of(
+        {"model": {"kind": "cnn", "width": 4}, "batch": {"kind": "fixed", "size": 16}, "stop": {"kind": "last", "epochs": 3}}
+    )
+    cohort = Cohort(problem, [Member(0, recipe, 0, "test", problem.rows, problem.rows)], metric_for("binary"), Clock.of(600))
+    found: list[Tensor] = []
+
+    def augmented(self: SeenPixels, inputs: Inputs, turns: Tensor) -> Inputs:
+        found.append(turns)
+        return problem.ready(inputs)
+
+    monkeypatch.setattr(SeenPixels, "augmented", augmented)
+    cohort.train(15, Clock.of(600))
+    for epoch in range(3):
+        seen_rows = torch.cat(found[5 * epoch : 5 * epoch + 5], 1) - epoch
+        assert torch.equal(seen_rows.sort(1).values, problem.rows.unsqueeze(0))

@@ -105,7 +105,7 @@ def test_targets_are_mixed_in_the_same_shares_as_rows(task: Task, kind: str) -> 
         seen.append(mixer(features) if callable(mixer) else features)
         return outputs
 
-    losses = mixing.losses(forward, (numbers.clone(), codes.clone()), target, 1, 3)
+    losses = mixing.losses(forward, (numbers.clone(), codes.clone()), target, torch.zeros(1, 1), 1, 3)
     before = torch.cat([numbers, codes], -1)
     (after,) = seen
     assert torch.equal(after[[0, 2]], before[[0, 2]])
@@ -136,6 +136,8 @@ def test_shares_follow_the_folded_beta_distribution() -> None:
         return torch.zeros(1, 2, 1)
 
     for step in range(steps):
-        mixing.losses(forward, (torch.zeros(1, 2, 1), torch.zeros(1, 2, 0).int()), torch.zeros(1, 2), 1, step)
+        mixing.losses(
+            forward, (torch.zeros(1, 2, 1), torch.zeros(1, 2, 0).int()), torch.zeros(1, 2), torch.zeros(1, 2), 1, step
+        )
     beta = stats.beta(alpha, alpha)
     assert stats.kstest(shares, lambda x: beta.cdf(x) - beta.cdf(1 - np.asarray(x))).pvalue > 1e-3

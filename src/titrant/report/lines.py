@@ -33,13 +33,16 @@ def lines(dataset: Learnable, recipe: Recipe, seed: int) -> list[Line]:
     series, every = dataset.series[rows], torch.arange(len(rows))
     classes = max(1, len(dataset.schema.classes))
     problem = SeriesProblem(series, dataset.target[rows], dataset.schema.task, classes, every, series.device)
-    steps, ends = problem.ready(problem.encoded(plain.data, every).inputs)
+    kept = tuple(part.unsqueeze(0) for part in problem.encoded(plain.data, every).inputs)
+    steps, ends = (part[0] for part in problem.ready(kept))
     seen = problem.seen_by(
         [Member(0, plain, seed, "report", every, every)], Streams([seed], series.device), Ledger(1, series.device)
     )
     augmented = any(path.startswith("augment.") and trick.kind != "off" for path, trick in recipe.tricks())
     acts = augmented and recipe.data.features.kind == "off"
-    versions = [seen.augmented((steps.unsqueeze(0).clone(), ends.unsqueeze(0)))[0][0] for _ in range(_VERSIONS if acts else 0)]
+    versions = [
+        seen.augmented(tuple(part.clone() for part in kept), every.unsqueeze(0))[0][0] for _ in range(_VERSIONS if acts else 0)
+    ]
     return [
         Line(
             name=str(dataset.names[int(row)]),

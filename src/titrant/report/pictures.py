@@ -35,8 +35,8 @@ def samples(dataset: Learnable, recipe: Recipe, seed: int) -> list[Sample]:
     member = Member(0, recipe, seed, "report", problem.rows, problem.rows)
     seen = problem.seen_by([member], Streams([seed], pixels.device), Ledger(1, pixels.device))
     versions = []
-    for _ in range(_VERSIONS):
-        (changed,) = seen.augmented(problem.ready((raw.unsqueeze(0),)))
+    for version in range(_VERSIONS):
+        (changed,) = seen.augmented((raw.unsqueeze(0),), problem.rows.unsqueeze(0) + version)
         versions.append(changed[0].mul(255).round().clamp(0, 255).to(torch.uint8))
     return [
         Sample(

@@ -4,7 +4,7 @@ A training step, as `titrant.train.cohort` runs it:
 
     data          rows of the batch, already scaled and coded             (titrant.models.encoder, once before training)
     batch         which rows of it are learned from
-    augment       swap, noise, mask
+    augment       of rows: swap, noise, mask; of pictures: colours, places, pixels
     mix           cutmix on cells, mixup on features, shares of targets
     model         embed; then in each hidden layer: linear, normalize, activation, dropout; then the output
     regularize    stochastic depth leaves blocks of a residual network out

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,7 @@ class Cohort:
         self._rows = min(len(member.rows) for member in members)
         self.sizes = batch_sizes(members[0].recipe, self._rows)
         self.steps = len(self.sizes)
+        self._begun = [0, *accumulate(self.sizes)]  # rows that were seen before each step
         most = problem.evaluations(sum(self.sizes), min(len(member.held_out) for member in members))
         self.evaluated_at = _evaluation_steps(self.steps, most)
         self._order = torch.zeros(len(members), 0, dtype=torch.int64, device=self.device)
@@ -219,24 +221,24 @@ class Cohort:
             return rows
         self.network.eval()
         with torch.no_grad():
-            outputs = self._outputs(self.weights, self._gather(rows))
+            outputs = self._outputs(self.weights, self.problem.ready(self._taken(rows)))
             losses = self._objective.row_losses(outputs, self._target[rows], self.network.views)
         self.network.train()
         self.ledger.add("batch", 0, len(self.members), float(rows.shape[1] - kept), float(rows.shape[1]))
         return rows.gather(1, losses.topk(kept).indices.sort().values)
 
-    def _gather(self, rows: Tensor) -> Inputs:
-        """What networks read of each member's rows [k, b]: tensors [k, b, ...]."""
+    def _taken(self, rows: Tensor) -> Inputs:
+        """Each member's rows [k, b] as they are kept: tensors [k, b, ...]."""
         members, count = rows.shape
-        gathered = []
+        found = []
         for place, like in enumerate(self._sources[0][0].inputs):
             taken = torch.empty(members, count, *like.shape[1:], dtype=like.dtype, device=self.device)
             if like.shape[1:].numel():
                 for encoded, begin, end in self._sources:
                     chosen = rows[begin:end].flatten()
                     torch.index_select(encoded.inputs[place], 0, chosen, out=taken[begin:end].flatten(0, 1))
-            gathered.append(taken)
-        return self.problem.ready(tuple(gathered))
+            found.append(taken)
+        return tuple(found)
 
     def _losses(self, rows: Tensor) -> Tensor:
         """Mean training loss of each member on its rows [k]."""
@@ -248,7 +250,8 @@ class Cohort:
             with own_randomness(derived_seed(self.members[0].seed, "custom", self.step)):
                 return self._outputs(self.weights, inputs, mix)
 
-        return self._objective.losses(forward, self._gather(rows), self._target[rows], self.network.views, self.step)
+        turns = rows + self._begun[self.step] // self._rows
+        return self._objective.losses(forward, self._taken(rows), self._target[rows], turns, self.network.views, self.step)
 
     def _outputs(self, weights: Weights, inputs: Inputs, mix: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """The networks' outputs [k, v·b, o] under given weights."""
@@ -282,7 +285,7 @@ class Cohort:
         weights = weights or self._update.evaluation(self.weights)
         self.network.eval()
         most = max(16, HELD // (len(self.members) * self.network.widest * self.network.views))
-        outputs = (self._outputs(weights, self._gather(chosen)) for chosen in torch.split(rows, most, dim=1))
+        outputs = (self._outputs(weights, self.problem.ready(self._taken(chosen))) for chosen in torch.split(rows, most, dim=1))
         return torch.cat([self.problem.read(some, self.network.views) for some in outputs], dim=1)
 
     def kept_predictions(self, rows: Tensor) -> Tensor:
@@ -343,7 +346,7 @@ class Cohort:
         return [self.metric.as_loss(float("nan") if score is None else score) for score in scores]
 
     def _point(self, trained: float, loss: float, score: float, rate: float) -> Point:
-        rows_seen = sum(self.sizes[: self.step])
+        rows_seen = self._begun[self.step]
         return Point(
             step=self.step,
             epoch=rows_seen / self._rows,
@@ -384,7 +387,7 @@ class Cohort:
             history=self.histories[k].copy(),
             receipts=self.receipts(k),
             steps=self.step,
-            epochs=sum(self.sizes[: self.step]) / self._rows,
+            epochs=self._begun[self.step] / self._rows,
         )
 
     @property
@@ -462,8 +465,8 @@ class Cohort:
         curve = self.histories[k].curve
         weights = float(sum(entry.stop - entry.start for entry in self.layout.entries if entry.matrix))
         if isinstance(trick, LabelSmoothing | Focal | ClassWeights):
-            rows = 0.0 if self.problem.is_regression or trick.is_off else float(sum(self.sizes[: self.step]))
-            return rows, float(sum(self.sizes[: self.step]))
+            seen = float(self._begun[self.step])
+            return (0.0 if self.problem.is_regression or trick.is_off else seen), seen
         if path == "learning_rate.schedule":
             if isinstance(trick, Plateau):
                 first = curve[0].learning_rate if curve else None

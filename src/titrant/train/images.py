@@ -2,27 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from titrant.models.image import ImageShape, Pixels, first, last
-from titrant.recipe import slots
+from titrant.models.image import ImageShape, Pixels, first
 from titrant.record import Task
+from titrant.train.augmentation import Augmentation
 from titrant.train.member import Member
 from titrant.train.problem import EVALUATIONS, Encoded, Inputs, Problem
 from titrant.tricks.acting import Ledger, Streams
-from titrant.tricks.augment import PlaceTrick
-from titrant.tricks.base import Segment, active_segments
+from titrant.tricks.base import active_segments
 from titrant.tricks.data import Data
 from titrant.tricks.mix import CutMix
 
-_PLACE_TRICKS = [
-    path.removeprefix("augment.")
-    for path, found in slots().items()
-    if path.startswith("augment.") and any(issubclass(kind, PlaceTrick) for kind in found)
-]
 _JUDGING = 0.1  # share of a training's time that evaluations may take
 
 
@@ -98,36 +91,14 @@ class SeenPixels:
 
     def __init__(self, members: Sequence[Member], streams: Streams, ledger: Ledger) -> None:
         self.streams = streams
-        self.ledger = ledger
-        self._augment: dict[str, list[Segment[Any]]] = {
-            name: active_segments([m.recipe.at(f"augment.{name}") for m in members], axes=2, device=streams.device)
-            for name in _PLACE_TRICKS
-        }
+        self._augmentation = Augmentation([member.recipe.augment for member in members], streams, ledger)
         mixes = active_segments([member.recipe.mix for member in members], axes=0, device=streams.device)
         self._cuts = [part for part in mixes if part.kind is CutMix]
 
-    def augmented(self, inputs: Inputs) -> Inputs:
-        """Pixels [k, b, c, h, w] after each member's augmentation: one exact gather for all that moves pixels."""
+    def augmented(self, inputs: Inputs, turns: Tensor) -> Inputs:
+        """Pixels [k, b, h, w, c] as numbers [k, b, c, h, w] in [0, 1], after each member's augmentation."""
         (pixels,) = inputs
-        if not any(self._augment.values()):
-            return inputs
-        members, rows = pixels.shape[:2]
-        places = [
-            torch.arange(side, device=pixels.device).expand(members, rows, side).contiguous() for side in pixels.shape[3:]
-        ]
-        for name, found in self._augment.items():
-            for part in found:
-                kind: type[PlaceTrick] = part.kind
-                mine = slice(part.start, part.stop)
-                noise = self.streams.uniform(f"augment.{name}", (rows, kind.draws), part.start, part.stop)
-                *moved, changed = kind.apply(places[0][mine], places[1][mine], noise, **part.values)
-                places[0][mine], places[1][mine] = moved
-                self.ledger.add(f"augment.{name}", part.start, part.stop, changed.sum(1), float(rows))
-        down, across = (side.flatten(0, 1) for side in places)
-        maps = last(pixels).flatten(0, 1)
-        every = torch.arange(len(maps), device=pixels.device).view(-1, 1, 1)
-        taken = maps[every, down.unsqueeze(2), across.unsqueeze(1)]
-        return (first(taken.view(members, rows, *taken.shape[1:])),)
+        return (self._augmentation(pixels, turns),)
 
     def cut(self, inputs: Inputs, share: Tensor) -> tuple[Inputs, Tensor]:
         """Boxes exchanged with the next picture, and the share of each picture that stays its own [k, b]."""

@@ -49,17 +49,18 @@ class Objective:
         self._epsilon = self._smoothing(parts("regularize.label_smoothing"))
         self._class_weights = self._weights(parts("regularize.class_weights"))
 
-    def losses(self, forward: Forward, inputs: Inputs, target: Tensor, views: int, step: int) -> Tensor:
+    def losses(self, forward: Forward, inputs: Inputs, target: Tensor, turns: Tensor, views: int, step: int) -> Tensor:
         """Mean training loss of each member [k].
 
         Args:
             forward: the networks.
-            inputs: fresh rows [k, b, ...], which may be changed in place.
+            inputs: fresh rows [k, b, ...] as they are kept, which may be changed in place.
             target: [k, b] classes or scaled values, or [k, b, h] several values.
+            turns: [k, b], see `titrant.train.problem.Seen`.
             views: predictions that a network makes of each row.
             step: the number of this step, from 0.
         """
-        inputs, own = self._cut(self._seen.augmented(inputs), step)
+        inputs, own = self._cut(self._seen.augmented(inputs, turns), step)
         mixer = self._mixer(step) if any(part.kind is Mixup for part in self._mix) else None
         outputs = forward(inputs, mixer)
         losses = self.row_losses(outputs, target, views)

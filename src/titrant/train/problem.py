@@ -3,7 +3,7 @@
 A problem holds the raw data on the device, once. The loop (`titrant.train.cohort`) knows no kind of data; it asks a problem for
 
     encoded    the tensors that rows are taken from, behind an encoder that is fitted on some rows
-    ready      rows that were taken, as tricks and networks want them
+    ready      rows that were taken, as networks want them
     shape      what a network must know of the data; it makes the network
     seen_by    what members see of their rows while training: augmentation, and the exchange of parts between rows
     read       outputs as predictions
@@ -50,8 +50,13 @@ class Encoded:
 class Seen(Protocol):
     """What k members see of their rows while training."""
 
-    def augmented(self, inputs: Inputs) -> Inputs:
-        """Each member's augmentation of fresh rows [k, b, ...], which may be changed in place."""
+    def augmented(self, inputs: Inputs, turns: Tensor) -> Inputs:
+        """What networks read of rows, after each member's augmentation.
+
+        Args:
+            inputs: fresh rows [k, b, ...] as they are kept, which may be changed in place.
+            turns: [k, b], each row's number plus the epoch, by which tricks that alternate know whose turn it is.
+        """
         ...
 
     def cut(self, inputs: Inputs, share: Tensor) -> tuple[Inputs, Tensor]:
@@ -137,7 +142,7 @@ class Problem(ABC):
         return {}
 
     def ready(self, inputs: Inputs) -> Inputs:
-        """Rows taken from `Encoded.inputs` as tricks and networks want them."""
+        """Rows taken from `Encoded.inputs` as networks want them."""
         return inputs
 
     @property

@@ -124,8 +124,7 @@ class SeriesProblem(Problem):
 
     def ready(self, inputs: Inputs) -> Inputs:
         """Steps [..., b, t, c] as series [..., b, c, t]; features as they are."""
-        first, second, *anchors = inputs
-        return (first.transpose(-1, -2), second, *anchors) if second.dtype == torch.int64 else inputs
+        return _as_read(inputs)
 
     def shape(self, encoder: nn.Module) -> Shape:
         """Channels, steps and outputs, or the number of features."""
@@ -184,6 +183,12 @@ class SeriesProblem(Problem):
         return SeenSeries(members, streams, ledger)
 
 
+def _as_read(inputs: Inputs) -> Inputs:
+    """What networks read of encoded rows; where there are ends, there are steps."""
+    first, second, *anchors = inputs
+    return (first.transpose(-1, -2), second, *anchors) if second.dtype == torch.int64 else inputs
+
+
 class SeenSeries:
     """What k members see of series; see `titrant.train.problem.Seen`.
 
@@ -205,9 +210,9 @@ class SeenSeries:
         self._values = {} if rows else {name: parts(f"augment.{name}", 3) for name in _VALUE_TRICKS}
         self._cuts = [part for part in parts("mix", 0) if part.kind is CutMix]
 
-    def augmented(self, inputs: Inputs) -> Inputs:
+    def augmented(self, inputs: Inputs, turns: Tensor) -> Inputs:
         """Series [k, b, c, t] after each member's augmentation: one interpolation for all that moves time, then values."""
-        x, ends, *anchors = inputs
+        x, ends, *anchors = _as_read(inputs)
         if any(self._times.values()):
             x = self._in_other_time(x, ends)
         for name, found in self._values.items():

@@ -15,7 +15,7 @@ from titrant.record import Task
 from titrant.train.member import Member
 from titrant.train.problem import Encoded, Inputs, Problem
 from titrant.tricks.acting import Ledger, Streams
-from titrant.tricks.augment import RowTrick
+from titrant.tricks.augment_rows import RowTrick
 from titrant.tricks.base import Segment, Trick, active_segments
 from titrant.tricks.data import Data
 from titrant.tricks.mix import CutMix
@@ -142,7 +142,7 @@ class SeenRows:
         self._augment = {name: parts(f"augment.{name}", axes=2) for name in _ROW_TRICKS}
         self._cuts = [part for part in parts("mix", axes=0) if part.kind is CutMix]
 
-    def augmented(self, inputs: Inputs) -> Inputs:
+    def augmented(self, inputs: Inputs, turns: Tensor) -> Inputs:
         """Swap, noise and mask on numbers [k, b, f] and codes [k, b, c], which may be changed in place."""
         numbers, codes = inputs
         for name, found in self._augment.items():

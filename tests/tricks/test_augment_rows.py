@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from titrant.tricks.augment import Augment, FeatureMask, GaussianNoise, RowTrick, SwapNoise
+from titrant.tricks.augment import Augment
+from titrant.tricks.augment_rows import FeatureMask, GaussianNoise, RowTrick, SwapNoise
 from titrant.tricks.base import segments
 
 KINDS: list[type[RowTrick]] = [GaussianNoise, FeatureMask, SwapNoise]
