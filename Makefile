@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-images bench-series bench-augment bench-peers format clean
+.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-images bench-series bench-forecasts bench-augment bench-peers format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ bench-images: install  ## compare on pictures with Keras, KerasTuner and the rec
 
 bench-series: install  ## compare on series with MiniRocket, MultiRocket-Hydra, InceptionTime and others, about ten hours
 	$(BIN)/python benchmarks/series.py $(ARGS)
+
+bench-forecasts: install  ## compare forecasts with the value of a day or a week ago and a linear model, five minutes
+	$(BIN)/python benchmarks/forecasts.py $(ARGS)
 
 bench-augment: install  ## compare the augmentation of pictures with kornia, albumentations, torchtransform, Pillow, half an hour
 	$(BIN)/python benchmarks/augment.py $(ARGS)

@@ -39,7 +39,20 @@ def tiny(rows: int = 240) -> pl.DataFrame:
 
 @pytest.mark.parametrize(
     "name",
-    ["mlp", "clock", "peer", "engine", "sides", "images", "image_peer", "series", "series_peer", "augment", "augment_side"],
+    [
+        "mlp",
+        "clock",
+        "peer",
+        "engine",
+        "sides",
+        "images",
+        "image_peer",
+        "series",
+        "series_peer",
+        "forecasts",
+        "augment",
+        "augment_side",
+    ],
 )
 def test_help_says_how_to_call_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -366,3 +379,14 @@ def test_equal_sides_share_their_rank_and_the_least_error_is_best() -> None:
     assert sets.ranks(found, True) == {"a": 3.0, "b": 1.5, "c": 1.5}
     assert sets.best(found, True) == ["b", "c"]
     assert sets.best(found, False) == ["a"]
+
+
+def test_the_simple_forecasts_are_what_they_say() -> None:
+    bench = import_module("forecasts")
+    hours = np.arange(24 * 7 * 12)
+    found = bench.others(10 + np.sin(2 * np.pi * hours / 24) + 0.01 * hours)
+    assert found["a day ago"] == pytest.approx((0.24, 0.24))
+    assert found["a week ago"] == pytest.approx((1.68, 1.68))
+    assert found["linear"][0] < 0.01
+    text = bench.page({"toy": ([(0.2, 0.1, 0.8, 60.0)], found)}, 60)
+    assert "| toy | 0.2 | 0.24 | 1.68 |" in text
