@@ -1,7 +1,8 @@
-"""The augment slot: each batch sees slightly different rows or pictures, so that a network cannot learn them by heart.
+"""The augment slot: each batch sees slightly different rows, pictures or series, so that a network cannot learn them by heart.
 
-Kinds for tables stand in `augment_rows`; kinds for pictures in `augment_places`, `augment_colours`, `augment_pixels` and
-`augment_policies`. Those for pictures act in the order: colours, places, pixels; within each, in the order of the fields.
+Kinds for tables stand in `augment_rows`, those for series in `augment_series`. Kinds for pictures stand in `augment_places`,
+`augment_colours`, `augment_pixels` and `augment_policies`; they act in the order: colours, places, pixels. Within each, the
+order is that of the fields.
 """
 
 from typing import Annotated, ClassVar, Literal
