@@ -1,6 +1,7 @@
 """Series from end to end: fit, what it leaves, predictions, and the commands."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,12 @@ def test_the_commands_work_on_a_table_of_steps(tmp_path: Path) -> None:
     found = pl.read_csv(done.stdout.encode())
     assert found.columns == ["series", "prediction", "probability_double", "probability_single"]
     assert found.height == rows
+
+
+@pytest.fixture(autouse=True)
+def _begun_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budget of a command begins with it and not with the test process."""
+    monkeypatch.setattr("titrant.cli.fit.process_started", time.monotonic)
 
 
 def sales(days: int = 220) -> pl.DataFrame:
