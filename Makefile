@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-images bench-series bench-forecasts bench-augment bench-peers format clean
+.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-images bench-series bench-series-peers bench-forecasts bench-augment bench-peers format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -66,10 +66,14 @@ bench-peers: install  ## make .venv-peers with the libraries that benchmarks com
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt --constraint constraints.txt
 
+bench-series-peers:  ## make .venv-peers-series with the libraries that series.py compares with
+	$(PYTHON) -m venv .venv-peers-series
+	.venv-peers-series/bin/python -m pip install --quiet --requirement benchmarks/peers-series.txt
+
 format: install  ## rewrite the code in the project's style
 	$(BIN)/python -m ruff check --fix
 	$(BIN)/python -m ruff format
 
 clean:  ## remove what these targets made, .venv included
-	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-run dist build
+	rm -rf .venv .venv-peers .venv-peers-series .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-run dist build
 	find benchmarks src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,13 +4,14 @@
 
 For every set all sides get the same training series and the same wall clock, one after another, each in a process of its own:
 
-1. `titrant fit train.npz --budget ...`, which in turn sets a fifth of these series aside for its own report;
+1. `titrant fit train.npz --budget ... --no-hold-out`, so that all sides learn from the same series;
 2. the sides of `benchmarks/series_peer.py`, which says what each does.
 
 None of them sees a test label. Accuracy and log loss (RMSE and R² of values) are then computed here from what each side has
 predicted, alike for all. The result is a Markdown page, written anew after every set, so that a long run may be interrupted.
 
-Peers are run by the Python of `--peers`, by default that of `make bench-peers`.
+Peers are run by the Python of `--peers`, by default that of `make bench-series-peers`: aeon wants other versions of common
+libraries than the project does.
 """
 
 from pathlib import Path
@@ -45,7 +46,10 @@ def divide(path: Path, place: Path) -> Divided:
     return Divided(train, blind, truth.cast(pl.String) if classes else truth, int((part == "train").sum()), classes=classes)
 
 
-CONTEST = Contest("series", "series_peer.py", "series", SETS, FOLDER, tuple(PEERS), divide, 120, __doc__ or "")
+PYTHON = ROOT / ".venv-peers-series" / "bin" / "python"
+CONTEST = Contest(
+    "series", "series_peer.py", "series", SETS, FOLDER, tuple(PEERS), divide, 120, __doc__ or "", PYTHON, ("--no-hold-out",)
+)
 parser = CONTEST.parser
 
 if __name__ == "__main__":

@@ -77,6 +77,8 @@ class Contest:
         peers: the other sides.
         divide: cuts a set into files in a folder.
         budget: seconds for each side.
+        python: of the other sides.
+        options: of `titrant fit`, beyond data, budget and seed.
         doc: what `--help` says.
     """
 
@@ -89,6 +91,8 @@ class Contest:
     divide: Callable[[Path, Path], Divided]
     budget: int
     doc: str
+    python: Path = PYTHON
+    options: tuple[str, ...] = ()
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -115,7 +119,7 @@ class Contest:
         found.add_argument("--budget", type=int, default=self.budget, help=f"seconds for each side (default: {self.budget})")
         found.add_argument("--seeds", type=numbers, default=[0], help="one run each (default: 0)")
         found.add_argument("--data", type=Path, default=self.data, help="the folder of the sets")
-        found.add_argument("--peers", type=Path, default=PYTHON, help="the Python that has the peers' libraries")
+        found.add_argument("--peers", type=Path, default=self.python, help="the Python that has the peers' libraries")
         found.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / f"{self.name}.md")
         return found
 
@@ -156,7 +160,7 @@ class Contest:
         folder = divided.train.parent
         out, run = folder / f"{side}-{seed}.csv", folder / f"run-{seed}"
         if side == "Titrant":
-            command = [titrant(), "fit", divided.train, *divided.target, "--out", run, "--quiet"]
+            command = [titrant(), "fit", divided.train, *divided.target, *self.options, "--out", run, "--quiet"]
         else:
             command = [python, ROOT / "benchmarks" / self.script, side, divided.train, divided.blind, "--out", out]
         begun = time.monotonic()

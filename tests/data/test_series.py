@@ -58,3 +58,12 @@ def test_options_for_other_data_are_refused() -> None:
         read_data({"x": [1.0, 2.0]}, "x", by="shop", notes=[])
     with pytest.raises(DataError, match="There are no labels for the series"):
         read_data(X, None, notes=[])
+
+
+def test_whole_numbers_beside_arrays_are_classes_however_many() -> None:
+    labels = np.arange(60) % 22
+    found = read_data({"x": X, "y": labels}, None, notes=[])
+    assert (found.schema.task, len(found.schema.classes)) == ("multiclass", 22)
+    assert read_data({"x": X, "y": labels.astype(float) + 0.5}, None, notes=[]).schema.task == "regression"
+    pictures = np.zeros((60, 8, 8), np.uint8)
+    assert read_data({"x": pictures, "y": labels}, None, notes=[]).schema.task == "multiclass"

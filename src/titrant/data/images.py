@@ -20,7 +20,14 @@ from titrant.data.pictures import PATH, Pictures, find_pictures
 from titrant.data.roles import Roles, divide_rows, group_numbers
 from titrant.data.schema import Outputs, Rows
 from titrant.data.split import Split
-from titrant.data.target import check_train, target_column, understand_target, with_target, with_usable_test_rows
+from titrant.data.target import (
+    check_train,
+    target_column,
+    task_of_arrays,
+    understand_target,
+    with_target,
+    with_usable_test_rows,
+)
 from titrant.record import DataSummary
 from titrant.texts import say
 
@@ -150,6 +157,8 @@ def read_images(
     split = divide_rows(frames, roles, task, groups, seed, notes, hold_out)
     development = frames[0][torch.cat([split.train, split.validation]).sort().values.numpy()]
     asked = task or ("classification" if first.named else None)
+    if asked is None and isinstance(first.items, np.ndarray):
+        asked = task_of_arrays(development[label])
     task_, classes = understand_target(development[label], asked, first.written, notes)
     schema = ImageSchema(
         task=task_, target=label, classes=classes, channels=common.channels, height=common.height, width=common.width

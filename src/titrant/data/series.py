@@ -18,7 +18,14 @@ from titrant.data.roles import Roles, divide_rows, group_numbers
 from titrant.data.schema import Outputs, Rows
 from titrant.data.sequences import SERIES, Sequences, find_series
 from titrant.data.split import Split
-from titrant.data.target import check_train, target_column, understand_target, with_target, with_usable_test_rows
+from titrant.data.target import (
+    check_train,
+    target_column,
+    task_of_arrays,
+    understand_target,
+    with_target,
+    with_usable_test_rows,
+)
 from titrant.errors import DataError
 from titrant.record import DataSummary
 from titrant.texts import say
@@ -204,7 +211,8 @@ def read_series(
     groups = group_numbers(frames, group, notes)
     split = divide_rows(frames, roles, task, groups, seed, notes, hold_out)
     development = frames[0][torch.cat([split.train, split.validation]).sort().values.numpy()]
-    task_, classes = understand_target(development[label], task, first.written, notes)
+    asked = task or (None if by is not None else task_of_arrays(development[label]))
+    task_, classes = understand_target(development[label], asked, first.written, notes)
     every = values[0] if len(values) == 1 else torch.cat(values)
     schema = SeriesSchema(
         task=task_, target=label, classes=classes, channels=first.channels, steps=steps, by=by, time=time,

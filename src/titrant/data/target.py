@@ -42,6 +42,16 @@ def target_column(columns: list[str], asked: str | None, found: str | None, what
     return target
 
 
+def task_of_arrays(labels: pl.Series) -> str | None:
+    """Classification where labels of arrays are whole numbers by type, each of them twice on average; None to look closer.
+
+    A column of a table may hold whole numbers that are quantities. Beside arrays of pictures or series, whole numbers are how
+    labels are kept, and quantities are kept as floats.
+    """
+    whole = labels.dtype.is_integer() and 2 * labels.n_unique() <= len(labels)
+    return "classification" if whole else None
+
+
 def with_target(frame: pl.DataFrame, target: str, notes: list[str], place: str) -> pl.DataFrame:
     """The rows whose target is there and finite; how many are not is noted."""
     if target not in frame.columns:
