@@ -305,7 +305,8 @@ def _shared(networks: Sequence[Network], recipes: Sequence[Recipe]) -> None:
         own = network.encoder.state_dict()
         for other, encoder in kept:
             theirs = encoder.state_dict()
-            if other.data == recipe.data and all(torch.equal(own[name], theirs[name]) for name in own):
+            alike = other.data == recipe.data and own.keys() == theirs.keys()
+            if alike and all(torch.equal(own[name], theirs[name]) for name in own):
                 network.encoder = encoder
                 break
         else:

@@ -1,7 +1,7 @@
 """Features of series by fixed convolutions: MiniRocket and Hydra, as frozen modules whose constants are buffers.
 
 Both take series [n, c, t] without missing values and return features [n, f]. They work through some series at a time, so that
-what they hold beside input and output stays below about 64 MB, however many series there are.
+what they hold beside input and output stays below about 300 MB, however many series there are, if one series needs less.
 
 Axes: n series, c channel, t step, k kernel, q bias, v view (the series, and its first differences), d dilation.
 """
@@ -96,7 +96,11 @@ class MiniRocket(nn.Module):
             before = 0
             for place, many in enumerate(counts):
                 chosen = torch.randint(rows, (84,), generator=generator).to(x.device)
-                response = made._responses(shown[chosen], view, place)[torch.arange(84), :, torch.arange(84)]  # [k, t]
+                # One by one: all kernels on all of these series would be 84 times as many numbers.
+                pairs = (
+                    made._responses(shown[row : row + 1], view, place, kernel) for kernel, row in enumerate(chosen.tolist())
+                )
+                response = torch.cat(list(pairs)).squeeze(-1)  # [k, t]
                 start = 84 * before
                 wanted = levels[start : start + 84 * many].view(84, many).to(x.device)
                 ordered = response.double().sort(-1).values
@@ -112,7 +116,8 @@ class MiniRocket(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The features, view after view, dilation after dilation, kernel after kernel."""
         views, kernels, each = self.biases.shape
-        most = max(1, _HELD // max(1, kernels * int(self.counts.max()) * min(x.shape[-1], _BYTES)))
+        compared = kernels * int(self.counts.max()) * min(x.shape[-1], _BYTES)
+        most = max(1, _HELD // max(compared, _convolving(x, kernels)))
         return (
             torch.cat([self._some(part) for part in torch.split(x, most)]) if len(x) else x.new_zeros(0, views * kernels * each)
         )
@@ -134,9 +139,10 @@ class MiniRocket(nn.Module):
                 at += many
         return torch.cat(found).T
 
-    def _responses(self, x: Tensor, view: int, place: int) -> Tensor:
-        """Convolutions [k, t, n] of series [n, c, t] at one dilation."""
+    def _responses(self, x: Tensor, view: int, place: int, kernel: int | None = None) -> Tensor:
+        """Convolutions [k, t, n] of series [n, c, t] at one dilation, by all kernels or by one."""
         weight = _kernels(x.device).unsqueeze(1) * self.groups[view, place].unsqueeze(-1)
+        weight = weight if kernel is None else weight[kernel : kernel + 1]
         return _convolved(x, weight, int(self.dilations[place]))
 
 
@@ -186,7 +192,7 @@ class Hydra(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The features, dilation after dilation, view after view, sums before counts."""
         dilations, views, groups, kernels = self.weights.shape[:4]
-        most = max(1, _HELD // (4 * groups * kernels * x.shape[-1]))
+        most = max(1, _HELD // _convolving(x, groups * kernels))
         if not len(x):
             return x.new_zeros(0, 2 * dilations * views * groups * kernels)
         return torch.cat([self._some(part) for part in torch.split(x, most)]).clamp(min=0).sqrt()
@@ -270,6 +276,11 @@ def _convolved(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     wide = functional.pad(x, (pad, pad)).permute(1, 2, 0)
     shifted = torch.stack([wide[:, place * dilation : place * dilation + steps] for place in range(_LENGTH)], 1)
     return (weight.flatten(1) @ shifted.reshape(-1, steps * len(x))).view(len(weight), steps, len(x))
+
+
+def _convolving(x: Tensor, kernels: int) -> int:
+    """Bytes that a convolution of one of these series holds: shifted copies twice, and responses."""
+    return 4 * x.shape[-1] * (2 * _LENGTH * x.shape[1] + kernels)
 
 
 def _views(x: Tensor, views: int) -> list[Tensor]:
