@@ -21,7 +21,7 @@ from titrant.tricks.base import Trick
 
 _LENGTH = 9  # of every kernel
 _SPACE = 1 << 29  # bytes of all features
-_WORK = 3_000_000_000  # comparisons: about a second for a thousand million of them
+_WORK = 1_500_000_000  # comparisons: about a second for a thousand million of them
 _HELD = 1 << 25  # bytes of comparisons or responses that are held at a time
 _BYTES = 255  # steps that a byte can count
 _GOLDEN = (1 + math.sqrt(5)) / 2
@@ -38,7 +38,7 @@ def affordable(rows: int, steps: int, wanted: int) -> int:
 
     Example:
         >>> affordable(100, 150, 9996), affordable(100_000, 150, 9996)
-        (9996, 200)
+        (9996, 100)
     """
     return max(84, min(wanted, _SPACE // (4 * max(1, rows)), _WORK // max(1, rows * steps)))
 

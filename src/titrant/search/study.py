@@ -49,6 +49,7 @@ CONTENDERS = 6
 
 _FAILED = 2.0  # times the loss of the search's best network on the same rows, above which a refit is not used
 _NEGLIGIBLE = 0.01  # a loss below which that does not matter: a hundredth of the target's variance,
+_SAFETY = 0.2  # share of the search's time in which a plain network is trained first, where others may take long to begin
 _NEGLIGIBLE_GUESS = 0.1  # or this share of the log loss of guessing: a network that chose its few rows well is surer than right
 _WRITING = 0.03  # and to write the study
 _BEGUN = 0.02  # share of a finalist's steps after which it is clear how long it will take
@@ -190,6 +191,9 @@ class Study:
     def _brackets(self, clock: Clock) -> bool:
         """Bracket after bracket while there is time for another; False if a person interrupted."""
         first = True
+        if self._plan.varied and self.members is None and self._plain_first:
+            plain = self._at_length(self._start.baseline(len(self._train)))
+            self._bracket([(plain, "baseline", None)], clock.before_end((1 - _SAFETY) * clock.left))
         while first or self._another(clock):
             proposals = self._first_proposals() if first else self._later_proposals()
             begun, before = time.monotonic(), self._number
@@ -199,6 +203,11 @@ class Study:
             self._last_pace = (time.monotonic() - begun) / max(1, self._number - before)
             first = False
         return not self._interrupted
+
+    @property
+    def _plain_first(self) -> bool:
+        """Whether the plain baseline may be tried."""
+        return self.region is not None and not (self.narrowed or self.region.only or self.given)
 
     def _another(self, clock: Clock) -> bool:
         if self.region is None or clock.left <= 0:
@@ -243,7 +252,8 @@ class Study:
             inside = [(self.region.nearest(recipe), origin, trial) for recipe, origin, trial in known]
             proposals += [one for place, one in enumerate(inside) if one[0] not in [recipe for recipe, _, _ in inside[:place]]]
         elif not self.region.only:
-            proposals += [*known[:2], (self._start.baseline(rows), "baseline", None), *known[2:]]
+            plain = [] if self.tried else [(self._start.baseline(rows), "baseline", None)]
+            proposals += [*known[:2], *plain, *known[2:]]
         wanted = self._wanted(self._first)
         shapes = [recipe for recipe, origin, _ in proposals if origin != "baseline"] or [self.region.base]
         for turn in range(max(0, wanted - len(proposals))):
