@@ -547,7 +547,7 @@ def _evaluated(
     else:
         most = max(1, _SAMPLE // truth[:1].numel())
         shown = torch.linspace(0, len(rows) - 1, min(len(rows), most)).long()
-        sample = {"truth": _flat(truth[shown]).tolist(), "predicted": _flat(predicted[shown]).tolist()}
+        sample = {"truth": truth[shown].flatten().tolist(), "predicted": predicted[shown].flatten().tolist()}
         evaluation = evaluation.model_copy(update=sample)
         if isinstance(dataset, Series):
             evaluation = evaluation.model_copy(update=forecasts(dataset, rows, predicted, predictor.band))
@@ -556,14 +556,12 @@ def _evaluated(
 
 
 def _scores(predicted: Tensor, truth: Tensor, dataset: Learnable) -> dict[str, float | None]:
-    if dataset.schema.task == "regression":
-        predicted, truth = _flat(predicted), _flat(truth)
-    return {metric.name: _finite(float(metric.score(predicted, truth))) for metric in fitting_metrics(dataset.schema.task)}
+    return {metric.name: _finite(_score(metric, predicted, truth)) for metric in fitting_metrics(dataset.schema.task)}
 
 
-def _flat(values: Tensor) -> Tensor:
-    """Values, several of a row side by side."""
-    return values.flatten()
+def _score(metric: Metric, predicted: Tensor, truth: Tensor) -> float:
+    """A score; several values of a row count like rows."""
+    return float(metric.score(predicted.flatten(), truth.flatten()) if metric.regression else metric.score(predicted, truth))
 
 
 def _reliability(predicted: Tensor, truth: Tensor) -> list[tuple[float, float, int]]:
@@ -585,18 +583,14 @@ def _intervals(metric: Metric, predicted: Tensor, plain: Tensor | None, truth: T
     Fewer resamples where rows are many and the intervals are narrow.
     """
 
-    def score(values: Tensor, rows: Tensor) -> float:
-        shown = values[rows], truth[rows]
-        return float(metric.score(*(map(_flat, shown) if metric.regression else shown)))
-
     generator = torch.Generator().manual_seed(0)
     resamples = max(100, min(_RESAMPLES, 4_000_000 // max(1, predicted.numel())))
     scores, gains = [], []
     for _ in range(resamples):
         drawn = torch.randint(len(truth), (len(truth),), generator=generator)
-        scores.append(score(predicted, drawn))
+        scores.append(_score(metric, predicted[drawn], truth[drawn]))
         if plain is not None:
-            gains.append(metric.as_loss(score(plain, drawn)) - metric.as_loss(scores[-1]))
+            gains.append(metric.as_loss(_score(metric, plain[drawn], truth[drawn])) - metric.as_loss(scores[-1]))
     return _ends(scores, resamples), _ends(gains, resamples)
 
 

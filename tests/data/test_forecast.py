@@ -11,6 +11,7 @@ from titrant.data.forecast import ForecastSchema, read_forecast
 from titrant.data.learnable import read_again, read_data, source_of
 from titrant.data.series import Series
 from titrant.errors import DataError
+from titrant.train.kinds import problem_of
 
 
 def daily(days: int = 200, shops: int = 2) -> pl.DataFrame:
@@ -93,6 +94,15 @@ def test_gaps_duplicates_and_disorder_are_treated_as_documented() -> None:
     assert not found.target.isnan().any()
     assert 65.0 in own
     assert 50.0 not in own[~own.isnan()]
+
+
+def test_a_model_knows_whether_windows_may_end_in_a_gap() -> None:
+    gap = daily(60, shops=1).filter(pl.col("sold") != 30)
+    whole = {"sold": [float(x) for x in range(80)]}
+    found, _ = read(gap.with_columns(pl.col("day").to_physical()), horizon=3)
+    assert found.schema.ragged
+    assert problem_of(found, found.split.train, torch.device("cpu")).ragged  # type: ignore[attr-defined]  # of series
+    assert not read(whole, by=None, time=None, horizon=3)[0].schema.ragged
 
 
 def test_irregular_times_are_an_order_only() -> None:

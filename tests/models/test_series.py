@@ -76,7 +76,7 @@ def test_features_are_standardised_and_a_state_restores_the_encoder(features: st
     assert found.shape == (20, encoder.count)
     assert codes.shape == (20, 0)
     assert found.mean(0).abs().max() < 1e-3
-    again = SeriesEncoder(data, 12, encoder.state_dict())
+    again = SeriesEncoder(data, encoder.state_dict())
     assert torch.equal(again(x)[0], found)
 
 

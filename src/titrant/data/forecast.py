@@ -175,7 +175,6 @@ def read_forecast(
     *,
     by: str | None = None,
     time: str | None = None,
-    seed: int = 0,
     hold_out: bool = True,
     notes: list[str],
 ) -> Series[ForecastSchema]:
@@ -187,7 +186,6 @@ def read_forecast(
         horizon: steps to forecast.
         by: the column that says which series a row belongs to; None for a single series.
         time: the column of moments; rows stand in order if None.
-        seed: unused: windows are divided by time.
         hold_out: False draws no test windows.
         notes: receives warnings for the person.
 
@@ -233,8 +231,9 @@ def read_forecast(
             say("The target {name!r} never changes in the time to learn from. There is nothing to learn.", name=target)
         )
     schema = ForecastSchema(
-        task="regression", target=target, channels=names, steps=history, horizon=horizon, by=by, time=time, grid=table.grid
-    )
+        task="regression", target=target, channels=names, steps=history, horizon=horizon, by=by, time=time, grid=table.grid,
+        ragged=bool(np.isnan(windows[:, :, -1]).all(1).any()),
+    )  # fmt: skip
     return Series(
         schema=schema,
         series=torch.from_numpy(windows),

@@ -59,7 +59,7 @@ def read_data(
         ):  # fmt: skip
             if value:
                 raise DataError(say("{option} cannot be given with a horizon.", option=option))
-        return read_forecast(data, target, horizon, by=by, time=time, seed=seed, hold_out=hold_out, notes=notes)
+        return read_forecast(data, target, horizon, by=by, time=time, hold_out=hold_out, notes=notes)
     if are_series(data, by):
         for option, value in ((say("Kinds of columns"), kinds), (say("A size in pixels"), size)):
             if value:

@@ -73,7 +73,6 @@ class SeriesEncoder(nn.Module):
 
     Args:
         data: the recipe's data slot.
-        steps: t.
         tensors: by name, what `fit` finds: constants of the scaler with the prefix `scale_`, `lacking` (channels with missing
             values), those of the kernels with the prefix `kernels.`, and the centre and spread of the features; of forecasts
             `target`, the centre and width of the first channel, by which predictions are scaled.
@@ -87,10 +86,9 @@ class SeriesEncoder(nn.Module):
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, data: Data, steps: int, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, data: Data, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.data = data
-        self.steps = steps
         self.constants = [name.removeprefix(_SCALE) for name in tensors if name.startswith(_SCALE)]
         own = {name.removeprefix(_KERNELS): tensor for name, tensor in tensors.items() if name.startswith(_KERNELS)}
         for name, tensor in tensors.items():
@@ -115,13 +113,13 @@ class SeriesEncoder(nn.Module):
             tensors |= {f"{_SCALE}{name}": value for name, value in data.scale.fit(flat, **_doses(data.scale)).items()}
         if target is not None:
             tensors["target"] = torch.tensor(target, device=values.device)
-        plain = cls(data.model_copy(update={"features": Off()}), values.shape[-1], tensors)
+        plain = cls(data.model_copy(update={"features": Off()}), tensors)
         if isinstance(data.features, Off):
             return plain
         x, _ = plain.series(values[: 4 * _ROWS])
         made = kernels.fitted(data.features, x, len(values), _SEED)
         tensors |= {f"{_KERNELS}{name}": tensor for name, tensor in made.state_dict().items()}
-        encoder = cls(data, values.shape[-1], tensors)
+        encoder = cls(data, tensors)
         found = encoder.features(x)
         encoder.register_buffer("centre", found.mean(0))
         deviation = found.std(0, correction=0)

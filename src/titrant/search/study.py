@@ -179,7 +179,7 @@ class Study:
         finished = self._brackets(search_clock)
         if self.best is None:  # the search's share was too short; any model comes before everything else
             first = self._first_proposals()[:1]
-            if self.given is None and not self.narrowed:
+            if self._plain_first:
                 first = [(self._at_length(self._start.baseline(len(self._train))), "baseline", None)]
             self._bracket(first, self.clock)
         outcome = self._finals(finished)

@@ -59,7 +59,7 @@ def restored(schema: AnySchema, data: Data, tensors: Mapping[str, Tensor]) -> tu
     if isinstance(schema, ImageSchema):
         return Pixels(), ImageShape(schema.channels, schema.height, schema.width, outputs)
     if isinstance(schema, Stepped):
-        steps = SeriesEncoder(data, schema.steps, tensors)
+        steps = SeriesEncoder(data, tensors)
         return steps, shape_of(steps, schema.steps, schema.ragged, schema.horizon or outputs)
     encoder = Encoder(data, len(schema.number_names), schema.cardinalities, tensors)
     return encoder, TableShape(encoder.features, encoder.width - encoder.features, tuple(encoder.cardinalities), outputs)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -134,19 +135,20 @@ class SeriesProblem(Problem):
     @property
     def centre(self) -> float:
         """Of forecasts the mean over all visible rows, so that a search and its finals scale alike."""
-        return float(self._seen.mean()) if self.is_wide else super().centre
+        return self._scale[0] if self.is_wide else super().centre
 
     @property
     def width(self) -> float:
         """Of forecasts the deviation over all visible rows."""
-        spread = float(self._seen.std(correction=0)) if self.is_wide else super().width
-        return spread if spread > 0 else 1.0
+        return self._scale[1] if self.is_wide else super().width
 
-    @property
-    def _seen(self) -> Tensor:
-        return (self.target if self.visible is None else self.target[self.visible]).double()
+    @cached_property
+    def _scale(self) -> tuple[float, float]:
+        """Mean and deviation of the target, which every evaluation asks for."""
+        seen = (self.target if self.visible is None else self.target[self.visible]).double()
+        return float(seen.mean()), float(seen.std(correction=0)) or 1.0
 
-    @property
+    @cached_property
     def ragged(self) -> bool:
         """Whether some series end before the last step."""
         return bool((ends_of(self.values) < self.values.shape[-1]).any())

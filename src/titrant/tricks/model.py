@@ -328,20 +328,20 @@ class Tcn(SequenceTrick):
     kernel: Annotated[int, Range(1, 15, search=(3, 7), unit="steps", shared=True, raising="more capacity, slower")] = 3
 
 
+_Cells = Annotated[int, Range(1, 1024, log=True, search=(32, 128), unit="units", shared=True, raising="more capacity, slower")]
+_Layers = Annotated[int, Range(1, 4, search=(1, 2), unit="layers", shared=True, raising="more capacity, harder to train")]
+
+
 class RecurrentTrick(SequenceTrick):
     """A recurrent network."""
 
     searched: ClassVar[bool] = False
     gates: ClassVar[int]
-    width: int
-    depth: int
-    direction: Literal["both", "forward"]
-    pool: Literal["attention", "mean", "last"]
-    start: Literal["orthogonal", "identity", "drawn"]
-
-
-_Cells = Annotated[int, Range(1, 1024, log=True, search=(32, 128), unit="units", shared=True, raising="more capacity, slower")]
-_Layers = Annotated[int, Range(1, 4, search=(1, 2), unit="layers", shared=True, raising="more capacity, harder to train")]
+    width: _Cells = 64
+    depth: _Layers = 1
+    direction: Literal["both", "forward"] = "both"
+    pool: Literal["attention", "mean", "last"] = "attention"
+    start: Literal["orthogonal", "identity", "drawn"] = "orthogonal"
 
 
 class Gru(RecurrentTrick):
@@ -372,11 +372,6 @@ class Gru(RecurrentTrick):
 
     gates: ClassVar[int] = 3
     kind: Literal["gru"] = "gru"
-    width: _Cells = 64
-    depth: _Layers = 1
-    direction: Literal["both", "forward"] = "both"
-    pool: Literal["attention", "mean", "last"] = "attention"
-    start: Literal["orthogonal", "identity", "drawn"] = "orthogonal"
 
 
 class Lstm(RecurrentTrick):
@@ -400,11 +395,6 @@ class Lstm(RecurrentTrick):
 
     gates: ClassVar[int] = 4
     kind: Literal["lstm"] = "lstm"
-    width: _Cells = 64
-    depth: _Layers = 1
-    direction: Literal["both", "forward"] = "both"
-    pool: Literal["attention", "mean", "last"] = "attention"
-    start: Literal["orthogonal", "identity", "drawn"] = "orthogonal"
 
 
 class Rnn(RecurrentTrick):
@@ -426,11 +416,6 @@ class Rnn(RecurrentTrick):
 
     gates: ClassVar[int] = 1
     kind: Literal["rnn"] = "rnn"
-    width: _Cells = 64
-    depth: _Layers = 1
-    direction: Literal["both", "forward"] = "both"
-    pool: Literal["attention", "mean", "last"] = "attention"
-    start: Literal["orthogonal", "identity", "drawn"] = "orthogonal"
 
 
 class Transformer(SequenceTrick):
