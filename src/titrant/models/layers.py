@@ -106,11 +106,13 @@ class Drop(nn.Module):
     Args:
         tricks: one for each member.
         device: where the doses live.
+        axes: of what it acts on, after the members.
     """
 
-    def __init__(self, tricks: Sequence[Trick], device: torch.device) -> None:
+    def __init__(self, tricks: Sequence[Trick], device: torch.device, axes: int = 2) -> None:
         super().__init__()
-        self.parts = segments(tricks, axes=2, device=device)
+        self.parts = segments(tricks, axes=axes, device=device)
+        self.axes = axes
         self.acts = any(not isinstance(trick, Off) for trick in tricks)
         self.streams: Streams | None = None
         self.ledger: Ledger | None = None
@@ -123,15 +125,22 @@ class Drop(nn.Module):
         kind = part.kind
         if not issubclass(kind, DropoutTrick):
             return x
+        dropped, kept = kind.apply(x, self._bytes(part, x, x.shape[-self.axes :]), **part.values)
+        self._book(part, kept)
+        return dropped
+
+    def _bytes(self, part: Segment[Trick], x: Tensor, shape: Sequence[int]) -> Tensor:
+        """Random bytes of a shape for each of a segment's members: of their own streams, or of torch's in a plain network."""
+        lead = x.shape[: x.dim() - self.axes]
         if self.streams is None:
-            noise = torch.randint(0, 256, x.shape, dtype=torch.uint8, device=x.device)
-        else:
-            noise = self.streams.bytes("dropout", x.shape[-2:], part.start, part.stop).view(x.shape)
-        dropped, kept = kind.apply(x, noise, **part.values)
+            return torch.randint(0, 256, (*lead, *shape), dtype=torch.uint8, device=x.device)
+        return self.streams.bytes("dropout", shape, part.start, part.stop).view(*lead, *shape)
+
+    def _book(self, part: Segment[Trick], kept: Tensor) -> None:
+        """Counts the units that were dropped."""
         if self.ledger is not None and self.ledger.probing:
             units = float(kept.numel() // len(part))
             self.ledger.add("dropout", part.start, part.stop, units - kept.view(len(part), -1).sum(1), units)
-        return dropped
 
 
 class Skip(nn.Module):

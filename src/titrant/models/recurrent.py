@@ -11,13 +11,10 @@ from torch import Tensor, nn
 
 from titrant.models.layers import Drop, Linear, Members, Normalize
 from titrant.recipe import Recipe
-from titrant.tricks.base import Off, Segment, Trick
-from titrant.tricks.dropout import LEVELS, DropoutTrick, Variational, Zoneout, level_of
+from titrant.tricks.base import Off, Segment, Trick, by_segment
+from titrant.tricks.dropout import LEVELS, Variational, Zoneout, level_of
 from titrant.tricks.model import Gru, Lstm, RecurrentTrick
 from titrant.tricks.normalize import RMS, Layer
-
-Around = tuple[Tensor | None, Tensor | None]
-"""What dropout does to states: factors [..., d, b, h] that are the same at all steps, and for each step what stays."""
 
 
 class StepDrop(Drop):
@@ -25,72 +22,52 @@ class StepDrop(Drop):
 
     def _act(self, part: Segment[Trick], x: Tensor) -> Tensor:
         kind = part.kind
-        if not issubclass(kind, DropoutTrick) or kind is Zoneout:
+        if kind is Zoneout:
             return x
-        noise = bytes_like(self, x, part, (x.shape[-3], 1 if kind is Variational else x.shape[-2], x.shape[-1]))
-        doses = {name: dose.unsqueeze(-1) if isinstance(dose, Tensor) else dose for name, dose in part.values.items()}
-        if kind is Variational:
-            factor, kept = kind.apply(torch.ones(noise.shape, dtype=x.dtype, device=x.device), noise, **doses)
-            dropped = x * factor
-        else:
-            dropped, kept = kind.apply(x, noise, **doses)
-        book(self, part, kept)
-        return dropped
+        if kind is not Variational:
+            return super()._act(part, x)
+        noise = self._bytes(part, x, (x.shape[-3], 1, x.shape[-1]))
+        factor, kept = Variational.apply(torch.ones(noise.shape, dtype=x.dtype, device=x.device), noise, **part.values)
+        self._book(part, kept)
+        return x * factor
 
 
 class StateDrop(Drop):
     """Dropout on states [..., d, b, h]: a factor for all steps (`variational`), and units that stay (`zoneout`)."""
 
-    def around(self, like: Tensor, steps: int) -> Around:
-        """What to do at each step of one pass.
+    def factors(self, like: Tensor) -> Tensor | None:
+        """By what states are multiplied at all steps of one pass; None where nobody drops them so."""
+        if not self.training or not self._some(Variational):
+            return None
+        return by_segment(self.parts, torch.ones_like(like), self._factor)
 
-        Args:
-            like: a state.
-            steps: of the series.
-        """
-        if not self.acts:
-            return None, None
-        factors: list[Tensor] = []
-        stays: list[Tensor] = []
-        for part in self.parts:
-            mine = like[part.start : part.stop] if like.dim() == 4 else like
-            factor, stay = torch.ones_like(mine), None
-            doses = {name: dose.unsqueeze(-1) if isinstance(dose, Tensor) else dose for name, dose in part.values.items()}
-            if part.kind is Variational and self.training:
-                noise = bytes_like(self, mine, part, tuple(mine.shape[-3:]))
-                factor, kept = Variational.apply(factor, noise, **doses)
-                book(self, part, kept)
-            if part.kind is Zoneout:
-                dose = doses["p"]
-                if self.training:
-                    noise = bytes_like(self, mine, part, (steps, *mine.shape[-3:]))
-                    changed = Zoneout.changed(noise, p=dose.unsqueeze(-1) if isinstance(dose, Tensor) else dose)
-                    book(self, part, changed)
-                    stay = (1 - changed).to(mine.dtype).movedim(-4, 0)
-                else:
-                    share = level_of(dose) / LEVELS
-                    stay = (share * torch.ones_like(mine)).expand(steps, *mine.shape)
-            factors.append(factor)
-            stays.append(torch.zeros(steps, *mine.shape, dtype=mine.dtype, device=mine.device) if stay is None else stay)
-        kinds = {part.kind for part in self.parts}
-        factor = torch.cat(factors) if like.dim() == 4 else factors[0]
-        staying = torch.cat(stays, 1) if like.dim() == 4 else stays[0]
-        return factor if Variational in kinds and self.training else None, staying if Zoneout in kinds else None
+    def stays(self, like: Tensor, steps: int) -> Tensor | None:
+        """How much of a state stays as it was before each step of one pass [t, ..., d, b, h]; None where all of it changes."""
+        if not self._some(Zoneout):
+            return None
+        blank = torch.zeros(*like.shape[:-3], steps, *like.shape[-3:], dtype=like.dtype, device=like.device)
+        return by_segment(self.parts, blank, self._staying).movedim(-4, 0)
 
+    def _some(self, kind: type[Trick]) -> bool:
+        return any(part.kind is kind for part in self.parts)
 
-def bytes_like(layer: Drop, x: Tensor, part: Segment[Trick], shape: tuple[int, ...]) -> Tensor:
-    """Random bytes for a segment's members: of their own streams, or of torch's in a plain network."""
-    lead = (len(part),) if layer.streams is not None and x.dim() == 4 else ()
-    if layer.streams is None:
-        return torch.randint(0, 256, (*x.shape[: x.dim() - 3], *shape), dtype=torch.uint8, device=x.device)
-    return layer.streams.bytes("dropout", shape, part.start, part.stop).view(*lead, *shape)
+    def _factor(self, part: Segment[Trick], ones: Tensor) -> Tensor:
+        if part.kind is not Variational:
+            return ones
+        factor, kept = Variational.apply(ones, self._bytes(part, ones, ones.shape[-3:]), **part.values)
+        self._book(part, kept)
+        return factor
 
-
-def book(layer: Drop, part: Segment[Trick], kept: Tensor) -> None:
-    """Counts what was dropped."""
-    if layer.ledger is not None and layer.ledger.probing:
-        units = float(kept.numel() // len(part))
-        layer.ledger.add("dropout", part.start, part.stop, units - kept.view(len(part), -1).sum(1), units)
+    def _staying(self, part: Segment[Trick], blank: Tensor) -> Tensor:
+        if part.kind is not Zoneout:
+            return blank
+        p = part.values["p"]
+        p = p.unsqueeze(-1) if isinstance(p, Tensor) else p  # the steps are one more axis
+        if not self.training:
+            return blank + level_of(p) / LEVELS
+        changed = Zoneout.changed(self._bytes(part, blank.select(-4, 0), blank.shape[-4:]), p=p)
+        self._book(part, changed)
+        return (1 - changed).to(blank.dtype)
 
 
 class Gates(Linear):
@@ -132,8 +109,8 @@ class Cell(nn.Module):
         self.normalize = members.normalize(gated)
         inner, kin = ([_inside(recipe) for recipe in recipes] for recipes in (members.recipes, members.kin))
         self.normalize_back = Normalize(inner, gated, kin, members.device)
-        self.drop = StepDrop([Off() if first else recipe.dropout for recipe in members.recipes], members.device)
-        self.keep = StateDrop([recipe.dropout for recipe in members.recipes], members.device)
+        self.drop = StepDrop([Off() if first else recipe.dropout for recipe in members.recipes], members.device, axes=3)
+        self.keep = StateDrop([recipe.dropout for recipe in members.recipes], members.device, axes=3)
         self.activate = members.activate(model.width)
 
     def forward(self, x: Tensor, turn: Tensor | None) -> Tensor:
@@ -151,7 +128,7 @@ class Cell(nn.Module):
         bias = torch.stack([layer.bias for layer in self.back], -2).unsqueeze(-2)  # type: ignore[misc]
         state = x.new_zeros(*lead, directions, rows, width)
         inner = state
-        factor, stays = self.keep.around(state, steps)
+        factor, stays = self.keep.factors(state), self.keep.stays(state, steps)
         found = []
         for step in range(steps):
             seen = state if factor is None else state * factor
