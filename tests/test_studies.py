@@ -1,6 +1,8 @@
 """Studies of runs and of data: what they write, what they refuse, and how they end."""
 
 import json
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -167,15 +169,40 @@ def test_the_commands_print_what_was_found(run: Path, monkeypatch: pytest.Monkey
     assert "does not exist" in shown.stderr
 
 
-def test_ctrl_c_concludes_from_what_there_is_or_keeps_nothing(run: Path) -> None:
-    program = [sys.executable, "-m", "titrant", "ablate", str(PENGUINS), "--target", "species", "--budget", "120s"]
+def interrupted(phase: str, *arguments: str) -> tuple[int, str, str]:
+    """Runs a command until it is in a phase, interrupts it, and returns its exit code, what it printed and what it said."""
+    program = [sys.executable, "-m", "titrant", *arguments]
     process = subprocess.Popen(program, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
-        if "measuring" in line:
+        if re.search(phase, line):
             break
-    process.send_signal(2)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "nothing is kept" in said
+    process.send_signal(signal.SIGINT)
+    printed, said = process.communicate(timeout=60)
     assert "Traceback" not in said
+    return process.returncode, printed, said
+
+
+def test_ctrl_c_before_anything_was_judged_keeps_nothing(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    code, _, said = interrupted("measuring", "ablate", str(PENGUINS), "--target", "species", "--budget", "120s", "--out", out)
+    assert code == 130
+    assert "nothing is kept" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [["ablate", "--tricks", "dropout"], ["dose", "dropout.p", "--levels", "2"]])
+def test_ctrl_c_concludes_from_what_there_is(command: list[str], tmp_path: Path) -> None:
+    titrant.Recipe.of(RECIPE).save(tmp_path / "recipe.yaml")
+    name, *rest = command
+    options = ["--recipe", str(tmp_path / "recipe.yaml"), "--replicates", "100000", "--budget", "60s"]
+    out = tmp_path / "out"
+    code, printed, _ = interrupted(
+        r"comparing.* done \d,?\d{2}", name, str(PENGUINS), *rest, "--target", "species", "--out", str(out), *options
+    )
+    assert code == 0
+    assert "Interrupted" in printed
+    kept = Ablation.read(out / "ablation.json") if name == "ablate" else Response.read(out / "dose-dropout.p.json")
+    assert kept.interrupted
+    assert kept.trainings >= 100
+    assert (out / "report.html").exists()

@@ -92,11 +92,11 @@ def test_the_learning_rate_follows_the_optimizer() -> None:
 def test_what_a_trick_hangs_on_is_tuned_too_unless_it_is_in_question() -> None:
     recipe = STRONG.replace("mix", "mixup")
     found, arms = comparisons(recipe, Recipe(), ["mix"], "table")
-    assert nuisances(list(arms.values()), found) == [
+    assert nuisances(list(arms.values()), [one.trick for one in found]) == [
         "learning_rate.peak", "optimizer.decay", "regularize.label_smoothing.epsilon", "dropout.p",
     ]  # fmt: skip
     found, arms = comparisons(recipe, Recipe(), ["mix", "dropout"], "table")
-    assert "dropout.p" not in nuisances(list(arms.values()), found)
+    assert "dropout.p" not in nuisances(list(arms.values()), [one.trick for one in found])
 
 
 @given(st.floats(1, 1e5), st.lists(st.floats(0.01, 5), min_size=2, max_size=30))

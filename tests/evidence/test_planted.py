@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 import titrant
 from titrant.clock import Clock
@@ -33,13 +34,14 @@ def studied(data: Any, recipe: dict[str, Any], trick: str, **options: Any) -> tu
     return found.effects[0], found
 
 
-def flipped(kind: str) -> Effect:
-    """The worth of mirror images for a small network, which serves as the plain baseline too: that of pictures is slow."""
-    dataset = read_data(pictures(kind), None, notes=[])
-    plain, clock, cpu = Recipe.of(PICTURES), Clock.of(60.0), torch.device("cpu")
-    recipe = plain.replace("augment.flip", {"kind": "flip", "p": 0.5})
-    trainings = Trainings(dataset, metric_for("binary"), 0, cpu, clock, Pace.usual(cpu, [recipe]))
-    return Study(trainings, recipe, plain, None, "image", lambda *_: None, replicates=6).run().effects[0]
+def augmented(data: dict[str, Any], trick: str, test: dict[str, Any] | None = None, **recipe: Any) -> Effect:
+    """The worth of a trick for a small network, which serves as the plain baseline too: that of pictures is slow."""
+    dataset = read_data(data, None, test=test, notes=[])
+    plain, clock, cpu = Recipe.of(PICTURES | recipe), Clock.of(60.0), torch.device("cpu")
+    doses = {"flip": {"kind": "flip", "p": 0.5}, "rotate": {"kind": "rotate", "degrees": 180.0}}
+    with_it = plain.replace(f"augment.{trick}", doses[trick])
+    trainings = Trainings(dataset, metric_for("binary"), 0, cpu, clock, Pace.usual(cpu, [with_it]))
+    return Study(trainings, with_it, plain, None, "image", lambda *_: None, replicates=6).run().effects[0]
 
 
 def table(rows: int = 600, noise: float = 0.0, scale: float = 1.0) -> dict[str, list[Any]]:
@@ -64,6 +66,18 @@ def pictures(kind: str, rows: int = 240) -> dict[str, Any]:
     return {"x": x, "y": y}
 
 
+def bars(rows: int, seed: int) -> dict[str, Any]:
+    """A bar with a knob at one end or at both, at any angle: two shapes that turning does not change."""
+    random = np.random.default_rng(seed)
+    y = random.integers(0, 2, rows)
+    angle = random.uniform(-np.pi, np.pi, rows)[:, None, None]
+    down, right = np.mgrid[-5.5:6:1, -5.5:6:1]
+    along, across = right * np.cos(angle) + down * np.sin(angle), down * np.cos(angle) - right * np.sin(angle)
+    bar = (abs(along) < 4) & (abs(across) < 0.8)
+    knobs = (np.hypot(along - 3.5, across) < 2) | ((np.hypot(along + 3.5, across) < 2) & (y[:, None, None] == 1))
+    return {"x": (200 * (bar | knobs) + random.integers(0, 50, knobs.shape)).astype(np.uint8), "y": y}
+
+
 def test_scaling_helps_where_one_column_drowns_the_others() -> None:
     effect, study = studied(table(scale=1e4), SMALL | {"data": {"scale": "standardize"}}, "data.scale")
     assert (effect.verdict, effect.instead) == ("helps", "off")
@@ -74,15 +88,31 @@ def test_scaling_helps_where_one_column_drowns_the_others() -> None:
 
 
 def test_mirror_images_hurt_where_left_and_right_are_the_classes() -> None:
-    effect = flipped("side")
+    effect = augmented(pictures("side"), "flip")
     assert effect.verdict == "hurts"
     assert effect.without.mean < -0.1
 
 
 def test_mirror_images_do_not_hurt_where_both_sides_are_one_class() -> None:
-    effect = flipped("edge")
+    effect = augmented(pictures("edge"), "flip")
     assert effect.verdict != "hurts"
     assert effect.without.mean > -0.05
+
+
+def test_turning_helps_where_shapes_may_lie_in_any_direction() -> None:
+    model, stop = {"kind": "cnn", "width": 8, "depth": 2}, {"kind": "last", "epochs": 20}
+    effect = augmented(bars(100, 2), "rotate", test=bars(400, 3), model=model, stop=stop, batch={"kind": "fixed", "size": 32})
+    assert effect.verdict == "helps"
+    assert effect.without.mean > 0.05
+
+
+def test_turning_hurts_where_a_six_would_become_a_nine() -> None:
+    digits = load_digits()
+    kept = (digits.target == 6) | (digits.target == 9)
+    data = {"x": (digits.images[kept] * 15).astype(np.uint8), "y": digits.target[kept]}
+    effect = augmented(data, "rotate", stop={"kind": "last", "epochs": 10}, batch={"kind": "fixed", "size": 32})
+    assert effect.verdict == "hurts"
+    assert effect.without.mean < -0.1
 
 
 def test_a_threshold_that_is_never_reached_never_acts() -> None:

@@ -250,7 +250,7 @@ def make_ablation(**changes: Any) -> Ablation:
     arms = [
         ArmRecord(
             name=name, recipe={}, tuned={"learning_rate.peak": 0.003}, score=0.9, low=0.88, high=0.92, count=8,
-            cost=Cost(seconds=0.001, memory=120_000), diverged=place, receipts=[],
+            cost=Cost(seconds=0.001, memory=120_000), diverged=place, receipts=[], curve=make_member(place, "binary").curve,
         )
         for place, name in enumerate(("recipe", "baseline"))
     ]  # fmt: skip

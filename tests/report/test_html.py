@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 
 from titrant.errors import OutputError
-from titrant.record import ColumnSummary
+from titrant.record import ColumnSummary, read_members, write_members
 from titrant.report.html import render, write_report
 from titrant.report.run import Run
 
@@ -235,12 +235,28 @@ def test_what_a_report_says_of_studies(made, tmp_path):
     assert "dropout.p is best at 0.2" in page.sections["evidence"]
     assert "activation scores best at relu" in page.sections["evidence"]
     assert page.figures["response-3"]["layout"]["xaxis"]["type"] == "category"
+    assert [trace["name"] for trace in page.figures["arm-curves"]["data"]] == ["recipe", "baseline"]
+    assert "Holm 1979" in page.sections["evidence"]
+    assert "Kingma & Ba 2015" in page.sections["evidence"]
+
+
+def test_a_report_shows_what_the_doctor_says_of_its_best_member(made, tmp_path):
+    folder = made.folder(tmp_path, "binary")
+    assert "Nothing that was observed" in Page(write_report(folder).read_text(encoding="utf-8")).sections["health"]
+    members = read_members(folder / "members.jsonl")
+    best = max(members, key=lambda member: (len(member.curve), member.score_validation or 0))
+    rising = [
+        point.model_copy(update={"loss_validation": 0.3 + 0.05 * abs(place - 6), "loss_train": 0.3 / (1 + place)})
+        for place, point in enumerate(best.curve)
+    ]
+    write_members(folder / "members.jsonl", [best.model_copy(update={"curve": rising})])
+    assert "overfit" in Page(write_report(folder).read_text(encoding="utf-8")).sections["health"]
 
 
 def test_a_study_without_a_run_has_a_page_of_its_own(made, tmp_path):
     made.ablation().write(tmp_path / "ablation.json")
     page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
-    assert set(page.figures) == {"forest"}
+    assert set(page.figures) == {"forest", "arm-curves"}
     assert "trick.0 helped" in page.sections["header"]
     assert "scores" not in page.sections
 

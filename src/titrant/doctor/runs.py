@@ -3,6 +3,7 @@
 A run folder holds losses and scores at evaluations, and no activations or gradients; the rules that need those stay silent.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from titrant.doctor.case import Case, Evaluation, Loader, Objective, Targets, Wiring
@@ -27,9 +28,17 @@ def case_of_run(folder: Path) -> Case:
         raise OutputError(
             say("{folder} holds no finished run. Name a folder that 'titrant fit' has written, or a program.", folder=folder)
         ) from None
+    case = case_of(members, summary, data)
+    if case is None:
+        raise OutputError(say("No member of the run in {folder} was evaluated.", folder=folder))
+    return case
+
+
+def case_of(members: Sequence[MemberRecord], summary: Summary, data: DataSummary) -> Case | None:
+    """The case of the best of members; None if none was evaluated."""
     judged = [member for member in members if member.score_validation is not None and member.curve]
     if not judged:
-        raise OutputError(say("No member of the run in {folder} was evaluated.", folder=folder))
+        return None
     sign = 1 if summary.direction == "maximize" else -1
     return _case(max(judged, key=lambda member: sign * (member.score_validation or 0.0)), summary, data)
 

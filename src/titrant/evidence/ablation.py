@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from titrant.errors import BudgetError
 from titrant.evidence.arms import BASELINE, RECIPE, Comparison, at_own_rate, comparisons, doses_at, nuisances
-from titrant.evidence.contest import REPLICATES, Contest, Plan, difference, finite, of_length
+from titrant.evidence.contest import REPLICATES, Contest, Plan, difference, finite, mean_curve, of_length
 from titrant.evidence.importance import likely_pairs
 from titrant.evidence.records import Ablation, ArmRecord, Cost, Effect, Pair, Share
 from titrant.evidence.shares import shares
@@ -88,7 +88,7 @@ class Study:
         self.contest = Contest(self.trainings, arms, self.watch, 1 - _SHARES if self.shares else 1.0)
         self.contest.measure()
         self._match_times()
-        paths = nuisances(list(arms.values()), self.found)
+        paths = nuisances(list(arms.values()), [one.trick for one in self.found])
         plan = self.contest.tune(paths, self._plan())
         looks = self._look(plan)
         if not self._complete():
@@ -288,6 +288,7 @@ class Study:
             cost=Cost(seconds=costs.step, memory=costs.memory),
             diverged=sum(outcome.diverged for outcome in outcomes.values()),
             receipts=next((outcome.receipts for outcome in outcomes.values()), list[Receipt]()),
+            curve=mean_curve([outcome.curve for outcome in outcomes.values()]),
         )
 
 

@@ -162,18 +162,28 @@ def _first_kind(path: str, reads: str) -> type[Trick]:
     raise RecipeError(say("{path} has no kind for these data.", path=path))
 
 
-def nuisances(arms: Sequence[Recipe], found: Sequence[Comparison]) -> list[str]:
-    """Paths of the doses that a study tunes again in every arm that has them."""
-    paths = list(NUISANCES)
-    for one in found:
-        kinds = [kind for kind in slots()[one.trick] if kind.name() == one.kind]
-        paths += [path for kind in kinds for path in kind.nuisances if path not in paths]
-    studied = tuple(one.trick for one in found)
+def nuisances(arms: Sequence[Recipe], studied: Sequence[str]) -> list[str]:
+    """Paths of the doses that a study tunes again in every arm that has them.
+
+    Args:
+        arms: the recipes that are compared.
+        studied: paths of the slots or doses in question, which are never tuned.
+
+    Example:
+        >>> decayed = Recipe().replace("regularize.decay", "decay").replace("dropout", "bernoulli")
+        >>> nuisances([decayed.replace("dropout.p", 0.1), decayed.replace("dropout.p", 0.3)], ["dropout.p"])
+        ['learning_rate.peak', 'regularize.decay.rate']
+    """
+    paths = dict.fromkeys(NUISANCES)
+    for place in studied:
+        slot = place if place in slots() else place.rpartition(".")[0]
+        kinds = {type(arm.at(slot)) for arm in arms} if slot in slots() else set()
+        paths |= dict.fromkeys(path for kind in slots().get(slot, ()) if kind in kinds for path in kind.nuisances)
     return [
         path
         for path in paths
-        if path.rpartition(".")[0] not in studied and any(_value(arm, path) is not None for arm in arms)
-    ]  # fmt: skip
+        if not {path, path.rpartition(".")[0]} & set(studied) and any(_value(arm, path) is not None for arm in arms)
+    ]
 
 
 def candidates(arm: Recipe, paths: Sequence[str], count: int, seed: int) -> list[Recipe]:

@@ -21,6 +21,7 @@ from titrant.evidence.records import Difference
 from titrant.evidence.statistics import Estimate
 from titrant.evidence.training import Costs, Job, Outcome, Trainings
 from titrant.recipe import Recipe
+from titrant.record import Point
 from titrant.texts import say
 from titrant.train.metrics import Metric
 
@@ -29,6 +30,7 @@ REPLICATES = 32
 
 _TUNING = 1_000_000  # the number of the first replicate that tunes
 _MORE = 2  # replicates of the better half of the candidates
+_FEWEST = 2  # replicates that tell anything
 _USED = 0.9  # share of the time that a plan may fill
 _MEASURING = 0.03  # share of the time after which no further pass begins
 _PASSES = 3  # over the arms, to measure what their steps take
@@ -181,19 +183,25 @@ class Contest:
         if plan.candidates > 1:
             round_ = (time.monotonic() - begun) / tuning_trainings(plan.candidates)  # evaluations and all
         fits = math.floor(_USED * self._left / max(round_, 1e-9))
-        return Plan(plan.length, plan.share, plan.candidates, max(2, min(plan.replicates, fits)))
+        return Plan(plan.length, plan.share, plan.candidates, max(_FEWEST, min(plan.replicates, fits)))
 
     def _job(self, name: str, recipe: Recipe, replicate: int) -> Job:
         return Job(recipe, replicate, self.costs[name].training)
 
     def compare(self, names: Iterable[str], replicates: range) -> None:
-        """Trains replicates of arms and judges them; those that the clock does not let end are missing."""
-        entries = [(name, replicate) for replicate in replicates for name in names]
-        jobs = [self._job(name, self.tuned[name], replicate) for name, replicate in entries]
-        outcomes = self.trainings.run(jobs, lambda done: self.watch(say("comparing"), len(self.arms), done))
-        for (name, replicate), outcome in zip(entries, outcomes, strict=True):
-            if outcome is not None:
-                self.outcomes[name][replicate] = outcome
+        """Trains replicates of arms and judges them; those that the clock does not let end are missing.
+
+        The first two come before the others, so that an early end leaves something to conclude from.
+        """
+        arms = list(names)
+        first = max(0, _FEWEST - replicates.start)
+        for part in filter(None, (replicates[:first], replicates[first:])):
+            entries = [(name, replicate) for replicate in part for name in arms]
+            jobs = [self._job(name, self.tuned[name], replicate) for name, replicate in entries]
+            outcomes = self.trainings.run(jobs, lambda done: self.watch(say("comparing"), len(self.arms), done))
+            for (name, replicate), outcome in zip(entries, outcomes, strict=True):
+                if outcome is not None:
+                    self.outcomes[name][replicate] = outcome
 
     def common(self, one: str, other: str) -> list[int]:
         """Replicates that both arms have."""
@@ -217,6 +225,11 @@ class Contest:
         sign = 1.0 if self.trainings.metric.direction == "maximize" else -1.0
         return self.gain((name, sign))
 
+    @property
+    def _interrupted(self) -> bool:
+        interrupt = self.trainings.clock.interrupt
+        return interrupt is not None and interrupt.asked
+
     def described(self, plan: Plan, paths: list[str]) -> dict[str, Any]:
         """What the record of a study says of it, by field; see `titrant.evidence.records.Studied`."""
         trainings, clock = self.trainings, self.trainings.clock
@@ -235,7 +248,7 @@ class Contest:
             "trainings": trainings.done,
             "seconds_total": clock.elapsed,
             "budget_seconds": clock.end - clock.start,
-            "interrupted": clock.interrupt is not None and clock.interrupt.asked,
+            "interrupted": self._interrupted,
             "warnings": self.warnings(plan),
             "seed": trainings.seed,
         }
@@ -243,6 +256,8 @@ class Contest:
     def warnings(self, plan: Plan) -> list[str]:
         """What was given up for time, or is missing."""
         found = []
+        if self._interrupted:
+            found.append(say("Interrupted: what is said rests on the replicates that were trained until then."))
         if plan.length < 1:
             found.append(say("To keep the time, trainings were {length:.0%} as long as the recipe says.", length=plan.length))
         if plan.share < 1:
@@ -266,6 +281,33 @@ def difference(estimate: Estimate) -> Difference:
 def finite(value: float) -> float | None:
     """The value, None for what JSON lacks."""
     return value if math.isfinite(value) else None
+
+
+def mean_curve(curves: Sequence[Sequence[Point]]) -> list[Point]:
+    """The mean of learning curves, at the evaluations that all of them had; a value that one of them lacks is None.
+
+    Example:
+        >>> first = Point(
+        ...     step=8, epoch=1, seconds=None, loss_train=1.0, loss_validation=2.0, score_validation=None, learning_rate=0.1
+        ... )
+        >>> mean_curve([[first], [first.model_copy(update={"loss_train": 2.0}), first]])[0].loss_train
+        1.5
+    """
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return finite(float(np.mean(known))) if len(known) == len(values) else None
+
+    return [
+        points[0].model_copy(
+            update={"seconds": None}
+            | {
+                name: mean([getattr(point, name) for point in points])
+                for name in ("loss_train", "loss_validation", "score_validation")
+            }
+        )
+        for points in zip(*curves, strict=False)
+    ]
 
 
 def of_length(recipe: Recipe, factor: float) -> Recipe:

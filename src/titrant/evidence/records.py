@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from titrant.evidence.statistics import Verdict
-from titrant.record import Direction, Receipt, Record, Task
+from titrant.record import Direction, Point, Receipt, Record, Task
 
 
 class Difference(Record):
@@ -36,6 +36,7 @@ class ArmRecord(Record):
     cost: Cost
     diverged: int = Field(description="trainings that left no usable network")
     receipts: list[Receipt]
+    curve: list[Point] = Field(default=[], description="means over the replicates, at the evaluations that all of them had")
 
 
 class Effect(Record):

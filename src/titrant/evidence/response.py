@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from titrant.errors import BudgetError, RecipeError
-from titrant.evidence.arms import NUISANCES, at_own_rate, doses_at
+from titrant.evidence.arms import at_own_rate, doses_at, nuisances
 from titrant.evidence.contest import REPLICATES, Contest, Plan, difference, finite
 from titrant.evidence.records import Level, Response
 from titrant.evidence.statistics import LEVEL, holm
@@ -145,8 +145,7 @@ class Titration:
         arms = {names[value]: arm for value, arm in found.arms.items()}
         contest = Contest(self.trainings, arms, self.watch)
         contest.measure()
-        paths = [path for path in NUISANCES if not path.startswith(self.path) and not self.path.startswith(path)]
-        paths = [path for path in paths if any(doses_at(arm, [path]) for arm in arms.values())]
+        paths = nuisances(list(arms.values()), [self.path])
         plan = contest.tune(paths, contest.plan(self.replicates))
         contest.compare(list(arms), range(plan.replicates))
         reference = found.here if found.off is None else found.off

@@ -41,6 +41,28 @@ def forest(study: Ablation) -> Figure:
     return chart
 
 
+def arm_curves(study: Ablation) -> Figure | None:
+    """Validation loss of every arm against epochs, the recipe and the baseline before the others; None without curves."""
+    shown = [arm for arm in study.arms if any(point.loss_validation is not None for point in arm.curve)]
+    if not shown:
+        return None
+    colours = {"recipe": ("var(--green)", 3), "baseline": ("var(--vermilion)", 3)}
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": escape(arm.name),
+            "x": [point.epoch for point in arm.curve],
+            "y": [point.loss_validation for point in arm.curve],
+            "line": dict(zip(("color", "width"), colours.get(arm.name, ("var(--grey)", 1)), strict=True)),
+            "hovertemplate": "%{x}: %{y:.4g}<extra>" + escape(arm.name) + "</extra>",
+            "showlegend": arm.name in colours,
+        }
+        for arm in sorted(shown, key=lambda arm: arm.name in colours)
+    ]
+    return figure(traces, say("epoch"), say("validation loss"), legend=True)
+
+
 def response_curve(study: Response) -> Figure:
     """The score at each level over the reference, with intervals."""
     levels = study.levels

@@ -7,8 +7,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from titrant.doctor.rules import diagnose
+from titrant.doctor.runs import case_of
 from titrant.record import write_text
-from titrant.report import charts, evidence, sections, words
+from titrant.report import charts, evidence, references, sections, words
 from titrant.report.charts import Figure
 from titrant.report.run import Run, read_run
 from titrant.texts import say
@@ -34,7 +36,7 @@ def write_report(folder: Path) -> Path:
 def render(run: Run) -> str:
     """The report of a run as HTML text."""
     environment = templates()
-    environment.globals.update(words=words, sections=sections, evidence=evidence)
+    environment.globals.update(words=words, sections=sections, evidence=evidence, references=references)
     figures, outside = _figures(run)
     study = run.summary is None and not run.members and (run.ablation is not None or run.responses)
     return environment.get_template("study.html" if study else "report.html").render(
@@ -65,9 +67,11 @@ def templates() -> Environment:
 def _tables(run: Run) -> dict[str, Any]:
     summary, baseline = run.summary, run.baseline
     direction = summary.direction if summary else "maximize"
+    case = case_of(run.members, summary, run.data) if summary and run.data else None
     return {
         "leaderboard": sections.leaderboard(run, direction) if summary else [],
         "confusion": sections.confusion(run.evaluation, run.data) if run.evaluation else None,
+        "findings": None if case is None else diagnose(case),
         "changes": words.differences(run.recipe, baseline.recipe) if run.recipe is not None and baseline else None,
     }
 
@@ -92,6 +96,8 @@ def _figures(run: Run) -> tuple[dict[str, Figure], int]:
         figures["reliability"] = charts.reliability(evaluation)
     if run.ablation is not None:
         figures["forest"] = evidence.forest(run.ablation)
+        if curves := evidence.arm_curves(run.ablation):
+            figures["arm-curves"] = curves
     for place, response in enumerate(run.responses, 1):
         figures[f"response-{place}"] = evidence.response_curve(response)
     return figures, outside
