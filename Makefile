@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-images bench-series bench-series-peers bench-forecasts bench-augment bench-peers format clean
+.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-cures bench-images bench-series bench-series-peers bench-forecasts bench-augment bench-peers format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ bench-engine: install  ## measure the population engine against other loops, abo
 bench-doctor: install  ## put faults into healthy programs and let the doctor find them, about a quarter of an hour
 	$(BIN)/python benchmarks/doctor/bench.py $(ARGS)
 	$(BIN)/python benchmarks/doctor/overhead.py
+
+bench-cures: install  ## cure sick recipes, and search at random for as long, about half an hour
+	$(BIN)/python benchmarks/doctor/cures.py $(ARGS)
 
 bench-images: install  ## compare on pictures with Keras, KerasTuner and the recipes of fastai and timm, about two hours
 	$(BIN)/python benchmarks/images.py $(ARGS)

@@ -26,20 +26,21 @@ _HOMES = {
     "Regressor": "titrant.estimators",
     "Run": "titrant.job",
     "ablate": "titrant.studies",
+    "cure": "titrant.studies",
     "dose": "titrant.studies",
     "fit": "titrant.job",
     "load": "titrant.estimators",
     "watch": "titrant.doctor.watch",
 }
 
-__all__ = ["Classifier", "Recipe", "Regressor", "Run", "ablate", "dose", "fit", "load", "watch"]
+__all__ = ["Classifier", "Recipe", "Regressor", "Run", "ablate", "cure", "dose", "fit", "load", "watch"]
 
 if TYPE_CHECKING:
     from titrant.doctor.watch import watch
     from titrant.estimators import Classifier, Regressor, load
     from titrant.job import Run, fit
     from titrant.recipe import Recipe
-    from titrant.studies import ablate, dose
+    from titrant.studies import ablate, cure, dose
 
 
 def __getattr__(name: str) -> Any:

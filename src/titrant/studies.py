@@ -1,4 +1,4 @@
-"""Studies of a run, or of data: `ablate` and `dose`, from reading to report, all within the budget.
+"""Studies of a run, or of data: `ablate`, `dose` and `cure`, from reading to report, all within the budget.
 
 A run says which data it had, how they were divided and by which recipe its model was trained; its test rows, which no choice
 has seen, judge the arms. Without a run, a recipe that is known to be strong takes the place of the found one.
@@ -14,8 +14,10 @@ from titrant.data.learnable import Learnable, read_again, read_data, source_of
 from titrant.errors import BudgetError, OutputError, RecipeError, TitrantError
 from titrant.evidence.ablation import Study
 from titrant.evidence.contest import REPLICATES
+from titrant.evidence.cure import REPLICATES as TRIES
+from titrant.evidence.cure import Treatment
 from titrant.evidence.importance import importances
-from titrant.evidence.records import Ablation, Response, Studied
+from titrant.evidence.records import Ablation, Cure, Response, Studied
 from titrant.evidence.response import LEVELS, Titration
 from titrant.evidence.training import Trainings
 from titrant.job import (
@@ -176,7 +178,58 @@ def dose(
     return _studied(asking, study, budget, out, f"dose-{path}.json", view, started)
 
 
-# ------------------------------------------------------------------- what both do
+def cure(
+    subject: object,
+    target: str | None = None,
+    *,
+    budget: str | float = "5m",
+    out: str | Path | None = None,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+    metric: str | None = None,
+    replicates: int = TRIES,
+    data: object = None,
+    seed: int = 0,
+    model: Factory | None = None,
+    device: str = "auto",
+    view: View | None = None,
+    started: float | None = None,
+    **reading: Any,
+) -> Cure:
+    """Finds what ails the training of a recipe, mends it one remedy at a time, and proves the cure.
+
+    The recipe is trained under the doctor's eye. The remedy for the gravest finding is tried: both recipes are trained again
+    and again with the same rows and seeds, and the remedy is kept only if it is shown to help. What was kept is proved with
+    fresh seeds on rows that chose nothing; see `titrant.evidence.cure`.
+
+    Args:
+        subject, target, recipe, metric, data, seed, model, device, view, started, reading: as for `ablate`.
+        budget: wall clock for everything.
+        out: where `cure.json`, the cured recipe (`cured.yaml`) and the report go: by default into the run's folder; None for
+            data writes nothing.
+        replicates: of each arm at most, from 6; the proof takes twice as many.
+
+    Raises:
+        TitrantError: as for `ablate`.
+
+    Example:
+        >>> import titrant
+        >>> table = {"x": [i / 200 for i in range(200)], "y": ["low"] * 100 + ["high"] * 100}
+        >>> slow = titrant.Recipe().replace("learning_rate.peak", 1e-6).replace("stop.epochs", 10.0)
+        >>> found = titrant.cure(table, "y", recipe=slow, budget="60s")
+        >>> found.before[0].rule, found.remedies[0].kept
+        ('learning_rate_too_low', True)
+    """
+    if replicates < 6:
+        raise TitrantError(say("A remedy is judged by at least 6 replicates; {count} were asked for.", count=replicates))
+
+    def study(asked: "_Asked", trainings: Trainings, watch: Watch) -> Cure:
+        return Treatment(trainings, asked.recipe, start_for(asked.dataset).reads, watch, replicates).run()
+
+    asking = _Asking(subject, target, recipe, metric, data, seed, model, device, reading)
+    return _studied(asking, study, budget, out, "cure.json", view, started)
+
+
+# ------------------------------------------------------------------- what all do
 
 
 @dataclass(frozen=True)
@@ -277,15 +330,21 @@ def _write(found: Result, asked: _Asked, place: Path | None, name: str) -> None:
     if place is None:
         assert asked.folder is not None
         with writing(asked.folder):
-            found.write(asked.folder / name)
+            _write_found(found, asked.folder, name)
             write_report(asked.folder)
         return
     with new_folder(place) as folder, writing(folder):
         asked.recipe.save(folder / "recipe.yaml")
         asked.dataset.summary.write(folder / "data.json")
         asked.source.write(folder / "source.json")
-        found.write(folder / name)
+        _write_found(found, folder, name)
         write_report(folder)
+
+
+def _write_found(found: Studied, folder: Path, name: str) -> None:
+    found.write(folder / name)
+    if isinstance(found, Cure) and found.cured != found.recipe:
+        Recipe.of(found.cured).save(folder / "cured.yaml")
 
 
 def _run_of(subject: object) -> Path | None:

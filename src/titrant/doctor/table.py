@@ -61,6 +61,8 @@ class Rule:
     aliases: tuple[str, ...] = ()
 
 
+_LOOSER = {"dropout": {"kind": "off"}, "regularize.l1": {"kind": "off"}, "regularize.l2": {"kind": "off"}}
+
 _ENTRIES = (
     Rule(
         "crash",
@@ -596,6 +598,7 @@ _ENTRIES = (
         say("Try to memorise one batch first: a network that cannot has a fault in its wiring, loss, rate or initialisation."),
         {"explained": Limit(0.02, say("share of the loss of a constant prediction that training removed"), KARPATHY)},
         code="for _ in range(200): ...  # train on one batch only: the loss must approach 0",
+        change=_LOOSER,
         aliases=("loss_not_decreasing", "stalled_training"),
     ),
     Rule(
@@ -645,7 +648,7 @@ _ENTRIES = (
         say("The network is too small, too strongly regularised, or its optimiser is stuck."),
         say("Loosen regularisation, widen or deepen the network, use Adam with a schedule."),
         {"explained": Limit(0.1, say("share of the loss of a constant prediction that training removed"))},
-        change={"dropout": {"kind": "off"}},
+        change=_LOOSER,
     ),
     Rule(
         "batch_size",

@@ -1,7 +1,11 @@
 """What a study of evidence leaves behind: plain values without torch, written as JSON and read by the report."""
 
+from typing import Any
+
 from pydantic import Field
 
+from titrant.doctor.finding import Finding
+from titrant.doctor.finding import Level as Gravity
 from titrant.evidence.statistics import Verdict
 from titrant.record import Direction, Point, Receipt, Record, Task
 
@@ -131,3 +135,32 @@ class Response(Studied):
     levels: list[Level]
     best: float | str = Field(description="the level whose mean is best")
     certain: bool = Field(description="it beats the reference: p at most 5 % after Holm's adjustment for all levels")
+
+
+class Remedy(Record):
+    """A remedy that was tried."""
+
+    rule: str = Field(description="of the finding that it mends")
+    level: Gravity
+    where: str
+    evidence: str
+    change: dict[str, Any] = Field(description="path to value, in the strength that scored best")
+    gain: Difference = Field(
+        description="in the metric on tuning rows; p is that of the metric or the loss, by rank, whichever tells more, doubled"
+    )
+    allowed: float = Field(description="the largest p at which it is kept")
+    kept: bool
+
+
+class Cure(Studied):
+    """What ailed a recipe, what mended it, and the proof."""
+
+    task: Task
+    recipe: dict[str, object] = Field(description="as it was")
+    cured: dict[str, object] = Field(description="with all remedies that were kept")
+    before: list[Finding] = Field(description="of the recipe as it was")
+    after: list[Finding] = Field(description="of the cured recipe")
+    remedies: list[Remedy]
+    score_before: float | None = Field(description="mean over fresh replicates, on judging rows")
+    score_after: float | None
+    gain: Difference | None = Field(description="of the cured recipe, on judging rows; None where nothing was kept")

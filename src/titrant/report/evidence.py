@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from titrant.evidence.records import Ablation, Difference, Effect, Response
+from titrant.evidence.records import Ablation, Cure, Difference, Effect, Remedy, Response
 from titrant.report.charts import Figure, figure
-from titrant.report.words import duration, metric_name, number
+from titrant.report.words import dose, duration, metric_name, number
 from titrant.texts import say
 
 _COLOURS = {
@@ -276,6 +276,65 @@ def _pairs_and_shares(study: Ablation) -> list[tuple[str, str]]:
 
 def _worth(gain: Difference) -> tuple[str, str]:
     return signed(gain.mean), interval(gain)
+
+
+def cure_headline(study: Cure) -> str:
+    """What was cured, in one sentence."""
+    kept = [remedy.rule for remedy in study.remedies if remedy.kept]
+    if not study.before:
+        return say("Nothing that was observed in this training looks sick.")
+    if not kept:
+        return say("No remedy was shown to help.")
+    if study.gain is None:
+        return say("Remedies for {rules} helped; there was no time for a proof.", rules=_list(kept))
+    words = say("{gain} ({interval}) in {metric}", gain=signed(study.gain.mean), interval=interval(study.gain),
+                metric=metric_name(study.metric))  # fmt: skip
+    if study.gain.low is not None and study.gain.low > 0:
+        return say("Cured of {rules}: {gain} on rows that chose nothing.", rules=_list(kept), gain=words)
+    return say("Remedies for {rules} helped where they were chosen; the proof is open: {gain}.", rules=_list(kept), gain=words)
+
+
+def cure_effort(study: Cure) -> str:
+    """The scores, and what was done for them."""
+    if study.score_before is None or study.score_after is None:
+        return say("{trainings:,} trainings in {time}.", trainings=study.trainings, time=duration(study.seconds_total))
+    return say(
+        "Mean {metric}: {before} as it was, {after} cured. {trainings:,} trainings in {time}, {count} fresh replicates, judged "
+        "on {rows:,} rows.",
+        metric=metric_name(study.metric), before=number(study.score_before), after=number(study.score_after),
+        trainings=study.trainings, time=duration(study.seconds_total), count=study.replicates, rows=study.rows_judged,
+    )  # fmt: skip
+
+
+def cure_lines(study: Cure) -> list[tuple[str, str]]:
+    """The result in a terminal: lines with their Rich style."""
+    rows = [
+        (say("finding"), say("remedy"), say("gain"), say("95% interval"), say("p"), ""),
+        *(
+            (
+                one.rule,
+                _changed(one),
+                signed(one.gain.mean),
+                interval(one.gain),
+                number(one.gain.p, 2),
+                say("kept") if one.kept else say("not kept"),
+            )
+            for one in study.remedies
+        ),
+    ]
+    left = [found.rule for found in study.after]
+    return [
+        (cure_headline(study), "bold"),
+        (cure_effort(study), ""),
+        *(_aligned(rows, ["dim", *("green" if one.kept else "" for one in study.remedies)]) if study.remedies else []),
+        (say("Findings as it was: {rules}", rules=", ".join(found.rule for found in study.before) or say("none")), ""),
+        (say("Findings with the remedies: {rules}", rules=", ".join(left) or say("none")), ""),
+        *_warned(study.warnings),
+    ]
+
+
+def _changed(remedy: Remedy) -> str:
+    return ", ".join(f"{path} {dose(value)}" for path, value in remedy.change.items())
 
 
 def response_lines(study: Response) -> list[tuple[str, str]]:

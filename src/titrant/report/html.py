@@ -38,7 +38,7 @@ def render(run: Run) -> str:
     environment = templates()
     environment.globals.update(words=words, sections=sections, evidence=evidence, references=references)
     figures, outside = _figures(run)
-    study = run.summary is None and not run.members and (run.ablation is not None or run.responses)
+    study = run.summary is None and not run.members and (run.ablation is not None or run.responses or run.cure is not None)
     return environment.get_template("study.html" if study else "report.html").render(
         run=run,
         summary=run.summary,

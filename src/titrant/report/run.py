@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 
 from titrant.errors import OutputError
-from titrant.evidence.records import Ablation, Response
+from titrant.evidence.records import Ablation, Cure, Response
 from titrant.record import DataSummary, Evaluation, MemberRecord, Summary, read_members
 from titrant.texts import say
 
@@ -28,6 +28,7 @@ class Run:
     recipe: dict[str, Any] | None = None
     ablation: Ablation | None = None
     responses: list[Response] = field(default_factory=list)
+    cure: Cure | None = None
     gaps: dict[str, str] = field(default_factory=dict)
     """File name to the sentence that says why its content is not here."""
 
@@ -67,9 +68,10 @@ def read_run(folder: Path) -> Run:
     evaluation = part("evaluation.json", Evaluation.read)
     recipe = part("recipe.yaml", _read_recipe)
     ablation = part("ablation.json", Ablation.read) if (folder / "ablation.json").exists() else None
+    cure = part("cure.json", Cure.read) if (folder / "cure.json").exists() else None
     found = [part(path.name, Response.read) for path in sorted(folder.glob("dose-*.json"))]
     responses = [response for response in found if response is not None]
-    if not responses and all(found is None for found in (summary, members, data, evaluation, recipe, ablation)):
+    if not responses and all(found is None for found in (summary, members, data, evaluation, recipe, ablation, cure)):
         reasons = " ".join(gaps.values())
         raise OutputError(
             say(
@@ -79,7 +81,7 @@ def read_run(folder: Path) -> Run:
             )
         )
     text, values = recipe or (None, None)
-    return Run(folder, summary, members or [], data, evaluation, text, values, ablation, responses, gaps)
+    return Run(folder, summary, members or [], data, evaluation, text, values, ablation, responses, cure, gaps)
 
 
 def _read_recipe(path: Path) -> tuple[str, dict[str, Any]]:

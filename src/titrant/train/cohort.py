@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -47,6 +47,22 @@ _SAMPLED = 1 << 24  # numbers of training rows, about, from which first weights 
 _DERIVED = {"network", "_homes", "_sources", "_target", "_objective"}  # what `Cohort._arrange` makes
 
 
+class Observer(Protocol):
+    """Looks on while a cohort trains, and changes nothing; see `titrant.doctor.attach_recipe`."""
+
+    def before(self) -> None:
+        """A step begins."""
+        ...
+
+    def computed(self, rows: Tensor, losses: Tensor, grad: Tensor) -> None:
+        """The losses [k] of rows [k, b], and the gradient [k, P] that the update is about to use and may change."""
+        ...
+
+    def after(self) -> None:
+        """The step is taken."""
+        ...
+
+
 class Cohort:
     """Members in training.
 
@@ -56,6 +72,9 @@ class Cohort:
         metric: what evaluations measure.
         factory: the network of `model: custom`.
         clock: for the times in the curves.
+
+    Attributes:
+        observer: looks on; None for nobody.
 
     Members of a cohort take the same number of steps; where their training rows differ in number by a few (folds), the smallest
     number counts as an epoch for all.
@@ -85,6 +104,7 @@ class Cohort:
         self._loss_sum = torch.zeros(len(members), device=self.device)
         self._loss_count = 0
         self._arranged = False
+        self.observer: Observer | None = None
         self.weights = self._first_weights()
         self._update = Update(self.members, self.weights, self.layout, self.steps, self.ledger)
         self._best = self.weights.copy()
@@ -189,18 +209,26 @@ class Cohort:
     def _one_step(self) -> None:
         recipe = self.members[0].recipe
         self.ledger.probing = self.step % _PROBED == 0
+        if self.observer is not None:
+            self.observer.before()
         rows = self._hardest(self._next_rows(self.sizes[self.step]))
         pieces = rows.chunk(recipe.batch.parts, dim=1)
         total: Tensor | None = None
+        lost = torch.zeros_like(self._loss_sum)
         for piece in pieces:
             losses = self._losses(piece) / len(pieces)
             (grad,) = torch.autograd.grad(losses.sum(), self.weights.flat)
             total = grad if total is None else total.add_(grad)
-            self._loss_sum += losses.detach()
+            lost += losses.detach()
         assert total is not None
+        self._loss_sum += lost
         self._loss_count += 1
+        if self.observer is not None:
+            self.observer.computed(rows, lost, total)
         with torch.no_grad():
             self._update(self.weights, total, self.step)
+        if self.observer is not None:
+            self.observer.after()
         self.step += 1
 
     def _next_rows(self, size: int) -> Tensor:
@@ -307,7 +335,7 @@ class Cohort:
         trained = (self._loss_sum / max(self._loss_count, 1)).tolist()
         self._loss_sum.zero_()
         self._loss_count = 0
-        rates = self._update.rates(max(self.step - 1, 0))
+        rates = self.rates()
         better = []
         for k, history in enumerate(self.histories):
             if not history.alive:
@@ -360,6 +388,10 @@ class Cohort:
     def held_out_predictions(self, k: int) -> Tensor:
         """Predictions for member k's held-out rows by the state that it would keep: [m, c] or [m]."""
         return self._held_out_predictions[self.members[k].number]
+
+    def rates(self) -> list[float]:
+        """Each member's learning rate at the latest step."""
+        return self._update.rates(max(self.step - 1, 0))
 
     @property
     def flat(self) -> Tensor:
