@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from titrant.cli.app import app
+from titrant.cli.studies import show, view_of
 from titrant.clock import process_started
 from titrant.errors import OutputError
 from titrant.texts import say
@@ -106,7 +107,6 @@ def _cure(
     """Treats a run, a recipe or a model; see `titrant.cure`."""
     from titrant.doctor.checkup import factory
     from titrant.report.evidence import cure_lines
-    from titrant.report.terminal import LiveView, QuietView, print_lines
     from titrant.studies import cure
 
     _, colon, function = str(patient).partition(":")
@@ -125,12 +125,9 @@ def _cure(
             say("{patient} is neither a folder of `titrant fit`, nor a recipe (.yaml), nor MODULE:FUNCTION. A program is cured "
                 "by hand: its findings bring the lines to paste.", patient=patient)
         )  # fmt: skip
-    view = QuietView() if as_json or quiet else LiveView()
+    view = view_of(as_json or quiet)
     found = cure(**subject, budget=budget, out=out, seed=seed, view=view, started=process_started())
-    if as_json:
-        typer.echo(found.model_dump_json(indent=2))
-        return
     folder = out or (patient if patient.is_dir() else None)
     files = [] if folder is None else [folder / name for name in ("cured.yaml", "report.html")]
     written = [(say("Written  {path}", path=path), "") for path in files if path.exists()]
-    print_lines([*cure_lines(found), *written])
+    show(found, [*cure_lines(found), *written], as_json)

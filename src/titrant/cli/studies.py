@@ -91,10 +91,10 @@ def ablate(
     found = run(
         subject, target, tricks=_names(tricks), budget=budget, out=out, recipe=recipe, metric=metric, replicates=replicates,
         smallest=smallest, pairs=pairs, shares=shares,
-        data=data, seed=seed, device=device, view=_view(as_json), started=process_started(),
+        data=data, seed=seed, device=device, view=view_of(as_json), started=process_started(),
         **_reading(test=test, group=group, by=by, time=time, horizon=horizon),
     )  # fmt: skip
-    _show(found, ablation_lines(found), as_json, _place(subject, out))
+    show(found, ablation_lines(found), as_json, _place(subject, out))
 
 
 @app.command(
@@ -132,10 +132,10 @@ def dose(
 
     found = run(
         subject, path, target, levels=levels, budget=budget, out=out, recipe=recipe, metric=metric, replicates=replicates,
-        data=data, seed=seed, device=device, view=_view(as_json), started=process_started(),
+        data=data, seed=seed, device=device, view=view_of(as_json), started=process_started(),
         **_reading(test=test, group=group, by=by, time=time, horizon=horizon),
     )  # fmt: skip
-    _show(found, response_lines(found), as_json, _place(subject, out))
+    show(found, response_lines(found), as_json, _place(subject, out))
 
 
 def _names(tricks: str | None) -> list[str] | None:
@@ -152,13 +152,15 @@ def _place(subject: Path, out: Path | None) -> Path | None:
     return folder / "report.html" if out is not None or (subject / "recipe.yaml").is_file() else None
 
 
-def _view(as_json: bool) -> Any:
+def view_of(quiet: bool) -> Any:
+    """What shows a study while it runs."""
     from titrant.report.terminal import LiveView, QuietView
 
-    return QuietView() if as_json else LiveView()
+    return QuietView() if quiet else LiveView()
 
 
-def _show(found: Any, lines: list[tuple[str, str]], as_json: bool, report: Path | None) -> None:
+def show(found: Any, lines: list[tuple[str, str]], as_json: bool, report: Path | None = None) -> None:
+    """Prints what a study found: as JSON, or as lines and where the report is."""
     from titrant.report.terminal import print_lines
 
     if as_json:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from titrant.clock import Clock
-from titrant.doctor.case import NONLINEAR, WEIGHTED, Case, Evaluation, Family, Loader, Objective
+from titrant.doctor.case import NONLINEAR, WEIGHTED, Case, Family, Loader, Objective, evaluations_of
 from titrant.doctor.probes import family_of
 from titrant.doctor.recorder import Recorder
 from titrant.models.image import Standardize
@@ -99,27 +99,19 @@ class Watch:
         """What was recorded."""
         case, member = self.recorder.close(), self._cohort.members[0]
         recipe, problem = member.recipe, self._cohort.problem
-        weighted = [family for _, family in self._calls if family in WEIGHTED]
+        loss = "mse" if problem.is_regression else "cross_entropy"
         case.framework, case.optimizer, case.cut_short = "titrant", recipe.optimizer.kind, cut_short
         case.loader = Loader(rows=len(member.rows), batch=self._cohort.sizes[0], shuffled=True)
         case.objective = Objective(
-            loss="mse" if problem.is_regression else "cross_entropy",
-            called="mse" if problem.is_regression else "cross_entropy",
+            loss=loss,
+            called=loss,
             activation="linear",
             output_shape=[] if self._output is None else list(self._output.shape),
             target_shape=[self._cohort.sizes[0], *self._target.shape[1:]],
             linear_pairs=_linear_pairs(self._calls) if isinstance(recipe.activation, Off) else [],
-            weighted_layers=len(weighted),
+            weighted_layers=sum(family in WEIGHTED for _, family in self._calls),
         )
-        case.evaluations = [
-            Evaluation(
-                step=point.step,
-                loss=point.loss_validation,
-                training_loss=point.loss_train,
-                metrics={} if point.score_validation is None else {f"val_{self._cohort.metric.name}": point.score_validation},
-            )
-            for point in self._cohort.histories[0].curve
-        ]
+        case.evaluations = evaluations_of(self._cohort.histories[0].curve, self._cohort.metric.name)
         wiring = case.wiring
         wiring.optimizers, wiring.backwards, wiring.training_forwards = 1, wiring.steps, wiring.steps
         wiring.evaluations = len(case.evaluations)

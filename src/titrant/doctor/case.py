@@ -5,11 +5,12 @@ observed in one process and judged in another. Losses and samples are thinned as
 larger than one of a few thousand.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from titrant.record import Record
+from titrant.record import Point, Record
 
 Family = Literal[
     "linear", "convolution", "embedding", "recurrent", "attention", "normalisation", "dropout",
@@ -199,6 +200,19 @@ class Evaluation(Observation):
     loss: float | None = None
     training_loss: float | None = None
     metrics: dict[str, float] = Field(default={}, description="by name; those on validation rows begin with val_")
+
+
+def evaluations_of(curve: Sequence[Point], metric: str) -> list[Evaluation]:
+    """The evaluations of a member that titrant trained, from its curve; `metric` names the score on validation rows."""
+    return [
+        Evaluation(
+            step=point.step,
+            loss=point.loss_validation,
+            training_loss=point.loss_train,
+            metrics={} if point.score_validation is None else {f"val_{metric}": point.score_validation},
+        )
+        for point in curve
+    ]
 
 
 class Case(Observation):

@@ -6,7 +6,7 @@ A run folder holds losses and scores at evaluations, and no activations or gradi
 from collections.abc import Sequence
 from pathlib import Path
 
-from titrant.doctor.case import Case, Evaluation, Loader, Objective, Targets, Wiring
+from titrant.doctor.case import Case, Loader, Objective, Targets, Wiring, evaluations_of
 from titrant.errors import OutputError
 from titrant.record import DataSummary, MemberRecord, Summary, read_members
 from titrant.texts import say
@@ -54,15 +54,7 @@ def _case(member: MemberRecord, summary: Summary, data: DataSummary) -> Case:
         losses=[point.loss_train for point in trained if point.loss_train is not None],
         rate_steps=[point.step for point in member.curve if point.learning_rate is not None],
         rates=[point.learning_rate for point in member.curve if point.learning_rate is not None],
-        evaluations=[
-            Evaluation(
-                step=point.step,
-                loss=point.loss_validation,
-                training_loss=point.loss_train,
-                metrics={} if point.score_validation is None else {f"val_{summary.metric}": point.score_validation},
-            )
-            for point in member.curve
-        ],
+        evaluations=evaluations_of(member.curve, summary.metric),
         targets=Targets(shape=[], integer=True, rows=sum(classes.values()), whole=True, classes=classes) if classes else None,
         objective=Objective(loss="unknown" if summary.task == "regression" else "cross_entropy", called=say("loss")),
         loader=Loader(rows=data.rows_train, batch=batch, shuffled=True),

@@ -226,7 +226,7 @@ def at_own_rate(arm: Recipe, like: Recipe) -> Recipe:
     assert issubclass(ours, OptimizerTrick)
     assert issubclass(theirs, OptimizerTrick)
     peak = arm.learning_rate.peak * ours.typical_rate / theirs.typical_rate
-    return arm.replace("learning_rate.peak", _into(_mark(arm, "learning_rate.peak"), peak))
+    return arm.replace("learning_rate.peak", within(mark_of(arm, "learning_rate.peak"), peak))
 
 
 def _value(recipe: Recipe, path: str) -> float | None:
@@ -236,11 +236,12 @@ def _value(recipe: Recipe, path: str) -> float | None:
     value = getattr(trick, name, None)
     if value is None or isinstance(value, str | bool):
         return None
-    off = _mark(recipe, path).off
+    off = mark_of(recipe, path).off
     return None if off is not None and value == off else float(value)
 
 
-def _mark(recipe: Recipe, path: str) -> Range:
+def mark_of(recipe: Recipe, path: str) -> Range:
+    """The range of a numeric dose that a recipe has."""
     slot, _, name = path.rpartition(".")
     holder: Any = LearningRate if slot == "learning_rate" else type(recipe.at(slot))
     mark = next(dose.mark for dose in doses(holder) if dose.name == name)
@@ -249,13 +250,14 @@ def _mark(recipe: Recipe, path: str) -> Range:
 
 
 def _varied(path: str, arm: Recipe, value: float, unit: float) -> float:
-    mark = _mark(arm, path)
+    mark = mark_of(arm, path)
     if mark.log:
-        return _into(mark, value * _FACTOR ** (2 * unit - 1))
+        return within(mark, value * _FACTOR ** (2 * unit - 1))
     low, high = mark.search or (mark.low, mark.high)
-    return _into(mark, value + (2 * unit - 1) * _REACH * (high - low))
+    return within(mark, value + (2 * unit - 1) * _REACH * (high - low))
 
 
-def _into(mark: Range, value: float) -> float:
+def within(mark: Range, value: float) -> float:
+    """A value moved into a dose's range, and rounded as values of recipes are."""
     assert math.isfinite(value)
     return rounded_into(value, mark.low, mark.high)

@@ -50,7 +50,7 @@ class Plan:
     Args:
         length: share of the recipe's epochs that arms are trained for.
         share: of the training rows.
-        candidates: settings of the nuisance doses for each arm.
+        candidates: settings of the nuisance doses for each arm; 0 where nothing is tuned.
         replicates: of each arm.
     """
 
@@ -262,7 +262,7 @@ class Contest:
             found.append(say("To keep the time, trainings were {length:.0%} as long as the recipe says.", length=plan.length))
         if plan.share < 1:
             found.append(say("To keep the time, arms were trained on {share:.0%} of the rows.", share=plan.share))
-        if plan.candidates < 4:
+        if 0 < plan.candidates < 4:
             found.append(say("There was little time to tune the arms: {count} candidates each.", count=plan.candidates))
         if not self.trainings.shared:
             found.append(

@@ -24,16 +24,16 @@ from titrant.doctor.attach_recipe import observed
 from titrant.doctor.finding import Finding
 from titrant.doctor.rules import diagnose
 from titrant.errors import BudgetError, RecipeError
+from titrant.evidence.arms import doses_at, mark_of, within
 from titrant.evidence.contest import Contest, Plan, difference, finite
 from titrant.evidence.records import Cure, Difference, Remedy
 from titrant.evidence.statistics import LEVEL, paired
 from titrant.evidence.training import Outcome, Trainings
 from titrant.recipe import Recipe
 from titrant.search.region import check_suits
-from titrant.space import Range, doses, flatten, rounded_into
+from titrant.space import flatten
 from titrant.texts import say
 from titrant.train.cohort import Cohort
-from titrant.tricks.learning_rate import LearningRate
 
 REPLICATES = 10
 """Of each arm, and twice as many for the proof."""
@@ -128,8 +128,8 @@ class Treatment:
         """Tries the strengths of a remedy against the recipe as it stands; the best arm, and whether it is kept."""
         contest = self._contest
         names = [self._arm(say("{rule}, remedy {number}", rule=found.rule, number=len(contest.arms)), way) for way in ways]
-        missing = 0 if contest.outcomes[current] else 1
-        each = sum(contest.costs[name].training for name in [*names, *[current] * missing])
+        arms = names if contest.outcomes[current] else [current, *names]
+        each = sum(contest.costs[name].training for name in arms)
         count = self._affordable(each, current, names)
         if count < _FEWEST:
             self._late = True
@@ -139,7 +139,7 @@ class Treatment:
                         rule=found.rule, seconds=_FEWEST * each / self.trainings.pace.lanes)
                 )  # fmt: skip
             return None, False
-        contest.compare([current, *names] if missing else names, range(count))
+        contest.compare(arms, range(count))
         gains = {name: self._gain(name, current) for name in names}
         allowed = LEVEL / len(names)
         helped = [name for name in names if gains[name].count >= _FEWEST and gains[name].p <= allowed]
@@ -192,8 +192,9 @@ class Treatment:
         if more > 0:
             proof.compare(list(proof.arms), range(_FRESH + 2, _FRESH + 2 + more))
         known = len(proof.common(first, current))
-        plan = Plan(1.0, 1.0, 1, known)
-        said = contest.described(plan, []) | {"warnings": self._warnings(proof, plan)}
+        said = contest.described(Plan(length=1.0, share=1.0, candidates=0, replicates=known), [])
+        if self._late:
+            said["warnings"].append(say("The time ended before every remedy was tried."))
         return Cure(
             **said,
             task=trainings.dataset.schema.task,
@@ -206,12 +207,6 @@ class Treatment:
             score_after=finite(proof.score(current).mean) if known else None,
             gain=difference(proof.over(current, first)) if current != first and known >= 2 else None,
         )
-
-    def _warnings(self, proof: Contest, plan: Plan) -> list[str]:
-        found = [text for text in proof.warnings(plan) if "candidates" not in text]
-        if self._late:
-            found.append(say("The time ended before every remedy was tried."))
-        return found
 
 
 def remedied(recipe: Recipe, change: dict[str, Any], reads: str) -> Iterator[Recipe]:
@@ -243,13 +238,8 @@ def remedied(recipe: Recipe, change: dict[str, Any], reads: str) -> Iterator[Rec
 
 def _changed(recipe: Recipe, path: str, value: Any, strength: int, reads: str) -> Recipe:
     if isinstance(value, str):
-        slot, _, name = path.rpartition(".")
-        holder: Any = recipe.learning_rate if slot == "learning_rate" else recipe.at(slot)
-        kind = LearningRate if slot == "learning_rate" else type(holder)
-        mark = next(dose.mark for dose in doses(kind) if dose.name == name)
-        assert isinstance(mark, Range)
-        wanted = getattr(holder, name) * float(value.removeprefix("*")) ** strength
-        return recipe.replace(path, rounded_into(float(f"{wanted:.6g}"), mark.low, mark.high))
+        wanted = doses_at(recipe, [path])[path] * float(value.removeprefix("*")) ** strength
+        return recipe.replace(path, within(mark_of(recipe, path), float(f"{wanted:.6g}")))
     mended = recipe.replace(path, value)
     if isinstance(value, dict):
         check_suits(path, type(mended.at(path)), reads)

@@ -214,13 +214,14 @@ class Cohort:
         rows = self._hardest(self._next_rows(self.sizes[self.step]))
         pieces = rows.chunk(recipe.batch.parts, dim=1)
         total: Tensor | None = None
-        lost = torch.zeros_like(self._loss_sum)
+        lost: Tensor | None = None
         for piece in pieces:
             losses = self._losses(piece) / len(pieces)
             (grad,) = torch.autograd.grad(losses.sum(), self.weights.flat)
             total = grad if total is None else total.add_(grad)
-            lost += losses.detach()
+            lost = losses.detach() if lost is None else lost + losses.detach()
         assert total is not None
+        assert lost is not None
         self._loss_sum += lost
         self._loss_count += 1
         if self.observer is not None:
