@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-cures bench-images bench-series bench-series-peers bench-forecasts bench-augment bench-peers format clean
+.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-cures bench-images bench-series bench-series-peers bench-text bench-text-peers bench-forecasts bench-augment bench-peers format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,9 @@ bench-forecasts: install  ## compare forecasts with the value of a day or a week
 bench-augment: install  ## compare the augmentation of pictures with kornia, albumentations, torchtransform, Pillow, half an hour
 	$(BIN)/python benchmarks/augment.py $(ARGS)
 
+bench-text: install  ## compare on texts with TF-IDF weights and fastText, about an hour
+	$(BIN)/python benchmarks/text.py $(ARGS)
+
 bench-peers: install  ## make .venv-peers with the libraries that benchmarks compare with
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt --constraint constraints.txt
@@ -73,10 +76,14 @@ bench-series-peers:  ## make .venv-peers-series with the libraries that series.p
 	$(PYTHON) -m venv .venv-peers-series
 	.venv-peers-series/bin/python -m pip install --quiet --requirement benchmarks/peers-series.txt
 
+bench-text-peers:  ## make .venv-peers-text with the libraries that text.py compares with (fastText needs a C++ compiler)
+	$(PYTHON) -m venv .venv-peers-text
+	.venv-peers-text/bin/python -m pip install --quiet --requirement benchmarks/peers-text.txt
+
 format: install  ## rewrite the code in the project's style
 	$(BIN)/python -m ruff check --fix
 	$(BIN)/python -m ruff format
 
 clean:  ## remove what these targets made, .venv included
-	rm -rf .venv .venv-peers .venv-peers-series .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-run dist build
+	rm -rf .venv .venv-peers .venv-peers-series .venv-peers-text .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-run dist build
 	find benchmarks src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -49,6 +49,8 @@ def tiny(rows: int = 240) -> pl.DataFrame:
         "image_peer",
         "series",
         "series_peer",
+        "text",
+        "text_peer",
         "forecasts",
         "augment",
         "augment_side",
@@ -371,6 +373,20 @@ def test_series_peers_learn_and_never_see_a_test_label(tmp_path: Path, monkeypat
         written = pl.read_csv(tmp_path / "out.csv")
         assert written.columns == ["prediction", "probability_0", "probability_1"]
         assert written.height == len(divided.truth) == 20
+
+
+def test_text_peers_learn_and_never_see_a_test_label(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"text": ["how good and fine", "how bad and poor"] * 30, "label": ["yes", "no"] * 30})
+    frame.write_parquet(tmp_path / "set.parquet")
+    divided = import_module("text").divide(tmp_path / "set.parquet", tmp_path)
+    assert pl.read_parquet(divided.blind).columns == ["text"]
+    assert (divided.rows, len(divided.truth)) == (48, 12)
+    peer = import_module("text_peer")
+    seen, labels, blind = peer.texts(divided.train, divided.blind)
+    names, places = np.unique(labels, return_inverse=True)
+    probability = peer.tfidf(peer.Task(seen, places, blind, names, peer.time.monotonic() + 10, 0))()
+    assert (names[probability.argmax(1)] == divided.truth.to_numpy()).all()
+    assert peer.plain("So good,\nreally!") == "so good , really !"
 
 
 def test_equal_sides_share_their_rank_and_the_least_error_is_best() -> None:

@@ -148,6 +148,7 @@ def fit(
     by: str | None = None,
     time: str | None = None,
     horizon: int | None = None,
+    text: str | None = None,
     size: int | None = None,
     model: Factory | None = None,
     members: int | None = None,
@@ -181,6 +182,7 @@ def fit(
         group: a column whose equal values never straddle parts.
         by: of a table whose rows are steps of series, the column that says which series a row belongs to.
         time: a column that orders the rows; the newest are tested on. Of series: the column that orders their steps.
+        text: the column of texts that alone is learned from; if None, the only usable column if it holds texts.
         horizon: forecast so many steps of the target that follow; the data are a table whose rows are steps, of one series or
             (`by`) of several.
         size: pixels of the longer side at which pictures are trained; their median, 64 at most, if None.
@@ -234,7 +236,7 @@ def fit(
 
         reading: dict[str, Any] = {
             "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "horizon": horizon,
-            "seed": seed, "hold_out": hold_out, "size": size,
+            "text": text, "seed": seed, "hold_out": hold_out, "size": size,
         }  # fmt: skip
         dataset = read_data(data, target, test=test, kinds=kinds, **reading, notes=notes, progress=decoding)
         source = source_of(data, target, test, kinds=kinds or {}, **reading)

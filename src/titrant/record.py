@@ -119,6 +119,8 @@ class DataSummary(Record):
     columns: list[ColumnSummary]
     picture: str = Field(default="", description="size and colours of pictures, in words; empty for other data")
     series: str = Field(default="", description="length and channels of series, in words; empty for other data")
+    text: str = Field(default="", description="length of texts and size of their vocabulary, in words; empty for other data")
+    text_column: str = Field(default="", description="that holds the texts")
 
 
 class Source(Record):
@@ -137,6 +139,7 @@ class Source(Record):
     by: str | None = None
     time: str | None = None
     horizon: int | None = None
+    text: str | None = None
     seed: int = 0
     hold_out: bool = True
     size: int | None = None

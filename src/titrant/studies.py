@@ -98,7 +98,7 @@ def ablate(
         view: watches.
         started: when the budget began, on the scale of `time.monotonic`; now if None.
         reading: for data, arguments of `titrant.fit` that say how to read them: task, kinds, test, split_column, group, by,
-            time, horizon, size.
+            time, horizon, text, size.
 
     Returns:
         What was found; `effects` holds one entry for each trick.

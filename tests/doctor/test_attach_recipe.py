@@ -28,6 +28,10 @@ def data(kind: str) -> Learnable:
         x: Any = (random.integers(0, 60, (160, 8, 8, 3)) + 100 * y[:, None, None, None]).astype(np.uint8)
     elif kind == "series":
         x = random.normal(size=(160, 2, 24)) + y[:, None, None]
+    elif kind == "text":
+        words = [["good", "fine"], ["bad", "poor"]]
+        said = [" ".join(random.choice([*words[one], "the", "it", "was"], 8)) for one in y]
+        return read_data({"text": said, "y": ["yes" if one else "no" for one in y]}, "y", text="text", notes=[])
     else:
         columns = random.normal(size=(160, 4)) + y[:, None]
         table = {f"x{place}": columns[:, place].tolist() for place in range(4)} | {"c": ["a", "b"] * 80}
@@ -48,7 +52,7 @@ def seen(dataset: Learnable, recipe: Recipe) -> Case:
 
 MODELS = [
     (reads, kind)
-    for reads in ("table", "image", "series")
+    for reads in ("table", "image", "series", "text")
     for kind in slots()["model"]
     if reads in kind.reads and kind.name() != "custom"
 ]

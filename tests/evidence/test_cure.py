@@ -85,7 +85,7 @@ def test_a_remedy_that_does_nothing_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize("rule", [rule for rule in TABLE.values() if rule.change], ids=lambda rule: rule.name)
-@pytest.mark.parametrize("reads", ["table", "image", "series"])
+@pytest.mark.parametrize("reads", ["table", "image", "series", "text"])
 def test_every_remedy_changes_a_recipe_that_can_be_written(rule: Any, reads: str) -> None:
     worst = (
         Recipe()

@@ -106,7 +106,7 @@ def test_a_cohort_goes_on_elsewhere_as_it_would_here(task: str, worker: Worker, 
 
 
 def test_what_is_shared_is_sent_once(worker: Worker, make_problem: Problems) -> None:
-    problem = replace(make_problem(), numbers=torch.randn(96, 3))
+    problem = replace(make_problem(), numbers=torch.randn(96, 8))
     members = members_of(problem)
     first, _ = worker._shared.pack(partial(same, (problem, members)))
     again, message = worker._shared.pack(partial(same, (problem, members[:1])))

@@ -29,8 +29,10 @@ from titrant.train.metrics import metric_for
 from titrant.train.problem import Problem
 from titrant.train.series import SeriesProblem
 from titrant.train.tables import TableProblem
+from titrant.train.text import TextProblem
 from titrant.tricks.base import DataKind, Off, Trick
 from titrant.tricks.data_series import FeaturesTrick
+from titrant.tricks.data_text import Ngrams
 from titrant.tricks.initialize import Ridge
 
 TASKS: list[Task] = ["multiclass", "regression"]
@@ -49,6 +51,7 @@ PICTURES = BASE.replace("model", {"kind": "resnet", "width": 4})
 # Likewise kinds for series; some act only where a network reads rows.
 SERIES = BASE.replace("model", {"kind": "gru", "width": 4})
 LINEAR = BASE.replace("model", "linear")
+TEXTS = BASE.replace("model", {"kind": "text_cnn", "width": 4}).replace("data.tokens", {"size": 4})
 # Everything that reaches into a step differs between a member and its companion, so that stacks are as mixed as they can be.
 COMPANION = {
     "normalize": "layer",
@@ -97,16 +100,16 @@ def small(kind: type[Trick], size: str = "small") -> dict[str, Any]:
 
 
 def base_of(kind: type[Trick]) -> Recipe:
-    if issubclass(kind, FeaturesTrick | Ridge):
+    if issubclass(kind, FeaturesTrick | Ridge | Ngrams):
         return LINEAR
-    return next(recipe for data, recipe in (("table", BASE), ("image", PICTURES), ("series", SERIES)) if data in kind.reads)
+    bases = {"table": BASE, "image": PICTURES, "series": SERIES, "text": TEXTS}
+    return next(recipe for data, recipe in bases.items() if data in kind.reads)
 
 
 def data_of(recipe: Recipe) -> DataKind:
     """The kind of data on which a recipe is asked."""
-    if recipe.data.features.kind != "off":
-        return "series"
-    return next(data for data in ("table", "image", "series") if data in recipe.model.reads)
+    asked = recipe.data.features if recipe.data.features.kind != "off" else recipe.model
+    return next(data for data in ("table", "image", "series", "text") if data in asked.reads)
 
 
 def with_kind(path: str, kind: type[Trick], values: Mapping[str, Any] | None = None) -> Recipe:
@@ -227,9 +230,24 @@ def series_of(task: Task) -> SeriesProblem:
     return SeriesProblem(torch.tensor(values), table.target, task, table.classes, table.rows, table.device)
 
 
+def texts_of(task: Task) -> TextProblem:
+    """Texts of three to twelve tokens, even ones the more often the greater the target; one is empty; rows as in the table."""
+    table = problem_of(task)
+    random = np.random.default_rng(3)
+    share = (table.target / table.target.max()).float().numpy()
+    tokens = np.zeros((96, 12), np.int32)
+    for row in range(96):
+        length = random.integers(3, 13)
+        even = random.random(length) < share[row]
+        tokens[row, :length] = np.where(even, 2 * random.integers(1, 7, length), 2 * random.integers(1, 7, length) + 1)
+    tokens[50] = 0
+    begins = torch.arange(14) % 5 > 0
+    return TextProblem(torch.tensor(tokens), begins, table.target, task, table.classes, table.rows, table.device)
+
+
 PROBLEMS: dict[tuple[DataKind, Task], Problem] = {
     (data, task): make(task)
-    for data, make in (("table", problem_of), ("image", pictures_of), ("series", series_of))
+    for data, make in (("table", problem_of), ("image", pictures_of), ("series", series_of), ("text", texts_of))
     for task in TASKS
 }
 HELD_OUT = torch.arange(64, 96)

@@ -21,7 +21,8 @@ from titrant.texts import say
         "  titrant fit sales.csv --target revenue --metric mae --time day --kind shop=category\n"
         "  titrant fit photos/ --budget 30m\n"
         "  titrant fit steps.parquet --id sensor --time tick --target kind\n"
-        "  titrant fit sales.parquet --id shop --time date --target units --horizon 14"
+        "  titrant fit sales.parquet --id shop --time date --target units --horizon 14\n"
+        "  titrant fit reviews.csv --text review --target stars"
     ),
 )
 def fit(
@@ -101,6 +102,13 @@ def fit(
         int | None,
         typer.Option(min=1, metavar="STEPS", help=say("Forecast so many steps of --target that follow; rows are steps.")),
     ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help=say("Learn from the texts in COLUMN alone. [default: the only usable column, if it holds texts]"),
+        ),
+    ] = None,
     kind: Annotated[
         list[str] | None,
         typer.Option(
@@ -170,6 +178,7 @@ def fit(
             by=by,
             time=time,
             horizon=horizon,
+            text=text,
             hold_out=hold_out,
             ensemble=ensemble,
             search=search,

@@ -31,6 +31,7 @@ Seed = Annotated[int, typer.Option(min=0, metavar="NUMBER", help=say("Starts all
 Test = Annotated[Path | None, typer.Option(metavar="DATA", help=say("For DATA: rows to judge on. [default: a fifth of DATA]"))]
 Group = Annotated[str | None, typer.Option(metavar="COLUMN", help=say("For DATA: rows with equal values stay together."))]
 Horizon = Annotated[int | None, typer.Option(min=1, metavar="STEPS", help=say("For DATA: forecast so many steps."))]
+TextColumn = Annotated[str | None, typer.Option("--text", metavar="COLUMN", help=say("For DATA: learn from its texts."))]
 By = Annotated[str | None, typer.Option("--id", metavar="COLUMN", help=say("For DATA: which series a row belongs to."))]
 Time = Annotated[str | None, typer.Option(metavar="COLUMN", help=say("For DATA: orders the rows; the newest judge."))]
 Device = Annotated[str, typer.Option(metavar="NAME", help=say("Where to train: auto, cpu, cuda, cuda:1, mps."))]
@@ -80,6 +81,7 @@ def ablate(
     by: By = None,
     time: Time = None,
     horizon: Horizon = None,
+    text: TextColumn = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -92,7 +94,7 @@ def ablate(
         subject, target, tricks=_names(tricks), budget=budget, out=out, recipe=recipe, metric=metric, replicates=replicates,
         smallest=smallest, pairs=pairs, shares=shares,
         data=data, seed=seed, device=device, view=view_of(as_json), started=process_started(),
-        **_reading(test=test, group=group, by=by, time=time, horizon=horizon),
+        **_reading(test=test, group=group, by=by, time=time, horizon=horizon, text=text),
     )  # fmt: skip
     show(found, ablation_lines(found), as_json, _place(subject, out))
 
@@ -122,6 +124,7 @@ def dose(
     by: By = None,
     time: Time = None,
     horizon: Horizon = None,
+    text: TextColumn = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -133,7 +136,7 @@ def dose(
     found = run(
         subject, path, target, levels=levels, budget=budget, out=out, recipe=recipe, metric=metric, replicates=replicates,
         data=data, seed=seed, device=device, view=view_of(as_json), started=process_started(),
-        **_reading(test=test, group=group, by=by, time=time, horizon=horizon),
+        **_reading(test=test, group=group, by=by, time=time, horizon=horizon, text=text),
     )  # fmt: skip
     show(found, response_lines(found), as_json, _place(subject, out))
 

@@ -200,6 +200,8 @@ def _note_findings(
     for why in dict.fromkeys(finding.why for finding in out.values()):
         names = [name for name, finding in out.items() if finding.why == why]
         hint = say(" Give a column its kind (number, category, ...) to keep it.") if out[names[0]].debatable else ""
+        if out[names[0]].prose:
+            hint = say(" To learn from such texts alone, name their column (--text).")
         notes.append(say("Left out, {reason}: {names}.{hint}", reason=why, names=listed(map(repr, names)), hint=hint))
     if digits := [name for name, finding in findings.items() if finding.digits]:
         notes.append(

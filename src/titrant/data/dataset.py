@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -78,6 +79,7 @@ def read(
     data: object,
     target: str,
     *,
+    opened: pl.DataFrame | None = None,
     task: str | None = None,
     kinds: dict[str, str] | None = None,
     test: object = None,
@@ -93,6 +95,7 @@ def read(
     Args:
         data: what `open_frame` takes.
         target: the column to predict.
+        opened: the data, where they are open already.
         task: binary, multiclass, classification or regression; inferred if None.
         kinds: by column, number, category, boolean, date or ignore, in place of the inferred kind.
         test: rows to test on, as `data`; drawn from the data if None.
@@ -112,7 +115,7 @@ def read(
         >>> dataset.schema.task, dataset.schema.classes, tuple(dataset.numbers.shape)
         ('binary', ('high', 'low'), (60, 1))
     """
-    frame = open_frame(data, notes)
+    frame = open_frame(data, notes) if opened is None else opened
     asked = dict(kinds or {})
     roles = Roles(target, split_column, group, time)
     roles.check(frame, asked)

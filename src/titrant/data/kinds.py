@@ -33,6 +33,7 @@ class Finding:
         form: strftime format of a date written as text.
         digits: the names of a category are whole numbers.
         debatable: it is left out on suspicion, and a person may know better.
+        prose: its cells are texts of several words.
     """
 
     kind: Kind | None
@@ -42,6 +43,7 @@ class Finding:
     form: str = ""
     digits: bool = False
     debatable: bool = False
+    prose: bool = False
 
 
 def infer(series: pl.Series, written: bool) -> Finding:
@@ -142,7 +144,7 @@ def _infer_words(texts: pl.Series, counts: pl.Series, rows: int) -> Finding:
             why = say("like an identifier: {distinct} different values in {rows} rows", distinct=distinct, rows=rows)
         else:
             why = say("too many values: {distinct} different ones in {rows} rows", distinct=distinct, rows=rows)
-        return Finding(None, why=why, debatable=True)
+        return Finding(None, why=why, debatable=True, prose=prose)
     return Finding("category")
 
 

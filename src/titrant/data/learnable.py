@@ -11,15 +11,16 @@ from titrant.data.pictures import are_pictures
 from titrant.data.schema import Schema
 from titrant.data.sequences import are_series
 from titrant.data.series import Series, SeriesSchema, read_series
-from titrant.data.sources import check_file
+from titrant.data.sources import check_file, is_text_file, open_frame
+from titrant.data.text import Texts, TextSchema, lone_text, read_texts
 from titrant.errors import DataError
 from titrant.record import Source
 from titrant.texts import say
 
-Learnable = Dataset | Images | Series[SeriesSchema] | Series[ForecastSchema]
+Learnable = Dataset | Images | Series[SeriesSchema] | Series[ForecastSchema] | Texts
 """Data of any kind: raw tensors with their schema, divided."""
 
-AnySchema = Schema | ImageSchema | SeriesSchema | ForecastSchema
+AnySchema = Schema | ImageSchema | SeriesSchema | ForecastSchema | TextSchema
 """How rows of any kind are read for a model."""
 
 
@@ -35,14 +36,17 @@ def read_data(
     by: str | None = None,
     time: str | None = None,
     horizon: int | None = None,
+    text: str | None = None,
     seed: int = 0,
     hold_out: bool = True,
     size: int | None = None,
     notes: list[str],
     progress: Progress = lambda done, all_: None,
 ) -> Learnable:
-    """Reads a table, pictures or series; see `titrant.data.dataset.read`, `titrant.data.images.read_images` and
-    `titrant.data.series.read_series`.
+    """Reads a table, pictures, series or texts; see `titrant.data.dataset.read`, `titrant.data.images.read_images`,
+    `titrant.data.series.read_series`, `titrant.data.forecast.read_forecast` and `titrant.data.text.read_texts`.
+
+    A table whose single usable column holds texts of several words is read as texts; `text` names such a column elsewhere.
 
     Raises:
         DataError: the data cannot be used as asked; also where an option does not fit their kind.
@@ -55,13 +59,15 @@ def read_data(
     if horizon is not None:
         for option, value in (
             (say("Kinds of columns"), kinds), (say("A size in pixels"), size), (say("A task"), task), (say("Test data"), test),
-            (say("A split column"), split_column), (say("A group column"), group),
+            (say("A split column"), split_column), (say("A group column"), group), (say("A column of texts"), text),
         ):  # fmt: skip
             if value:
                 raise DataError(say("{option} cannot be given with a horizon.", option=option))
         return read_forecast(data, target, horizon, by=by, time=time, hold_out=hold_out, notes=notes)
     if are_series(data, by):
-        for option, value in ((say("Kinds of columns"), kinds), (say("A size in pixels"), size)):
+        for option, value in (
+            (say("Kinds of columns"), kinds), (say("A size in pixels"), size), (say("A column of texts"), text),
+        ):  # fmt: skip
             if value:
                 raise DataError(say("{option} cannot be given with series.", option=option))
         return read_series(
@@ -70,7 +76,7 @@ def read_data(
         )  # fmt: skip
     if by is not None:
         raise DataError(say("A column of series (--id) is for tables whose rows are steps of series; these data are none."))
-    if are_pictures(data):
+    if text is None and are_pictures(data):
         if kinds:
             raise DataError(say("Kinds of columns are for tables; pictures have none."))
         return read_images(
@@ -79,6 +85,8 @@ def read_data(
         )  # fmt: skip
     if size is not None:
         raise DataError(say("A size in pixels is for pictures; the data are a table."))
+    if text is not None and kinds:
+        raise DataError(say("Kinds of columns cannot be given with a column of texts, which alone is read."))
     if target is None:
         if isinstance(data, str | Path):
             check_file(Path(data).expanduser())
@@ -87,9 +95,17 @@ def read_data(
                 "Name the column to predict (--target). Only pictures in folders of classes, and series with labels, need none."
             )
         )
+    opened = open_frame(data, notes)
+    if text is None and not kinds:
+        text = lone_text(opened, (target, split_column, group, time), is_text_file(data))
+    if text is not None:
+        return read_texts(
+            data, text, target, opened=opened, task=task, test=test, split_column=split_column, group=group, time=time,
+            seed=seed, hold_out=hold_out, notes=notes,
+        )  # fmt: skip
     return read(
-        data, target, task=task, kinds=kinds, test=test, split_column=split_column, group=group, time=time, seed=seed,
-        hold_out=hold_out, notes=notes,
+        data, target, opened=opened, task=task, kinds=kinds, test=test, split_column=split_column, group=group, time=time,
+        seed=seed, hold_out=hold_out, notes=notes,
     )  # fmt: skip
 
 

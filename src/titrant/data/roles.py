@@ -34,6 +34,11 @@ class Roles:
     group: str | None
     time: str | None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that have a role."""
+        return tuple(name for name in (self.target, self.split, self.group, self.time) if name is not None)
+
     def check(self, frame: pl.DataFrame, kinds: dict[str, str]) -> None:
         """Refuses roles and kinds that the columns of the frame cannot have.
 

@@ -18,6 +18,7 @@ from titrant.doctor.recorder import Recorder
 from titrant.models.image import Standardize
 from titrant.models.layers import Activate, CustomBody, Drop, Normalize
 from titrant.models.recurrent import Cell, Gates
+from titrant.models.text import Bag
 from titrant.train.cohort import Cohort
 from titrant.tricks.base import Off
 from titrant.tricks.stop import Early
@@ -139,8 +140,7 @@ class Watch:
                 self._hooks.append(module.register_forward_hook(self._scaled))
 
     def _entered(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        first = next((value for value in args if isinstance(value, Tensor) and value.is_floating_point()), None)
-        self._inputs = None if first is None else first.detach()
+        self._inputs = args[0].detach()
 
     def _scaled(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         self._inputs = output.detach()
@@ -172,6 +172,8 @@ def _family(module: nn.Module) -> Family | None:
             return "normalisation" if module.needed and module.parts[0].kind is not Off else None
         case Drop():
             return "dropout" if module.acts else None
+        case Bag():
+            return "linear"
         case Cell():
             return "recurrent"
         case Gates() | CustomBody():

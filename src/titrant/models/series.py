@@ -29,7 +29,7 @@ from titrant.recipe import Recipe
 from titrant.tricks.base import Off
 from titrant.tricks.data import Data, ScaleTrick
 from titrant.tricks.data_series import FirstAlone, GapMask, InstanceTrick, Instead, OwnStandard
-from titrant.tricks.model import Custom, Fcn, Inception, RecurrentTrick, SequenceTrick, Tcn, Transformer
+from titrant.tricks.model import Custom, Fcn, Inception, RecurrentTrick, SequenceTrick, Tcn, TextCnn, Transformer
 
 _ROWS = 1024  # series whose features are computed at a time
 _SCALE, _KERNELS = "scale_", "kernels."
@@ -304,6 +304,18 @@ class Branches(nn.Module):
         return torch.cat([*(branch(narrow) for branch in self.branches), self.greatest(most)], -3)
 
 
+class SideBySide(nn.Module):
+    """Convolutions of several lengths beside one another; channels side by side."""
+
+    def __init__(self, branches: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All branches."""
+        return torch.cat([branch(x) for branch in self.branches], -3)
+
+
 class Shortcut(nn.Module):
     """Blocks of maps beside one convolution of a single step, both added and activated."""
 
@@ -354,6 +366,13 @@ def tcn(builder: SeriesBuilder, model: Tcn) -> nn.Sequential:
         stages = [builder.stage(model.width, model.kernel, dilation) for _ in range(2)]
         layers.append(builder.around(nn.Sequential(*stages)))
     return nn.Sequential(*layers)
+
+
+def text_cnn(builder: SeriesBuilder, model: TextCnn) -> nn.Sequential:
+    """See `titrant.tricks.model.TextCnn`."""
+    side_by_side = SideBySide([builder.along(model.width, 2 * place + 1) for place in range(model.kernels)])
+    builder.widest = max(builder.widest, model.kernels * model.width * builder.width)
+    return nn.Sequential(side_by_side, *builder.settled(model.kernels * model.width))
 
 
 def transformer(builder: SeriesBuilder, model: Transformer) -> nn.Sequential:
@@ -468,6 +487,8 @@ class SeriesNet(Net):
                 self.body = inception(builder, model)
             case Tcn():
                 self.body = tcn(builder, model)
+            case TextCnn():
+                self.body = text_cnn(builder, model)
             case Transformer():
                 self.body = transformer(builder, model)
             case RecurrentTrick():

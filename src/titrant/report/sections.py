@@ -281,6 +281,7 @@ def commands(run: Run) -> list[tuple[str, str]]:
         call = f"titrant.fit(frame, target={data.target!r}, {options})"
         return [(say("Repeat the search, in Python"), call), *found]
     base = f"titrant fit {shlex.quote(data.source)} --target {shlex.quote(data.target)} --metric {shlex.quote(summary.metric)}"
+    base += f" --text {shlex.quote(data.text_column)}" if data.text_column else ""
     base += f" --budget {summary.budget_seconds:g}s --seed {summary.seed}"
     again = f"{base} --recipe {shlex.quote(str(run.folder / 'recipe.yaml'))}"
     return [(say("Repeat the search"), base), (say("Start from the winning recipe"), again), *found]

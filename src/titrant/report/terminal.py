@@ -237,6 +237,8 @@ def _describe(data: DataSummary) -> str:
         return say("{rows}; pictures: {picture}", rows=rows, picture=data.picture)
     if data.series:
         return say("{rows}; series: {series}", rows=rows, series=data.series)
+    if data.text:
+        return say("{rows}; texts: {text}", rows=rows, text=data.text)
     return say("{rows}; columns: {used:,} used, {left_out:,} left out", rows=rows, used=used, left_out=len(data.columns) - used)
 
 

@@ -29,6 +29,7 @@ SHAPES = (
     "data.differences",
     "data.gaps",
     "data.features",
+    "data.tokens",
 )
 """Slots that decide the shapes of tensors: members that agree on them train in one stack."""
 
@@ -57,8 +58,8 @@ def check_fits(recipe: Recipe) -> None:
     """
     if isinstance(recipe.model, SequenceTrick) and not isinstance(recipe.data.features, Off):
         raise RecipeError(
-            say("model: {model} reads the steps of series, and data.features: {features} leaves none. Choose model: linear or "
-                "mlp, or data.features: off.", model=recipe.model.kind, features=recipe.data.features.kind)
+            say("model: {model} reads one step or token after another, and data.features: {features} leaves none. Choose "
+                "model: linear or mlp, or data.features: off.", model=recipe.model.kind, features=recipe.data.features.kind)
         )  # fmt: skip
 
 
@@ -213,6 +214,8 @@ class Region:
         here = self.base.at(path)
         values: dict[str, Any] = here.model_dump() if type(here) is kind else {"kind": kind.name()}
         for dose in doses(kind):
+            if self.reads not in kind.reads and f"{path}.{dose.name}" not in self.limits:
+                continue  # what does not act is not searched
             axis = self._axis(f"{path}.{dose.name}", f"{path}.{kind.name()}.{dose.name}", dose)
             if axis is not None:
                 values[dose.name] = choose(axis) if not isinstance(axis, _Fixed) else axis.value

@@ -4,7 +4,7 @@ A training step, as `titrant.train.cohort` runs it:
 
     data          rows of the batch, already scaled and coded             (titrant.models.encoder, once before training)
     batch         which rows of it are learned from
-    augment       of rows: swap, noise, mask; of pictures: colours, places, pixels
+    augment       of rows: swap, noise, mask; of pictures: colours, places, pixels; of series and texts
     mix           cutmix on cells, mixup on features, shares of targets
     model         embed; then in each hidden layer: linear, normalize, activation, dropout; then the output
     regularize    stochastic depth leaves blocks of a residual network out
@@ -26,6 +26,7 @@ from titrant.models.network import Factory, Net, Shape
 from titrant.models.recurrent import Gates
 from titrant.models.series import Anchored
 from titrant.models.table import Embedding, EnsembleBody, LinearBody, Seen, Thermometer, Waves
+from titrant.models.text import Bag, Vectors
 from titrant.recipe import Recipe
 from titrant.train.ridge import MOST, ROWS, solved
 from titrant.tricks.acting import derived_seed, own_randomness
@@ -36,6 +37,7 @@ from titrant.tricks.layout import Layout
 from titrant.tricks.model import Custom
 
 LSUV_ROWS = 512
+_NEAR_ZERO = 0.1  # of vectors that are summed: larger ones are noise that training has to undo
 
 
 def cohort_key(recipe: Recipe) -> Hashable:
@@ -48,7 +50,8 @@ def cohort_key(recipe: Recipe) -> Hashable:
     views = recipe.augment.views
     series = (recipe.data.channels, recipe.data.differences, recipe.data.gaps, recipe.data.features)
     return (
-        recipe.model, recipe.data.categories, shape_of_numbers, series, recipe.batch, recipe.stop.epochs, recipe.hardware, views
+        recipe.model, recipe.data.categories, shape_of_numbers, series, recipe.data.tokens, recipe.batch, recipe.stop.epochs,
+        recipe.hardware, views,
     )  # fmt: skip
 
 
@@ -59,6 +62,7 @@ def layout_of(network: nn.Module) -> Layout:
         for module in network.modules()
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
     }  # fmt: skip
+    matrices |= {id(module.table) for module in network.modules() if isinstance(module, Bag)}
     return Layout.of({name: (tuple(p.shape), id(p) in matrices) for name, p in network.named_parameters()})
 
 
@@ -124,6 +128,14 @@ def _fill(module: nn.Module, name: str, recipe: Recipe, seed: int, numbers: Tens
                 module.bias.zero_()
             if isinstance(module, Seen):
                 module.adapter.uniform_(-1, 1, generator=generator("adapter")).sign_()
+        case Vectors():
+            module.table.normal_(0, module.table.shape[1] ** -0.5, generator=generator("table"))
+        case Bag():
+            module.bias.zero_()
+            if name.endswith("head"):
+                module.table.zero_()
+            else:
+                module.table.normal_(0, _NEAR_ZERO, generator=generator("table"))
         case Embedding():
             module.table.normal_(0, module.table.shape[1] ** -0.5, generator=generator("table"))
         case Waves():

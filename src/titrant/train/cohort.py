@@ -508,6 +508,7 @@ class Cohort:
         # Of early stopping: evaluations whose state is not the one that is kept. Without it, none is kept for its score.
         passed_over = sum(isinstance(trick, Last) or p.step != self.histories[k].best_step for p in curve)
         plain = {
+            "data.tokens": (0.0, 0.0),  # of what is no text
             **self.problem.receipts(self.members[k]),
             "model": (float(self.parameters), float(self.parameters)),
             "initialize": (weights, weights),

@@ -10,13 +10,11 @@ from titrant.models.image import ImageShape, Pixels, first
 from titrant.record import Task
 from titrant.train.augmentation import Augmentation
 from titrant.train.member import Member
-from titrant.train.problem import EVALUATIONS, Encoded, Inputs, Problem
+from titrant.train.problem import Encoded, Inputs, Problem, thrifty_evaluations
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.base import active_segments
 from titrant.tricks.data import Data
 from titrant.tricks.mix import CutMix
-
-_JUDGING = 0.1  # share of a training's time that evaluations may take
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,8 @@ class ImageProblem(Problem):
     _encoder: Pixels = field(default_factory=Pixels, repr=False, compare=False)
 
     def evaluations(self, trained: int, judged: int) -> int:
-        """So often that evaluations take about a tenth of the time: a step of training costs three times a prediction."""
-        return max(1, min(EVALUATIONS, round(_JUDGING * 3 * trained / max(1, 2 * judged))))
+        """So often that they take about a tenth of the time."""
+        return thrifty_evaluations(trained, judged)
 
     @property
     def columns(self) -> int:

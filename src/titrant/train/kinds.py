@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from titrant.data.images import Images, ImageSchema
 from titrant.data.learnable import AnySchema, Learnable
 from titrant.data.series import Series, Stepped
+from titrant.data.text import Texts, TextSchema
+from titrant.models import text
 from titrant.models.encoder import Encoder
 from titrant.models.image import ImageShape, Pixels, last
 from titrant.models.network import Shape
@@ -17,6 +19,7 @@ from titrant.train.images import ImageProblem
 from titrant.train.problem import Problem
 from titrant.train.series import SeriesProblem
 from titrant.train.tables import TableProblem
+from titrant.train.text import TextProblem
 from titrant.tricks.data import Data
 
 
@@ -35,6 +38,9 @@ def problem_of(dataset: Learnable, rows: Tensor, device: torch.device, visible: 
         return ImageProblem(last(dataset.pixels).contiguous().to(device), target, task, classes, rows, device)
     if isinstance(dataset, Series):
         return SeriesProblem(dataset.series.to(device), target, task, classes, rows, device, visible)
+    if isinstance(dataset, Texts):
+        begins = torch.tensor(dataset.schema.vocabulary.begins, device=device)
+        return TextProblem(dataset.tokens.to(device), begins, target, task, classes, rows, device, visible)
     return TableProblem(
         numbers=dataset.numbers.to(device),
         codes=dataset.codes.to(device),
@@ -61,5 +67,8 @@ def restored(schema: AnySchema, data: Data, tensors: Mapping[str, Tensor]) -> tu
     if isinstance(schema, Stepped):
         steps = SeriesEncoder(data, tensors)
         return steps, shape_of(steps, schema.steps, schema.ragged, schema.horizon or outputs)
+    if isinstance(schema, TextSchema):
+        words = text.TextEncoder(data, tensors)
+        return words, text.shape_of(words, len(schema.vocabulary.pieces), outputs)
     encoder = Encoder(data, len(schema.number_names), schema.cardinalities, tensors)
     return encoder, TableShape(encoder.features, encoder.width - encoder.features, tuple(encoder.cardinalities), outputs)

@@ -1,14 +1,12 @@
 """Series as a problem: encoded once for all members that ask for the same, steps before channels in memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from titrant.models.network import Shape
 from titrant.models.series import SeriesEncoder, ends_of, shape_of, unrest
@@ -16,13 +14,12 @@ from titrant.recipe import slots
 from titrant.record import Task
 from titrant.train.member import Member
 from titrant.train.problem import Encoded, Inputs, Problem
+from titrant.train.shelf import placed, shelf
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.augment_series import TimeTrick, ValueTrick, shown
 from titrant.tricks.base import Off, Segment, Trick, active_segments
 from titrant.tricks.data import Data
 from titrant.tricks.mix import CutMix
-
-_MOST = 1 << 29  # bytes of features that are kept beside the newest ones
 
 
 def _tricks(kind: type[Trick]) -> list[str]:
@@ -36,37 +33,9 @@ def _tricks(kind: type[Trick]) -> list[str]:
 _TIME_TRICKS, _VALUE_TRICKS = _tricks(TimeTrick), _tricks(ValueTrick)
 
 
-@dataclass
-class _Shelf:
-    """What is encoded of one set of series, for all problems on them in this process; the visible rows are kept with it."""
-
-    lock: Lock = field(default_factory=Lock)
-    found: dict[tuple[Data, int], tuple[Tensor | None, Encoded]] = field(default_factory=dict)
-
-    def make_room(self, wanted: int) -> None:
-        """Lets go of what was encoded first, where there is too much of it."""
-        kept = 0
-        for key, (_, encoded) in reversed(list(self.found.items())):
-            kept += encoded.inputs[0].nbytes
-            if kept + wanted > _MOST:
-                del self.found[key]
-
-
-_SHELVES = WeakTensorKeyDictionary()
-
-
-def _shelf(values: Tensor) -> _Shelf:
-    shelf: _Shelf = _SHELVES.setdefault(values, _Shelf())  # type: ignore[no-untyped-call]  # torch
-    return shelf
-
-
 @dataclass(frozen=True)
 class SeriesProblem(Problem):
-    """A task on series.
-
-    Encoders are fitted on all rows that are read at all, whichever of them a member trains on: they look at values and never at
-    targets, and features of ten thousand kernels are computed once instead of once a fold. Rows that are not read, such as
-    those that are set aside for a test, are neither looked at nor encoded.
+    """A task on series; see `titrant.train.shelf` for which rows encoders look at.
 
     Args:
         values: float32 [n, c, t], NaN for what is missing and behind a series' end.
@@ -101,27 +70,15 @@ class SeriesProblem(Problem):
 
     def encoded(self, data: Data, rows: Tensor) -> Encoded:
         """All series for a data slot; kept for others that ask for the same, features only while there is room."""
-        shelf = _shelf(self.values)
-        key = (data, id(self.visible))
-        with shelf.lock, torch.no_grad():
-            if key not in shelf.found:
-                seen = self.values if self.visible is None else self.values[self.visible]
-                target = (self.centre, self.width) if self.is_wide else None
-                encoder = SeriesEncoder.fit(data, seen, target).to(self.device)
-                first, *others = encoder(seen)
-                shelf.make_room(first.nbytes)
-                first = first if encoder.kernels is not None else first.transpose(1, 2)
-                placed = tuple(self._placed(part) for part in (first, *others))
-                shelf.found[key] = self.visible, Encoded(self.rows, encoder, placed)
-            return shelf.found[key][1]
+        return shelf(self.values).take(data, self.visible, lambda: self._encode(data))
 
-    def _placed(self, encoded: Tensor) -> Tensor:
-        """Encoded rows at their places among all rows; memory of the others is never touched."""
-        if self.visible is None:
-            return encoded.contiguous()
-        found = torch.empty(len(self.values), *encoded.shape[1:], dtype=encoded.dtype, device=encoded.device)
-        found[self.visible] = encoded
-        return found
+    def _encode(self, data: Data) -> Encoded:
+        seen = self.values if self.visible is None else self.values[self.visible]
+        target = (self.centre, self.width) if self.is_wide else None
+        encoder = SeriesEncoder.fit(data, seen, target).to(self.device)
+        first, *others = encoder(seen)
+        first = first if encoder.kernels is not None else first.transpose(1, 2)
+        return Encoded(self.rows, encoder, tuple(placed(part, self.visible, len(self.values)) for part in (first, *others)))
 
     def ready(self, inputs: Inputs) -> Inputs:
         """Steps [..., b, t, c] as series [..., b, c, t]; features as they are."""

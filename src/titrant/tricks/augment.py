@@ -1,8 +1,8 @@
-"""The augment slot: each batch sees slightly different rows, pictures or series, so that a network cannot learn them by heart.
+"""The augment slot: each batch sees slightly different rows, pictures, series or texts, so that none is learned by heart.
 
-Kinds for tables stand in `augment_rows`, those for series in `augment_series`. Kinds for pictures stand in `augment_places`,
-`augment_colours`, `augment_pixels` and `augment_policies`; they act in the order: colours, places, pixels. Within each, the
-order is that of the fields.
+Kinds for tables stand in `augment_rows`, those for series in `augment_series`, those for texts in `augment_text`. Kinds for
+pictures stand in `augment_places`, `augment_colours`, `augment_pixels` and `augment_policies`; they act in the order: colours,
+places, pixels. Within each, the order is that of the fields.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -37,6 +37,7 @@ from titrant.tricks.augment_series import (
     WindowSlice,
     WindowWarp,
 )
+from titrant.tricks.augment_text import EmbeddingDrop, TokenDrop, TokenSwap, TokenUnknown
 from titrant.tricks.base import DataKind, Off, Options, Trick
 
 
@@ -61,7 +62,7 @@ class Mirror(Trick):
 
 
 class Augment(BaseModel):
-    """The augment slot: of rows, of pictures, of series; and `views`, at which a finished model looks.
+    """The augment slot: of rows, of pictures, of series, of texts; and `views`, at which a finished model looks.
 
     Example:
         >>> Augment(mask={"p": 0.2}).mask
@@ -101,4 +102,8 @@ class Augment(BaseModel):
     sign_flip: Annotated[Off | SignFlip, Options()] = Off()
     frequency_mask: Annotated[Off | FrequencyMask, Options()] = Off()
     channel_drop: Annotated[Off | ChannelDrop, Options()] = Off()
+    token_drop: Annotated[Off | TokenDrop, Options()] = Off()
+    embedding_drop: Annotated[Off | EmbeddingDrop, Options()] = Off()
+    token_swap: Annotated[Off | TokenSwap, Options()] = Off()
+    token_unknown: Annotated[Off | TokenUnknown, Options()] = Off()
     views: Annotated[Off | Mirror, Options()] = Off()

@@ -23,7 +23,7 @@ from titrant.space import Range, doses
 Value: TypeAlias = float | Tensor
 """A dose as a behaviour meets it: a number, or one number per member, shaped to broadcast."""
 
-DataKind = Literal["table", "image", "series"]
+DataKind = Literal["table", "image", "series", "text"]
 """The kinds of data that recipes are for."""
 
 
@@ -41,7 +41,7 @@ class Trick(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     unit: ClassVar[str] = "steps"
     searched: ClassVar[bool] = True
-    reads: ClassVar[tuple[DataKind, ...]] = ("table", "image", "series")
+    reads: ClassVar[tuple[DataKind, ...]] = ("table", "image", "series", "text")
     nuisances: ClassVar[tuple[str, ...]] = ()
     kind: str
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from titrant.space import Range
 from titrant.tricks.base import DataKind, Off, Options, Trick
-from titrant.tricks.data_series import Channels, Differences, Features, Gaps, Instance
+from titrant.tricks.data_series import Channels, Differences, Gaps, Hydra, Instance, MiniRocket, RocketHydra
+from titrant.tricks.data_text import Embedded, Ngrams, Tokens
 
 _ENOUGH = 100_000  # rows whose quantiles are those of all rows to about a third of a percent
 
@@ -277,9 +278,13 @@ class Periodic(Trick):
 Numbers = Annotated[Off | PiecewiseLinear | Periodic, Options()]
 """How numbers are embedded: off feeds each as one input."""
 
+Features = Annotated[Off | MiniRocket | Hydra | RocketHydra | Ngrams, Options()]
+"""Fixed features for networks that read rows; networks that read steps take the series or the text itself."""
+
 
 class Data(BaseModel):
-    """The data slot: scaling of numbers, coding of categories, embedding of numbers; for series also what follows these.
+    """The data slot: scaling of numbers, coding of categories, embedding of numbers; for series and texts also
+    what follows these.
 
     Example:
         >>> Data(scale="robust").scale
@@ -295,6 +300,7 @@ class Data(BaseModel):
     differences: Differences = Off()
     gaps: Gaps = Off()
     features: Features = Off()
+    tokens: Tokens = Embedded()
 
 
 def _safe(width: Tensor) -> Tensor:

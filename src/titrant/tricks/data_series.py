@@ -289,10 +289,6 @@ class RocketHydra(FeaturesTrick):
     ] = 64
 
 
-Features = Annotated[Off | MiniRocket | Hydra | RocketHydra, Options()]
-"""Fixed features for networks that read rows; networks that read steps take the series itself."""
-
-
 def _usable(level: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
     """0 and 1 where a channel of a series is empty, 1 for the spread where it does not vary."""
     fine = spread.isfinite() & (spread > _SMALLEST * level.abs().clamp(min=1.0))

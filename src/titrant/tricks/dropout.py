@@ -121,7 +121,7 @@ class Variational(DropoutTrick):
     Interactions: in recurrent networks `bernoulli` hides other units at each step, of the inputs alone.
     """
 
-    reads: ClassVar[tuple[DataKind, ...]] = ("series",)
+    reads: ClassVar[tuple[DataKind, ...]] = ("series", "text")
     kind: Literal["variational"] = "variational"
     p: Annotated[float, Range(0.0, 0.9, off=0.0, search=(0.0, 0.5), unit="share", raising="more units rest in each step")] = 0.2
 
@@ -149,7 +149,7 @@ class Zoneout(DropoutTrick):
     Source: Krueger et al. 2017 (arXiv 1606.01305). Departure: of an LSTM the output state alone; p is a multiple of 1/256.
     """
 
-    reads: ClassVar[tuple[DataKind, ...]] = ("series",)
+    reads: ClassVar[tuple[DataKind, ...]] = ("series", "text")
     searched: ClassVar[bool] = False
     kind: Literal["zoneout"] = "zoneout"
     p: Annotated[float, Range(0.0, 0.9, off=0.0, search=(0.0, 0.3), unit="share", raising="states change more slowly")] = 0.1

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from titrant.space import Range
-from titrant.tricks.base import Off, Options, Trick
+from titrant.tricks.base import DataKind, Off, Options, Trick
 
 
 class MixTrick(Trick):
@@ -38,8 +38,9 @@ class Mixup(MixTrick):
         >>> Mixup(alpha=0.2)
         Mixup(kind='mixup', alpha=0.2)
 
-    Source: Zhang et al. 2018, arXiv 1710.09412. Departures: it acts after the embeddings, so that categories blend too; λ and
-    1 - λ are the same blend with the partners exchanged, so λ is folded onto [1/2, 1].
+    Source: Zhang et al. 2018, arXiv 1710.09412; of words as in Guo, Mao and Zhang 2019 (arXiv 1905.08941). Departures: it acts
+    after the embeddings, so that categories and words blend too; λ and 1 - λ are the same blend with the partners exchanged, so
+    λ is folded onto [1/2, 1].
     """
 
     kind: Literal["mixup"] = "mixup"
@@ -73,6 +74,7 @@ class CutMix(MixTrick):
     Source: Yun et al. 2019, arXiv 1905.04899, for images; for rows as in Somepalli et al. 2021 (SAINT, arXiv 2106.01342).
     """
 
+    reads: ClassVar[tuple[DataKind, ...]] = ("table", "image", "series")
     kind: Literal["cutmix"] = "cutmix"
     where: ClassVar[Literal["features", "cells"]] = "cells"
     alpha: Annotated[float, Range(0.0, 4.0, off=0.0, search=(0.05, 1.0), raising="more cells exchanged")] = 0.2

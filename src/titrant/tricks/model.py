@@ -23,7 +23,8 @@ class ModelTrick(Trick):
 class Linear(ModelTrick):
     """A linear output and nothing else: logistic or least-squares regression, trained as networks are.
 
-    Of series it reads the features of `data.features`, or the series itself, laid out as one row.
+    Of series it reads the features of `data.features`, or the series itself, laid out as one row; of texts the same features,
+    or the mean of the tokens.
 
     Doses: none.
 
@@ -40,12 +41,14 @@ class Linear(ModelTrick):
     """
 
     searched: ClassVar[bool] = False
-    reads: ClassVar[tuple[DataKind, ...]] = ("table", "series")
+    reads: ClassVar[tuple[DataKind, ...]] = ("table", "series", "text")
     kind: Literal["linear"] = "linear"
 
 
 class Mlp(ModelTrick):
     """A multilayer perceptron: `depth` times (linear, normalise, activate, drop), then a linear output.
+
+    Of texts its first layer sums learned vectors of tokens, or of the runs of `data.features: ngrams`: an embedding bag.
 
     Doses:
         width: units of each hidden layer, 1 to 4096, log. Raising it adds capacity and time.
@@ -57,10 +60,11 @@ class Mlp(ModelTrick):
         >>> Mlp(width=64, depth=2)
         Mlp(kind='mlp', width=64, depth=2)
 
-    Source: Rumelhart, Hinton and Williams 1986.
+    Source: Rumelhart, Hinton and Williams 1986; on texts the deep averaging network of Iyyer et al. 2015, and fastText of
+    Joulin et al. 2017 (arXiv 1607.01759).
     """
 
-    reads: ClassVar[tuple[DataKind, ...]] = ("table", "series")
+    reads: ClassVar[tuple[DataKind, ...]] = ("table", "series", "text")
     kind: Literal["mlp"] = "mlp"
     width: _Width = 128
     depth: _Depth = 2
@@ -233,7 +237,7 @@ class ViT(ModelTrick):
 
 
 class SequenceTrick(ModelTrick):
-    """A network that reads the steps of a series."""
+    """A network that reads the steps of a series, or the tokens of a text."""
 
     reads: ClassVar[tuple[DataKind, ...]] = ("series",)
 
@@ -328,6 +332,34 @@ class Tcn(SequenceTrick):
     kernel: Annotated[int, Range(1, 15, search=(3, 7), unit="steps", shared=True, raising="more capacity, slower")] = 3
 
 
+class TextCnn(SequenceTrick):
+    """A convolutional network for texts: convolutions of several lengths side by side, and what each finds anywhere.
+
+    Convolutions over 1, 3 and 5 tokens (`kernels` of them: 1, 2 or 3), normalised and activated; then mean and maximum over the
+    tokens, dropout, and a linear output.
+
+    Doses:
+        width: channels of each convolution, 1 to 512, log. Raising it adds capacity, and time in proportion.
+        kernels: how many lengths, 1 to 5: 1, 3, 5, 7 and 9 tokens.
+
+    Shape: vectors [..., b, c, t] to outputs [..., b, o].
+
+    Example:
+        >>> TextCnn(width=100).kernels
+        3
+
+    Source: Kim 2014, "Convolutional neural networks for sentence classification" (arXiv 1408.5882): 3, 4 and 5 tokens, 100
+    channels. Departures: odd lengths; the mean over the tokens beside the maximum; vectors are learned from the data alone.
+    """
+
+    reads: ClassVar[tuple[DataKind, ...]] = ("text",)
+    kind: Literal["text_cnn"] = "text_cnn"
+    width: Annotated[
+        int, Range(1, 512, log=True, search=(32, 128), unit="channels", shared=True, raising="more capacity, slower")
+    ] = 64
+    kernels: Annotated[int, Range(1, 5, search=(2, 3), unit="lengths", shared=True, raising="sees longer phrases")] = 3
+
+
 _Cells = Annotated[int, Range(1, 1024, log=True, search=(32, 128), unit="units", shared=True, raising="more capacity, slower")]
 _Layers = Annotated[int, Range(1, 4, search=(1, 2), unit="layers", shared=True, raising="more capacity, harder to train")]
 
@@ -335,6 +367,7 @@ _Layers = Annotated[int, Range(1, 4, search=(1, 2), unit="layers", shared=True, 
 class RecurrentTrick(SequenceTrick):
     """A recurrent network."""
 
+    reads: ClassVar[tuple[DataKind, ...]] = ("series", "text")
     searched: ClassVar[bool] = False
     gates: ClassVar[int]
     width: _Cells = 64
@@ -442,6 +475,7 @@ class Transformer(SequenceTrick):
     Interactions: wants `normalize: layer`, AdamW, warm-up, and more data than convolutions.
     """
 
+    reads: ClassVar[tuple[DataKind, ...]] = ("series", "text")
     searched: ClassVar[bool] = False
     kind: Literal["transformer"] = "transformer"
     width: Annotated[
@@ -459,7 +493,7 @@ class Custom(ModelTrick):
 
     The factory is called as `make_model(inputs, outputs)` and returns an `nn.Module` from [b, inputs] to [b, outputs]; for
     pictures `inputs` are channels, and the module takes standardised pixels [b, inputs, h, w]; for series channels as well, and
-    the module takes scaled series [b, inputs, t].
+    the module takes scaled series [b, inputs, t]; for texts the same of learned vectors, 0 behind a text's end.
     Slots that build the network (normalize, activation, dropout, initialize) do not reach into it.
 
     Doses:
@@ -489,6 +523,7 @@ Model = Annotated[
     | Fcn
     | Inception
     | Tcn
+    | TextCnn
     | Rnn
     | Gru
     | Lstm

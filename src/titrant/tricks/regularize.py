@@ -319,7 +319,7 @@ class StochasticDepth(Trick):
 
     unit: ClassVar[str] = "corrections"
     searched: ClassVar[bool] = False
-    reads: ClassVar[tuple[DataKind, ...]] = ("image", "series")
+    reads: ClassVar[tuple[DataKind, ...]] = ("image", "series", "text")
     kind: Literal["stochastic_depth"] = "stochastic_depth"
     p: Annotated[float, Range(0.0, 0.9, off=0.0, search=(0.0, 0.3), unit="share", raising="more blocks rest in each step")] = (
         0.1
