@@ -39,6 +39,7 @@ LAYERS = (
     "report",
     "job",
     "studies",
+    "exports",
     "estimators",
     "__init__",
     "cli",
@@ -53,7 +54,7 @@ WITHOUT_TORCH = (
     "titrant.record",
     "titrant.samples",
 )
-OPTIONAL = ("ray", "lightning", "pytorch_lightning", "keras", "tensorflow", "onnx", "onnxruntime", "tokenizers")
+OPTIONAL = ("ray", "lightning", "pytorch_lightning", "keras", "tensorflow", "onnx", "onnxruntime", "onnxscript", "tokenizers")
 UNSAFE_CALLS = {"eval", "exec", "torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "joblib.load"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
 BETWEEN_OWN_PROCESSES = {"titrant.train.workers imports pickle"}  # over pipes that nothing else writes to; never from a file

@@ -28,16 +28,18 @@ _HOMES = {
     "ablate": "titrant.studies",
     "cure": "titrant.studies",
     "dose": "titrant.studies",
+    "export": "titrant.exports",
     "fit": "titrant.job",
     "load": "titrant.estimators",
     "watch": "titrant.doctor.watch",
 }
 
-__all__ = ["Classifier", "Recipe", "Regressor", "Run", "ablate", "cure", "dose", "fit", "load", "watch"]
+__all__ = ["Classifier", "Recipe", "Regressor", "Run", "ablate", "cure", "dose", "export", "fit", "load", "watch"]
 
 if TYPE_CHECKING:
     from titrant.doctor.watch import watch
     from titrant.estimators import Classifier, Regressor, load
+    from titrant.exports import export
     from titrant.job import Run, fit
     from titrant.recipe import Recipe
     from titrant.studies import ablate, cure, dose

@@ -116,7 +116,13 @@ class Predictor(nn.Module):
         self.recipes = list(recipes)
         self.centre = centre
         self.width = width
+        self._find_encoders()
         self.eval()
+
+    def _find_encoders(self) -> None:
+        """For each network the first one that has the same encoder, see `_shared`."""
+        encoders = [network.encoder for network in self.networks]
+        self._encoders = [next(place for place, one in enumerate(encoders) if one is encoder) for encoder in encoders]
 
     @classmethod
     def of(
@@ -146,11 +152,11 @@ class Predictor(nn.Module):
         """Predictions for raw rows."""
         encoded: dict[int, tuple[Tensor, ...]] = {}
         found = []
-        for share, network in zip(self.shares, self.networks, strict=True):
+        for share, place, network in zip(self.shares, self._encoders, self.networks, strict=True):
             assert isinstance(network, Network)
-            if id(network.encoder) not in encoded:  # those that are equal are one, see `_shared`
-                encoded[id(network.encoder)] = network.encoder(*inputs)
-            found.append(share * network.told(*encoded[id(network.encoder)]))
+            if place not in encoded:
+                encoded[place] = network.encoder(*inputs)
+            found.append(share * network.told(*encoded[place]))
         mean = torch.stack(found).sum(0)
         if not self.classifies:
             return mean.double() * self.width + self.centre
@@ -293,6 +299,7 @@ class Predictor(nn.Module):
         )  # fmt: skip
         predictor.load_state_dict(tensors)
         _shared(networks, recipes)
+        predictor._find_encoders()
         # A row in which everything is missing shows whether the parts fit together.
         predictor.raw(*described.columns.blank())
         return predictor

@@ -36,6 +36,7 @@ class TextSchema(Outputs):
     Attributes:
         column: that holds the texts.
         vocabulary: of the tokeniser.
+        longest: tokens of the longest text that was known.
 
     Example:
         >>> schema = TextSchema(task="binary", target="y", classes=("a", "b"), column="t", vocabulary=learned(["so so"], 20))
@@ -46,6 +47,7 @@ class TextSchema(Outputs):
     kind: Literal["text"] = "text"
     column: str
     vocabulary: Vocabulary
+    longest: int = LONGEST
 
     def rows(self, data: object, notes: list[str]) -> Rows:
         """Opens a file or a frame, and brings its texts to tokens.
@@ -161,6 +163,7 @@ def read_texts(
     schema = TextSchema(task=task_, target=target, classes=classes, column=column, vocabulary=vocabulary)
     parts = [schema.encode(one, notes) for one in frames]
     steps = max(part.shape[1] for part in parts)
+    schema = schema.model_copy(update={"longest": steps})
     padded = [torch.nn.functional.pad(part, (0, steps - part.shape[1]), value=PADDING) for part in parts]
     tokens = padded[0] if len(padded) == 1 else torch.cat(padded)
     targets = torch.cat([schema.encode_target(one) for one in frames])

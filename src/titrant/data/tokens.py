@@ -106,6 +106,11 @@ def encoded(vocabulary: Vocabulary, texts: pl.Series) -> tuple[Tensor, int]:
     return torch.from_numpy(tokens), cut
 
 
+def tokenizer_json(vocabulary: Vocabulary) -> str:
+    """The tokeniser in the format of the `tokenizers` package, which many programs read."""
+    return str(_made(vocabulary).to_str(pretty=True))
+
+
 @lru_cache(maxsize=4)
 def _made(vocabulary: Vocabulary) -> Any:
     package = _package()

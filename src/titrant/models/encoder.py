@@ -88,7 +88,7 @@ class Encoder(nn.Module):
 
     def codes(self, codes: Tensor) -> Tensor:
         """Codes that the network knows."""
-        return self.known[codes + self.offsets] if codes.shape[1] else codes
+        return self.known[(codes + self.offsets).long()] if codes.shape[1] else codes
 
 
 def _kept(data: Data, cardinalities: Sequence[int]) -> list[int]:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from titrant.tricks import data_series
 from titrant.tricks.base import Trick
+from titrant.tricks.runtimes import exporting
 
 _LENGTH = 9  # of every kernel
 _SPACE = 1 << 29  # bytes of all features
@@ -68,6 +69,7 @@ class MiniRocket(nn.Module):
         super().__init__()
         for name, tensor in (("dilations", dilations), ("counts", counts), ("biases", biases), ("groups", groups)):
             self.register_buffer(name, tensor)
+        self._plan = list(zip(dilations.tolist(), counts.tolist(), strict=True))
 
     @classmethod
     def fit(cls, x: Tensor, count: int, seed: int, *, differences: bool = False) -> Self:
@@ -115,6 +117,8 @@ class MiniRocket(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The features, view after view, dilation after dilation, kernel after kernel."""
+        if exporting():
+            return self._some(x)
         views, kernels, each = self.biases.shape
         compared = kernels * int(self.counts.max()) * min(x.shape[-1], _BYTES)
         most = max(1, _HELD // max(compared, _convolving(x, kernels)))
@@ -126,10 +130,10 @@ class MiniRocket(nn.Module):
         found = []
         for view, shown in enumerate(_views(x, len(self.biases))):
             at = 0
-            for place, (dilation, many) in enumerate(zip(self.dilations.tolist(), self.counts.tolist(), strict=True)):
+            for place, (dilation, many) in enumerate(self._plan):
                 response = self._responses(shown, view, place)
                 biases = self.biases[view, :, at : at + many]
-                shares = response.new_empty(84, many, len(x))
+                shares = response.new_empty(84, many, x.shape[0])
                 pad = dilation * (_LENGTH // 2)
                 inner = slice(pad, -pad) if response.shape[1] > 2 * pad else slice(None)
                 padded, bare = slice(place % 2, None, 2), slice(1 - place % 2, None, 2)
@@ -143,7 +147,7 @@ class MiniRocket(nn.Module):
         """Convolutions [k, t, n] of series [n, c, t] at one dilation, by all kernels or by one."""
         weight = _kernels(x.device).unsqueeze(1) * self.groups[view, place].unsqueeze(-1)
         weight = weight if kernel is None else weight[kernel : kernel + 1]
-        return _convolved(x, weight, int(self.dilations[place]))
+        return _convolved(x, weight, self._plan[place][0])
 
 
 class Hydra(nn.Module):
@@ -192,6 +196,8 @@ class Hydra(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The features, dilation after dilation, view after view, sums before counts."""
         dilations, views, groups, kernels = self.weights.shape[:4]
+        if exporting():
+            return self._some(x).clamp(min=0).sqrt()
         most = max(1, _HELD // _convolving(x, groups * kernels))
         if not len(x):
             return x.new_zeros(0, 2 * dilations * views * groups * kernels)
@@ -203,8 +209,8 @@ class Hydra(nn.Module):
         found = []
         for place, at in enumerate(self.weights):
             for weight, series in zip(at, shown, strict=True):
-                response = _convolved(series, weight.flatten(0, 1), 1 << place).view(groups, kernels, -1, len(x))
-                blank = response.new_zeros(groups, kernels, len(x))
+                response = _convolved(series, weight.flatten(0, 1), 1 << place).view(groups, kernels, -1, x.shape[0])
+                blank = response.new_zeros(groups, kernels, x.shape[0])
                 greatest, winner = response.max(1)
                 _, loser = response.min(1)  # `argmin` takes five times as long
                 found.append(blank.scatter_add(1, winner, greatest).flatten(0, 1))
@@ -272,10 +278,10 @@ def _convolved(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     long, and what follows compares whole rows of series.
     """
     pad = dilation * (_LENGTH // 2)
-    steps = x.shape[-1]
+    rows, _, steps = x.shape  # `len` would fix the number of rows where a model is exported
     wide = functional.pad(x, (pad, pad)).permute(1, 2, 0)
     shifted = torch.stack([wide[:, place * dilation : place * dilation + steps] for place in range(_LENGTH)], 1)
-    return (weight.flatten(1) @ shifted.reshape(-1, steps * len(x))).view(len(weight), steps, len(x))
+    return (weight.flatten(1) @ shifted.reshape(-1, steps * rows)).view(len(weight), steps, rows)
 
 
 def _convolving(x: Tensor, kernels: int) -> int:
@@ -299,6 +305,8 @@ def _kernels(device: torch.device) -> Tensor:
 def _shares(response: Tensor, biases: Tensor) -> Tensor:
     """Shares of steps [k, q, n] at which responses [k, t, n] exceed biases [k, q]; bytes count up to 255 steps at a time."""
     limit = biases[:, :, None, None]
+    if exporting():
+        return (response.unsqueeze(1) > limit).to(response.dtype).mean(2)
     counts = [
         (some.unsqueeze(1) > limit).view(torch.uint8).sum(2, dtype=torch.uint8).float()
         for some in torch.split(response, _BYTES, dim=1)

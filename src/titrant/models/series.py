@@ -30,6 +30,7 @@ from titrant.tricks.base import Off
 from titrant.tricks.data import Data, ScaleTrick
 from titrant.tricks.data_series import FirstAlone, GapMask, InstanceTrick, Instead, OwnStandard
 from titrant.tricks.model import Custom, Fcn, Inception, RecurrentTrick, SequenceTrick, Tcn, TextCnn, Transformer
+from titrant.tricks.runtimes import exporting
 
 _ROWS = 1024  # series whose features are computed at a time
 _SCALE, _KERNELS = "scale_", "kernels."
@@ -148,7 +149,7 @@ class SeriesEncoder(nn.Module):
         found: tuple[Tensor, ...] = (x, ends)
         if self.kernels is not None:
             features = (self.features(x) - self.centre) / self.spread
-            found = features, torch.zeros(len(x), 0, dtype=torch.int32, device=x.device)
+            found = features, torch.zeros(x.shape[0], 0, dtype=torch.int32, device=x.device)
         return (*found, self.anchors(values)) if self.anchored else found
 
     @property
@@ -159,7 +160,7 @@ class SeriesEncoder(nn.Module):
     def anchors(self, values: Tensor) -> Tensor:
         """Level and spread of each series' first channel [n, 2], in scaled units."""
         if not isinstance(self.data.instance, InstanceTrick):
-            return torch.tensor([0.0, 1.0], device=values.device).expand(len(values), 2)
+            return torch.tensor([0.0, 1.0], device=values.device).expand(values.shape[0], 2)
         level, spread = (found.flatten() for found in self.data.instance.measure(values[:, :1]))
         return torch.stack([(level - self.target[0]) / self.target[1], spread / self.target[1]], 1)
 
@@ -188,6 +189,8 @@ class SeriesEncoder(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Features of encoded series [n, f], not yet standardised."""
         assert self.kernels is not None
+        if exporting():
+            return self.kernels(x)  # type: ignore[no-any-return]  # a module call is untyped
         return torch.cat([self.kernels(some.contiguous()) for some in torch.split(x, _ROWS)])
 
 

@@ -21,6 +21,7 @@ from titrant.tricks.data import Data, Embed, Periodic, PiecewiseLinear
 from titrant.tricks.layout import pieces
 from titrant.tricks.model import Custom, Ensemble, Mlp, Residual
 from titrant.tricks.model import Linear as LinearTrick
+from titrant.tricks.runtimes import exporting
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,11 @@ class Waves(nn.Module):
         column = x.mT.unsqueeze(-2).reshape(-1, 1, x.shape[-2])
         turns = 2 * math.pi * torch.stack([self.frequency, self.phase])
         constants = [tensor.flatten(0, -3) for tensor in (turns[0], turns[1], self.mix, self.shift)]
-        out: Tensor = _MixedWaves.apply(column, *constants)  # type: ignore[no-untyped-call]  # torch
+        if exporting():
+            frequency, phase, mix, shift = constants
+            out = torch.cat([column, torch.baddbmm(shift, mix, (column * frequency + phase).cos())], 1)
+        else:
+            out = _MixedWaves.apply(column, *constants)  # type: ignore[no-untyped-call]  # torch
         return out.view(*x.shape[:-2], -1, x.shape[-2]).mT
 
 

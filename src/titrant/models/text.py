@@ -24,6 +24,7 @@ from titrant.tricks.augment_text import PADDING
 from titrant.tricks.data import Data
 from titrant.tricks.data_text import Ngrams
 from titrant.tricks.model import Custom, Linear, Mlp, SequenceTrick
+from titrant.tricks.runtimes import at_most, exporting
 
 _NEARLY_ALL = 0.98  # share of texts that are read to their end
 _ROWS = 4096  # texts whose runs are weighed at a time
@@ -51,6 +52,7 @@ class TextEncoder(nn.Module):
         self.runs = data.features if isinstance(data.features, Ngrams) else None
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
+        self.length = int(tensors["steps"])
 
     @classmethod
     @torch.no_grad()
@@ -84,9 +86,11 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Encodes any texts."""
         if self.runs is None:
-            read = tokens[:, : int(self.steps)]
-            read = functional.pad(read, (0, int(self.steps) - read.shape[1]), value=PADDING)
+            read = tokens[:, : self.length]
+            read = functional.pad(read, (0, self.length - read.shape[1]), value=PADDING)
             return read.contiguous(), (read != PADDING).sum(1).clamp(min=1)
+        if exporting():
+            return self._weighed(tokens)
         pieces = [self._weighed(some) for some in torch.split(tokens, _ROWS)]
         most = max(places.shape[1] for places, _ in pieces)
         both = [[functional.pad(part, (0, most - part.shape[1])) for part in piece] for piece in pieces]
@@ -100,13 +104,15 @@ class TextEncoder(nn.Module):
                 len(tokens), 1, device=tokens.device
             )
         found, first, times = _runs(tokens, self.begins, self.runs)
-        at = torch.searchsorted(self.keys, found).clamp(max=len(self.keys) - 1)
+        at = (at_most(self.keys, found) - 1).clamp(min=0)
         known = first & (self.keys[at] == found)
         weights = torch.where(known, (1 + times.clamp(min=1).to(self.rarity.dtype).log()) * self.rarity[at], 0.0)
         weights = weights / weights.square().sum(1, keepdim=True).sqrt().clamp(min=1e-12)
+        places = torch.where(known, at + 1, 0).to(torch.int32)
+        if exporting():
+            return places, weights
         most = max(1, int(known.sum(1).max()))
         order = known.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-        places = torch.where(known, at + 1, 0).to(torch.int32)
         return places.gather(1, order), weights.gather(1, order)
 
 
@@ -126,17 +132,15 @@ def words(tokens: Tensor, begins: Tensor, bits: int) -> Tensor:
     """
     wide, there = tokens.long(), tokens != PADDING
     first = begins.bool()[wide] & there
-    first[:, 0] = True  # whatever it is
+    first = torch.cat([torch.ones_like(first[:, :1]), first[:, 1:]], 1)  # whatever it is
     word = first.cumsum(1) - 1  # the number of each token's word
-    place = torch.arange(wide.shape[1], device=wide.device).expand_as(wide)
-    inside = place - torch.where(first, place, 0).cummax(1).values
-    inside = torch.where(there, inside, 0)
+    lengths = torch.zeros_like(wide).scatter_add(1, word, there.long())
+    before = (lengths.cumsum(1) - lengths).gather(1, word)  # tokens of earlier words
+    inside = torch.where(there, torch.arange(wide.shape[1], device=wide.device) - before, 0)
     most = (1 << bits) - 1
-    powers = [1]
-    for _ in range(int(inside.max())):
-        powers.append(powers[-1] * 31_337 % most)
+    powers = [pow(31_337, place, most) for place in range(wide.shape[1])]
     scaled = torch.where(there, wide * torch.tensor(powers, device=wide.device)[inside] % most, 0)
-    return torch.zeros_like(wide).scatter_add_(1, word, scaled) % most
+    return torch.zeros_like(wide).scatter_add(1, word, scaled) % most
 
 
 def runs(wide: Tensor, longest: int, bits: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -159,13 +163,12 @@ def runs(wide: Tensor, longest: int, bits: int) -> tuple[Tensor, Tensor, Tensor]
     number = torch.zeros_like(wide)
     for length in range(1, longest + 1):
         shifted = functional.pad(wide[:, length - 1 :], (0, min(length - 1, wide.shape[1])), value=PADDING)[:, : wide.shape[1]]
-        number = (number << bits) | shifted
+        number = number * (1 << bits) + shifted
         parts.append(torch.where(shifted == PADDING, -1, number))
     found = torch.cat(parts, 1).sort(1).values
-    first = torch.ones_like(found, dtype=torch.bool)
-    first[:, 1:] = found[:, 1:] != found[:, :-1]
+    first = torch.cat([torch.ones_like(found[:, :1], dtype=torch.bool), found[:, 1:] != found[:, :-1]], 1)
     group = first.cumsum(1) - 1
-    counts = torch.zeros_like(found).scatter_add_(1, group, torch.ones_like(found))
+    counts = torch.zeros_like(found).scatter_add(1, group, torch.ones_like(found))
     return found, first, counts.gather(1, group)
 
 
@@ -207,7 +210,7 @@ def shape_of(encoder: TextEncoder, count: int, outputs: int) -> TextShape:
         count: different tokens.
         outputs: classes, or 1.
     """
-    return TextShape(count if encoder.runs is None else encoder.count + 1, int(encoder.steps), outputs)
+    return TextShape(count if encoder.runs is None else encoder.count + 1, encoder.length, outputs)
 
 
 class Vectors(nn.Module):

@@ -18,6 +18,7 @@ from titrant.space import Range
 from titrant.tricks.base import DataKind, Off, Options, Trick
 from titrant.tricks.data_series import Channels, Differences, Gaps, Hydra, Instance, MiniRocket, RocketHydra
 from titrant.tricks.data_text import Embedded, Ngrams, Tokens
+from titrant.tricks.runtimes import at_most, erfinv
 
 _ENOUGH = 100_000  # rows whose quantiles are those of all rows to about a third of a percent
 
@@ -162,13 +163,13 @@ class Quantile(ScaleTrick):
     def apply(x: Tensor, *, knots: Tensor, middles: Tensor) -> Tensor:
         """Looks the distribution function up and inverts the normal one."""
         columns = x.T.contiguous()
-        below = (torch.searchsorted(knots, columns, right=True) - 1).clamp(0, knots.shape[1] - 2)
+        below = (at_most(knots, columns) - 1).clamp(0, knots.shape[1] - 2)
         low, high = knots.gather(1, below), knots.gather(1, below + 1)
         between = below + ((columns - low) / torch.where(high > low, high - low, 1.0)).clamp(0, 1)
         place = torch.where(columns == low, middles.gather(1, below), between)
         place = torch.where(columns == high, middles.gather(1, below + 1), place)
         share = place / (knots.shape[1] - 1)
-        normal = math.sqrt(2) * torch.erfinv((2 * share - 1).clamp(-1 + 2e-7, 1 - 2e-7))
+        normal = math.sqrt(2) * erfinv((2 * share - 1).clamp(-1 + 2e-7, 1 - 2e-7))
         return torch.where(columns.isnan(), columns, normal).T.contiguous()
 
 

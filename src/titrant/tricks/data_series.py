@@ -14,6 +14,7 @@ from torch import Tensor
 
 from titrant.space import Range
 from titrant.tricks.base import DataKind, Off, Options, Trick
+from titrant.tricks.runtimes import quantile
 
 _SMALLEST = 1e-6  # spread of a series below which it counts as constant
 
@@ -82,8 +83,7 @@ class OwnRobust(InstanceTrick):
     @staticmethod
     def measure(x: Tensor) -> tuple[Tensor, Tensor]:
         """Median and quartiles; see the class."""
-        level = x.nanmedian(-1, keepdim=True).values
-        low, high = (x.nanquantile(q, dim=-1, keepdim=True) for q in (0.25, 0.75))
+        level, low, high = (quantile(x, q) for q in (0.5, 0.25, 0.75))
         spread = (high - low) / 1.349
         plain = (x - level).square().nanmean(-1, keepdim=True).sqrt()
         return _usable(level, torch.where(spread > _SMALLEST, spread, plain))
