@@ -40,6 +40,7 @@ LAYERS = (
     "job",
     "studies",
     "exports",
+    "server",
     "estimators",
     "__init__",
     "cli",
@@ -54,7 +55,20 @@ WITHOUT_TORCH = (
     "titrant.record",
     "titrant.samples",
 )
-OPTIONAL = ("ray", "lightning", "pytorch_lightning", "keras", "tensorflow", "onnx", "onnxruntime", "onnxscript", "tokenizers")
+OPTIONAL = (
+    "ray",
+    "lightning",
+    "pytorch_lightning",
+    "keras",
+    "tensorflow",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "tokenizers",
+    "fastapi",
+    "uvicorn",
+    "starlette",
+)
 UNSAFE_CALLS = {"eval", "exec", "torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "joblib.load"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
 BETWEEN_OWN_PROCESSES = {"titrant.train.workers imports pickle"}  # over pipes that nothing else writes to; never from a file

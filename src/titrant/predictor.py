@@ -185,12 +185,7 @@ class Predictor(nn.Module):
         """
         if not self.classifies:
             raise TitrantError(say("This model predicts values, which have no class probabilities. Use predict."))
-        return self._probabilities(self.encode(data, [] if notes is None else notes))
-
-    def _probabilities(self, inputs: tuple[Tensor, ...]) -> NDArray[np.float64]:
-        found = self.raw(*inputs).double()
-        # In single precision a row's sum is near one; scikit-learn's metrics want it nearer.
-        return (found / found.sum(1, keepdim=True)).numpy()
+        return _evened(self.raw(*self.encode(data, [] if notes is None else notes)))
 
     def predict(self, data: object, notes: list[str] | None = None) -> NDArray[Any]:
         """Labels as they stood in the data, or values [n]."""
@@ -206,11 +201,15 @@ class Predictor(nn.Module):
             low, high = around(windows, predicted, self.band) if self.band is not None else (None, None)
             return self.schema.laid_out(predicted.numpy(), series, ends, low, high)
         inputs, names = self.schema.rows(data, notes)
-        named = {} if names is None else {names.name: names}
+        found = self.answers(self.raw(*inputs))
+        return found if names is None else found.insert_column(0, names)
+
+    def answers(self, predicted: Tensor) -> pl.DataFrame:
+        """What `raw` gives, as a table: `prediction`, then `probability_CLASS` for each class."""
         if not self.classifies:
-            return pl.DataFrame({**named, "prediction": self.raw(*inputs).numpy()})
-        probability = self._probabilities(inputs)
-        columns = {**named, "prediction": self.schema.labels(probability.argmax(1))}
+            return pl.DataFrame({"prediction": predicted.numpy()})
+        probability = _evened(predicted)
+        columns = {"prediction": self.schema.labels(probability.argmax(1))}
         columns |= {f"probability_{label}": probability[:, c] for c, label in enumerate(self.schema.classes)}
         return pl.DataFrame(columns)
 
@@ -303,6 +302,12 @@ class Predictor(nn.Module):
         # A row in which everything is missing shows whether the parts fit together.
         predictor.raw(*described.columns.blank())
         return predictor
+
+
+def _evened(predicted: Tensor) -> NDArray[np.float64]:
+    """Probabilities in double precision: in single a row's sum is near one, and scikit-learn's metrics want it nearer."""
+    found = predicted.double()
+    return (found / found.sum(1, keepdim=True)).numpy()
 
 
 def _shared(networks: Sequence[Network], recipes: Sequence[Recipe]) -> None:
