@@ -99,7 +99,7 @@ def test_a_network_of_ones_own(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda photos: titrant.fit(photos, recipe={"model": "mlp"}), "model: mlp is for table or series data"),
+        (lambda photos: titrant.fit(photos, recipe={"model": "mlp"}), "model: mlp is for table, series or text data"),
         (
             lambda photos: titrant.fit(photos, recipe={**QUICK, "augment": {"swap": "swap"}}),
             "augment.swap: swap is for table data",

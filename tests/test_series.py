@@ -102,7 +102,7 @@ def test_a_network_of_ones_own_reads_channels_and_steps() -> None:
 
 
 def test_features_and_a_network_for_steps_are_refused_together() -> None:
-    with pytest.raises(RecipeError, match=r"model: fcn reads the steps of series, and data\.features: hydra leaves none"):
+    with pytest.raises(RecipeError, match=r"fcn reads one step or token after another, and data\.features: hydra leaves none"):
         fit(bumps(), budget="60s", recipe=QUICK | {"data": {"features": "hydra"}})
     with pytest.raises(RecipeError, match="mask is for table data, and these are series data"):
         fit(bumps(), budget="60s", recipe=QUICK | {"augment": {"mask": {"p": 0.1}}})

@@ -190,6 +190,8 @@ def _slots(group: type[BaseModel], prefix: str) -> Iterator[tuple[str, tuple[typ
 
 
 def _union(field: FieldInfo) -> tuple[type[Trick], ...] | None:
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Trick):
+        return (field.annotation,)
     members = [part for part in get_args(field.annotation) if isinstance(part, type) and issubclass(part, Trick)]
     return options(field.annotation) if members else None
 

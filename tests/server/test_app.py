@@ -137,7 +137,7 @@ def memory(process: int) -> int:
 def test_ten_thousand_requests_leave_no_wrong_answer_and_no_memory(penguins: Path, rows: list[dict[str, Any]]) -> None:
     expected = titrant.load(penguins).predict_proba(pl.DataFrame(rows))
     classes = list(titrant.load(penguins).predictor.schema.classes)
-    kept = local()
+    kept, connections = local(), list[http.client.HTTPConnection]()
 
     def one(number: int, port: int) -> str:
         draw = random.Random(number)
@@ -148,6 +148,7 @@ def test_ten_thousand_requests_leave_no_wrong_answer_and_no_memory(penguins: Pat
             body = draw.choice([body[: draw.randrange(len(body))], b"", b"{}", b'{"rows": [1]}', b'{"rows": [{"island": {}}]}'])
         if not hasattr(kept, "connection"):
             kept.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connections.append(kept.connection)
         kept.connection.request("POST", "/predict", body)
         response = kept.connection.getresponse()
         content = json.loads(response.read())
@@ -164,6 +165,8 @@ def test_ten_thousand_requests_leave_no_wrong_answer_and_no_memory(penguins: Pat
         later = list(pool.map(lambda number: one(number, port), range(REQUESTS // 5, REQUESTS)))
         grown = memory(process.pid) - before
         batches = float(re.search(r"titrant_batches_total (\d\S*)", asked(port, None, "GET", "/metrics")[1])[1])  # type: ignore[index]
+    for connection in connections:
+        connection.close()
     assert [problem for problem in [*first, *later] if problem] == []
     assert grown < 30 << 20
     assert batches < 0.8 * REQUESTS  # some were predicted together

@@ -42,11 +42,14 @@ def check_suits(path: str, kind: type[Trick], reads: str) -> None:
     Raises:
         RecipeError: it does not; the message names those that do.
     """
-    if reads not in kind.reads:
-        fitting = ", ".join(one.name() for one in slots()[path] if reads in one.reads)
+    kinds = slots()[path]
+    if reads not in kind.reads and len(kinds) > 1:  # a slot of one kind has no other to choose
+        fitting = ", ".join(one.name() for one in kinds if reads in one.reads)
+        *others, last = kind.reads
+        wanted = say("{others} or {last}", others=", ".join(others), last=last) if others else last
         raise RecipeError(
             say("{path}: {kind} is for {wanted} data, and these are {reads} data. Choose of {fitting}.",
-                path=path, kind=kind.name(), wanted=" or ".join(kind.reads), reads=reads, fitting=fitting)
+                path=path, kind=kind.name(), wanted=wanted, reads=reads, fitting=fitting)
         )  # fmt: skip
 
 
