@@ -31,16 +31,17 @@ _HOMES = {
     "export": "titrant.exports",
     "fit": "titrant.job",
     "load": "titrant.estimators",
+    "resume": "titrant.job",
     "watch": "titrant.doctor.watch",
 }
 
-__all__ = ["Classifier", "Recipe", "Regressor", "Run", "ablate", "cure", "dose", "export", "fit", "load", "watch"]
+__all__ = ["Classifier", "Recipe", "Regressor", "Run", "ablate", "cure", "dose", "export", "fit", "load", "resume", "watch"]
 
 if TYPE_CHECKING:
     from titrant.doctor.watch import watch
     from titrant.estimators import Classifier, Regressor, load
     from titrant.exports import export
-    from titrant.job import Run, fit
+    from titrant.job import Run, fit, resume
     from titrant.recipe import Recipe
     from titrant.studies import ablate, cure, dose
 

@@ -11,7 +11,7 @@ import platform
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +24,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from titrant.clock import Clock, Interrupt, seconds
-from titrant.data.learnable import Learnable, read_data, source_of
+from titrant.data.decode import Progress
+from titrant.data.learnable import Learnable, read_again, read_data, source_of
 from titrant.data.series import Series
 from titrant.errors import BudgetError, OutputError, TitrantError
 from titrant.models.network import Factory
 from titrant.predictor import Predictor
 from titrant.recipe import Recipe, near, read_yaml
-from titrant.record import Evaluation, MemberRecord, Receipt, Source, Summary, versions, write_members
+from titrant.record import (
+    Asked,
+    Evaluation,
+    MemberRecord,
+    Receipt,
+    Source,
+    Summary,
+    held,
+    read_members,
+    versions,
+    write_members,
+)
 from titrant.report.html import write_report
 from titrant.report.lines import forecasts, lines
 from titrant.report.pictures import mistakes, samples
@@ -53,6 +65,7 @@ _SHARE = 0.02  # and the most of the time that saving may take
 
 PACKAGES = ("titrant", "torch", "numpy", "polars", "optuna", "scikit-learn")
 _RESAMPLES = 500
+_MAY_REST = {"data.categories", "data.numbers", "data.scale", "data.tokens", "stop"}  # always on, whatever the data
 _SAMPLE = 2000  # test rows drawn in the report's scatter plot
 _BINS = 10
 
@@ -212,17 +225,118 @@ def fit(
         >>> run.predict({"x": [0.01, 0.99]}).tolist()
         ['low', 'high']
     """
-    limit = seconds(budget)
     _check_search(search, space)
+    given, limits = _given(recipe, space)
+    asked = Asked(
+        metric=metric, seed=seed, recipe=None if given is None else given.plain(), space=limits, members=members,
+        ensemble=ensemble, search=search, device=device,
+    )  # fmt: skip
+    reading: dict[str, Any] = {
+        "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "horizon": horizon, "text": text,
+        "seed": seed, "hold_out": hold_out, "size": size,
+    }  # fmt: skip
+
+    def read(notes: list[str], progress: Progress) -> tuple[Learnable, Source]:
+        dataset = read_data(data, target, test=test, kinds=kinds, **reading, notes=notes, progress=progress)
+        return dataset, source_of(data, target, test, kinds=kinds or {}, **reading)
+
     place = None if out is None else free_place(Path(out))
-    watcher = view or QuietView()
+    return _carried_out(asked, read, budget, place, model, None, view or QuietView(), started)
+
+
+def resume(
+    run: str | Path,
+    *,
+    budget: str | float = "10m",
+    data: object = None,
+    model: Factory | None = None,
+    view: View | None = None,
+    started: float | None = None,
+) -> Run:
+    """Goes on with a run: after a crash, after an interrupt, or for longer.
+
+    What was tried before counts: recipes are proposed from it, and the best of all meet in the finals. The rows are divided as
+    they were, by the same seed. Until the end the run's model stays as it is; it gives way only to one that scores better on
+    rows that neither learned from.
+
+    Args:
+        run: a folder that `fit` wrote, whole or not.
+        budget: wall clock for everything that is done now.
+        data: the run's data, where they were in memory or have moved.
+        model: the factory of a run with a network of your own.
+        view, started: as for `fit`.
+
+    Raises:
+        TitrantError: there is no such run, its data cannot be read, or another command is working in its folder.
+        KeyboardInterrupt: as for `fit`; the run stays as it was.
+
+    Example:
+        >>> import tempfile, titrant
+        >>> table = {"x": [i / 60 for i in range(60)], "y": ["low"] * 30 + ["high"] * 30}
+        >>> run = titrant.fit(table, target="y", budget="20s", members=2, out=Path(tempfile.mkdtemp()) / "run")
+        >>> titrant.resume(run.folder, data=table, budget="10s").summary.n_members > 2
+        True
+    """
+    folder = Path(run)
+    before = _before(folder)
+    asked = before.asked.model_copy(update={"members": None, "metric": before.summary.metric})
+
+    def read(notes: list[str], progress: Progress) -> tuple[Learnable, Source]:
+        return read_again(before.source, notes, data, progress), before.source
+
+    return _carried_out(asked, read, budget, folder, model, before, view or QuietView(), started)
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What a run has left."""
+
+    summary: Summary
+    source: Source
+    asked: Asked
+    records: list[MemberRecord]
+
+
+def _before(folder: Path) -> _Before:
+    try:
+        summary, source = Summary.read(folder / "summary.json"), Source.read(folder / "source.json")
+        records = read_members(folder / "members.jsonl")
+        kept = folder / "asked.json"  # older runs have none
+        return _Before(summary, source, Asked.read(kept) if kept.exists() else Asked(seed=summary.seed), records)
+    except (OSError, ValueError) as error:
+        problem = " ".join(str(error).split())[:200]
+        if isinstance(error, FileNotFoundError):
+            problem = say("{file} is missing", file=Path(error.filename).name)
+        raise OutputError(
+            say("{folder} holds no run to go on with: {problem}. A run can be resumed once its first network was scored.",
+                folder=folder, problem=problem)
+        ) from None  # fmt: skip
+
+
+Reading = Callable[[list[str], Progress], tuple[Learnable, Source]]
+"""Reads the data: takes notes, and is told how many pictures are decoded."""
+
+
+def _carried_out(
+    asked: Asked,
+    read: Reading,
+    budget: str | float,
+    place: Path | None,
+    model: Factory | None,
+    before: _Before | None,
+    watcher: View,
+    started: float | None,
+) -> Run:
+    """The job from its start to its end; `before` is what the folder holds already."""
+    limit = seconds(budget)
     notes: list[str] = []
     with Interrupt() as interrupt, watcher, new_folder(place) as folder, ExitStack() as ending:
         clock = Clock.of(limit, started, interrupt)
-        given, limits = _given(recipe, space)
+        given, limits = None if asked.recipe is None else Recipe.of(asked.recipe), asked.space
+        device = asked.device
         used = device_of(device if device != "auto" or given is None else given.hardware.device)
         prepare(given.hardware if given is not None else Recipe().hardware, used)
-        workers = ending.enter_context(Workers(workers_wanted(used, given, model, members), interrupt))  # start meanwhile
+        workers = ending.enter_context(Workers(workers_wanted(used, given, model, asked.members), interrupt))  # start meanwhile
 
         def decoding(done: int, every: int) -> None:
             watcher.reading(done, every)
@@ -234,20 +348,16 @@ def fit(
                         budget=budget, done=done, every=every)
                 )  # fmt: skip
 
-        reading: dict[str, Any] = {
-            "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "horizon": horizon,
-            "text": text, "seed": seed, "hold_out": hold_out, "size": size,
-        }  # fmt: skip
-        dataset = read_data(data, target, test=test, kinds=kinds, **reading, notes=notes, progress=decoding)
-        source = source_of(data, target, test, kinds=kinds or {}, **reading)
+        dataset, source = read(notes, decoding)
         large = sum(tensor.nbytes for tensor in dataset.inputs) > LARGEST
         if large:
             workers.close()
-        goal = metric_for(dataset.schema.task, metric)
+        goal = metric_for(dataset.schema.task, asked.metric)
         region = region_for(dataset, given, limits, model)
         if given is not None and model is not None:
             given = with_factory(given, model)
-        watcher.start(say("fit {source}", source=dataset.summary.source), limit, dataset.summary)
+        title = say("fit {source}", source=dataset.summary.source)
+        watcher.start(title if before is None else say("{title}, resumed", title=title), limit, dataset.summary)
         for note in notes:
             watcher.note(note)
 
@@ -257,14 +367,15 @@ def fit(
                 results.keep()
 
         study = Study(
-            dataset, region, goal, clock.before_end(_reserve(limit, dataset)), seed, used, folder, progress,
-            given=given, narrowed=limits is not None or model is not None, members=members, factory=model,
-            workers=None if large else workers, ensemble=ensemble, search=search,
+            dataset, region, goal, clock.before_end(_reserve(limit, dataset)), asked.seed, used, folder, progress,
+            given=given, narrowed=limits is not None or model is not None, members=asked.members, factory=model,
+            workers=None if large else workers, ensemble=asked.ensemble, search=asked.search,
+            before=[] if before is None else before.records,
         )  # fmt: skip
-        results = _Results(folder, dataset, source, study, notes, limit, clock)
+        results = _Results(folder, dataset, source, asked, study, notes, limit, clock, before)
         outcome = _searched(study, budget, clock, interrupt)
         progress("evaluation", 0, 0, _tried(outcome.records), outcome.score_validation)
-        predictor, summary = results.finish(outcome, report=place is not None)
+        predictor, summary = results.finish(outcome, model, report=place is not None)
         watcher.finish(summary, place)
     run = Run(folder, predictor, summary)
     if place is None:
@@ -383,7 +494,8 @@ def new_folder(place: Path | None) -> Iterator[Path]:
         with writing(place):
             place.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=place).close()
-        yield place
+        with held(place):
+            yield place
     except BaseException:
         if not (place / "summary.json").exists():
             for part in place.iterdir() if place.is_dir() else ():
@@ -434,16 +546,28 @@ class _Results:
     folder: Path
     dataset: Learnable
     source: Source
+    asked: Asked
     study: Study
     notes: list[str]
     limit: float
     clock: Clock
+    before: _Before | None = None
+    _recorded: int = 0
     _kept: Trained | None = None
     _next: float = 0.0
 
     def keep(self) -> None:
-        """Saves the best network so far, if there is a new one and the last save is some time ago."""
+        """Saves the best network so far, if there is a new one and the last save is some time ago.
+
+        Of a run that is resumed only what was tried: its model is judged better or worse at the end.
+        """
         best, begun = self.study.best, monotonic()
+        if self.before is not None:
+            if len(self.study.records) > self._recorded and begun >= self._next:
+                with writing(self.folder):
+                    write_members(self.folder / "members.jsonl", self.study.records)
+                self._recorded, self._next = len(self.study.records), monotonic() + _EVERY
+            return
         if best is None or best is self._kept or begun < self._next:
             return
         records = list(self.study.records)
@@ -454,8 +578,10 @@ class _Results:
         self._write(so_far, self._predictor(so_far), Evaluation(metrics={}))
         self._kept, self._next = best, monotonic() + max(_EVERY, (monotonic() - begun) / _SHARE)
 
-    def finish(self, outcome: Outcome, *, report: bool) -> tuple[Predictor, Summary]:
+    def finish(self, outcome: Outcome, factory: Factory | None, *, report: bool) -> tuple[Predictor, Summary]:
         """Judges the final model on test rows and writes everything, the report last; `Run.report` can write it later."""
+        if self.before is not None and not self._better(outcome, self.before.summary):
+            return self._as_before(outcome, self.before.summary, factory)
         predictor = self._predictor(outcome)
         plain = outcome.baseline
         baseline = None if plain is None else Predictor.of(self.dataset.schema, [plain], self.study.development_problem())
@@ -467,9 +593,45 @@ class _Results:
             return predictor, summary
         with writing(self.folder):
             write_report(self.folder)
-            summary = summary.model_copy(update={"seconds_total": self.clock.elapsed})
+            summary = summary.model_copy(update={"seconds_total": self._seconds_before + self.clock.elapsed})
             summary.write(self.folder / "summary.json")
         return predictor, summary
+
+    def _better(self, outcome: Outcome, before: Summary) -> bool:
+        """Whether a resumed run has found a better model: by rows that its networks held out, if it has such a score."""
+        new, old = outcome.score_refit, before.score_refit
+        if (new is None) != (old is None):
+            return new is not None
+        if new is None or old is None:
+            new, old = outcome.score_validation, before.score_validation
+        if new is None or old is None:
+            return new is not None
+        return self.study.metric.as_loss(new) < self.study.metric.as_loss(old)
+
+    def _as_before(self, outcome: Outcome, before: Summary, factory: Factory | None) -> tuple[Predictor, Summary]:
+        """The model of before stays; what was tried since is added."""
+        kept = self._kept_before
+        summary = before.model_copy(
+            update={
+                "n_members": _tried(outcome.records),
+                "seconds_total": before.seconds_total + self.clock.elapsed,
+                "budget_seconds": before.budget_seconds + self.limit,
+                "warnings": [*(one for one in before.warnings if one != self._kept_before), kept],
+            }
+        )
+        with writing(self.folder):
+            write_members(self.folder / "members.jsonl", outcome.records)
+            summary.write(self.folder / "summary.json")
+            write_report(self.folder)
+        return Predictor.load(self.folder / "model", factory), summary
+
+    @property
+    def _kept_before(self) -> str:
+        return say("Going on with the search found nothing better; the model is that of before.")
+
+    @property
+    def _seconds_before(self) -> float:
+        return 0.0 if self.before is None else self.before.summary.seconds_total
 
     def _predictor(self, outcome: Outcome) -> Predictor:
         problem = self.study.final_problem(outcome)
@@ -495,8 +657,8 @@ class _Results:
             n_members=_tried(outcome.records),
             n_networks=len(outcome.final),
             n_recipes=len({one.member.recipe.yaml() for one in outcome.final}),
-            seconds_total=self.clock.elapsed,
-            budget_seconds=self.limit,
+            seconds_total=self._seconds_before + self.clock.elapsed,
+            budget_seconds=self.limit + (0.0 if self.before is None else self.before.summary.budget_seconds),
             interrupted=outcome.interrupted,
             receipts=receipts,
             warnings=[*self.notes, *_warnings(outcome, receipts)],
@@ -510,6 +672,7 @@ class _Results:
             write_members(self.folder / "members.jsonl", outcome.records)
             self.dataset.summary.write(self.folder / "data.json")
             self.source.write(self.folder / "source.json")
+            self.asked.write(self.folder / "asked.json")
             evaluation.write(self.folder / "evaluation.json")
             summary.write(self.folder / "summary.json")
         return summary
@@ -609,7 +772,7 @@ def _warnings(outcome: Outcome, receipts: list[Receipt]) -> list[str]:
     found = [
         say("{trick} ({kind}) was on and never acted.", trick=receipt.trick, kind=receipt.kind)
         for receipt in receipts
-        if receipt.never_acted and receipt.trick not in {"data.categories", "data.numbers", "data.scale", "stop"}
+        if receipt.never_acted and receipt.trick not in _MAY_REST
     ]
     if outcome.recipe.hardware.layout != "auto":
         found.append(say("hardware.layout = {layout} has no effect on a table.", layout=outcome.recipe.hardware.layout))

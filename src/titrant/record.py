@@ -7,6 +7,7 @@ A run folder holds
     members.jsonl      one `MemberRecord` a line, one line for each recipe that was tried
     data.json          one `DataSummary`
     source.json        one `Source`: how to read the same data again
+    asked.json         one `Asked`: what a person asked for, beyond the data
     evaluation.json    one `Evaluation`: what the final model did on held-out rows
     model/             weights (safetensors) and their description (JSON)
     study.db           the Optuna study (SQLite)
@@ -18,12 +19,16 @@ Files are written beside their place and renamed into it, so that a reader never
 import os
 import platform
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from titrant.errors import OutputError
+from titrant.texts import say
 
 Task = Literal["binary", "multiclass", "regression"]
 Direction = Literal["maximize", "minimize"]
@@ -143,6 +148,19 @@ class Source(Record):
     seed: int = 0
     hold_out: bool = True
     size: int | None = None
+
+
+class Asked(Record):
+    """What a person asked of a fit, beyond the data: what a resumed run needs to go on alike."""
+
+    metric: str | None = None
+    seed: int = 0
+    recipe: dict[str, Any] | None = Field(default=None, description="the person's own, whole")
+    space: dict[str, Any] | None = Field(default=None, description="what to search, by path")
+    members: int | None = None
+    ensemble: bool = True
+    search: str = "mixed"
+    device: str = "auto"
 
 
 class Sample(Record):
@@ -268,3 +286,37 @@ def write_members(path: Path, members: Iterable[MemberRecord]) -> None:
 def read_members(path: Path) -> list[MemberRecord]:
     """Reads what `write_members` has written."""
     return [MemberRecord.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def is_held(folder: Path) -> bool:
+    """Whether another command is working in a folder."""
+    try:
+        with held(folder):
+            return False
+    except OutputError:
+        return True
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other commands out of a folder, by a lock on the folder itself, which ends with this process however it ends.
+
+    Raises:
+        OutputError: another command is working there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                say("Another command is working in {folder}. Wait for its end, or stop it first.", folder=folder)
+            ) from None
+        yield
+    finally:
+        os.close(handle)

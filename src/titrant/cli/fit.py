@@ -22,19 +22,21 @@ from titrant.texts import say
         "  titrant fit photos/ --budget 30m\n"
         "  titrant fit steps.parquet --id sensor --time tick --target kind\n"
         "  titrant fit sales.parquet --id shop --time date --target units --horizon 14\n"
-        "  titrant fit reviews.csv --text review --target stars"
+        "  titrant fit reviews.csv --text review --target stars\n"
+        "  titrant fit --resume titrant-runs/adult-1 --budget 30m"
     ),
 )
 def fit(
+    context: typer.Context,
     data: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="DATA",
             help=say(
                 "A table (CSV, TSV, Parquet, Arrow, Feather), a folder of pictures, a table of their paths, .npz, or .ts."
             ),
         ),
-    ],
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(
@@ -48,6 +50,12 @@ def fit(
         Path | None,
         typer.Option(
             metavar="FOLDER", help=say("Where to write the run, a new or empty folder. [default: titrant-runs/NAME-NUMBER]")
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help=say("Go on with a run, after a crash or for longer; DATA only if its data have moved.")
         ),
     ] = None,
     metric: Annotated[
@@ -158,8 +166,16 @@ def fit(
 ) -> None:
     """Runs one job; see `titrant.fit`."""
     from titrant.job import fit as run
+    from titrant.job import resume as go_on
     from titrant.report.terminal import JsonView, LiveView, QuietView
 
+    view = JsonView() if as_json else QuietView() if quiet else LiveView()
+    if resume is not None:
+        _check_options(context)
+        go_on(resume, budget=budget.removeprefix("+"), data=data, view=view, started=process_started())
+        return
+    if data is None:
+        raise TitrantError(say("Name the data: titrant fit DATA, or a run to go on with: titrant fit --resume RUN."))
     with run_folder(out, data) as folder:
         run(
             data,
@@ -185,8 +201,23 @@ def fit(
             size=size,
             members=members,
             device=device,
-            view=JsonView() if as_json else QuietView() if quiet else LiveView(),
+            view=view,
             started=process_started(),
+        )
+
+
+def _check_options(context: typer.Context) -> None:
+    """Refuses options that a resumed run cannot follow: it goes on as it began."""
+    allowed = {"resume", "data", "budget", "quiet", "as_json"}
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in allowed and (source := context.get_parameter_source(str(parameter.name))) is not None
+        and source.name == "COMMANDLINE"
+    ]  # fmt: skip
+    if given:
+        raise TitrantError(
+            say("A resumed run goes on as it began, so {options} cannot be given with --resume.", options=", ".join(given))
         )
 
 

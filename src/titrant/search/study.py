@@ -123,6 +123,7 @@ class Study:
         workers: processes that train beside this one.
         ensemble: False keeps the final model to networks of one recipe.
         search: who proposes: one of `titrant.search.proposers.SEARCHES`.
+        before: members that were tried in an earlier part of this search.
     """
 
     dataset: Learnable
@@ -140,6 +141,7 @@ class Study:
     workers: Workers | None = None
     ensemble: bool = True
     search: str = "mixed"
+    before: list[MemberRecord] = field(default_factory=list)
     tried: list[Tried] = field(default_factory=list)
     records: list[MemberRecord] = field(default_factory=list)
     best: Trained | None = None
@@ -147,6 +149,7 @@ class Study:
     _length: float = 1.0
     _first: int = 0
     _dearest: float = math.inf
+    _last_pace: float = 0.0
     _trials: dict[int, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -162,11 +165,29 @@ class Study:
         self._pace = Pace.usual(self.device, [first], self.workers)
         self._study = optuna.create_study(direction=self.metric.direction, sampler=sampler(self.search, self.seed % 2**31))
         if self.region is not None:
-            self._random = QuasiRandom(self.region, derived_seed(self.seed, "quasi-random"))
+            turn = [len(self.before)] if self.before else []  # what was drawn before is not drawn again
+            self._random = QuasiRandom(self.region, derived_seed(self.seed, "quasi-random", *turn))
             self._bayesian = Bayesian(self.region, self._study)
-            self._mutation = Mutation(self.region, derived_seed(self.seed, "mutation"))
-            self._chance = Random(self.region, derived_seed(self.seed, "random"))
+            self._mutation = Mutation(self.region, derived_seed(self.seed, "mutation", *turn))
+            self._chance = Random(self.region, derived_seed(self.seed, "random", *turn))
             self._grid = Grid(self.region)
+        self._remember()
+
+    def _remember(self) -> None:
+        """Takes up what was tried before; final trainings are not among it."""
+        for record in self.before:
+            if record.origin == "refit":
+                continue
+            self._number = max(self._number, record.number + 1)
+            recipe = Recipe.of(record.recipe)
+            score = math.nan if record.score_validation is None else record.score_validation
+            best = [point.loss_validation for point in record.curve if point.score_validation == record.score_validation]
+            loss = min((loss for loss in best if loss is not None), default=math.inf)
+            member = Member(record.number, recipe, record.seed, record.origin, self._train, self._validation)
+            tried = Tried(member, score, loss, record)
+            self.tried.append(tried)
+            self._learn(tried)
+        self.records += self.before
 
     def run(self) -> Outcome:
         """Searches, trains the finalists, and returns the best.
@@ -190,8 +211,8 @@ class Study:
 
     def _brackets(self, clock: Clock) -> bool:
         """Bracket after bracket while there is time for another; False if a person interrupted."""
-        first = True
-        if self._plan.varied and self.members is None and self._plain_first:
+        first = not self.tried
+        if first and self._plan.varied and self.members is None and self._plain_first:
             plain = self._at_length(self._start.baseline(len(self._train)))
             self._bracket([(plain, "baseline", None)], clock.before_end((1 - _SAFETY) * clock.left))
         while first or self._another(clock):
@@ -223,11 +244,23 @@ class Study:
         rungs = self._plan.rungs if self.region is not None else (1.0,)
         paced = self.members is None and self.region is not None
         bracket = Bracket(self._problem, members, self.metric, clock, self.factory, rungs, paced, self._pace)
-        bracket.run(lambda rung, alive: self._tell("search", rung, alive, bracket.best, bracket.begun))
-        for tried in bracket.tried:
-            self.tried.append(tried)
-            self.records.append(tried.record)
-            self._learn(tried)
+        learned = 0
+
+        def learn() -> None:
+            """Takes over the members that have left, so that a search that is killed has lost no others."""
+            nonlocal learned
+            for tried in bracket.tried[learned:]:
+                self.tried.append(tried)
+                self.records.append(tried.record)
+                self._learn(tried)
+            learned = len(bracket.tried)
+
+        def watched(rung: int, alive: int) -> None:
+            learn()
+            self._tell("search", rung, alive, bracket.best, bracket.begun - learned)
+
+        bracket.run(watched)
+        learn()
         for member in members:  # those that the clock did not reach
             if member.number in self._trials:
                 self._study.tell(self._trials.pop(member.number), state=TrialState.FAIL)
@@ -397,13 +430,14 @@ class Study:
         """Keeps the study as an ordinary Optuna study in SQLite: as much of it as a few percent of the time can write."""
         until = time.monotonic() + max(1.0, _WRITING * (self.clock.end - self.clock.start))
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
-        stored = optuna.create_study(
-            storage=f"sqlite:///{self.folder / 'study.db'}", study_name="titrant", direction=self.metric.direction
-        )
+        written = self.folder / ".study.db"  # an earlier one stays readable until this one is whole
+        written.unlink(missing_ok=True)
+        stored = optuna.create_study(storage=f"sqlite:///{written}", study_name="titrant", direction=self.metric.direction)
         for trial in trials:
             if time.monotonic() > until and self.members is None:
                 break
             stored.add_trial(_lean(trial))
+        written.replace(self.folder / "study.db")
 
     # ------------------------------------------------------------------ finals
 
