@@ -29,6 +29,7 @@ RUN_FILES = {
     "members.jsonl",
     "data.json",
     "source.json",
+    "asked.json",
     "evaluation.json",
     "model",
     "study.db",
@@ -121,7 +122,7 @@ def test_every_option_of_fit_reaches_the_job(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("titrant.job.fit", lambda *arguments, **named: given.update(named))
     assert titrant("fit", table(), "--target", "y", "--no-hold-out", "--no-ensemble").exit_code == 0
     assert (given["hold_out"], given["ensemble"]) == (False, False)
-    offered = set(inspect.signature(cli.fit.fit).parameters) - {"data", "target", "quiet", "as_json", "kind"}
+    offered = set(inspect.signature(cli.fit.fit).parameters) - {"context", "data", "target", "quiet", "as_json", "kind", "resume"}
     assert set(given) == offered | {"kinds", "view", "started"}
 
 

@@ -36,6 +36,8 @@ def of_recipe(recipe: Mapping[str, Any], besides: Sequence[str] = ()) -> list[st
         return []
     used: dict[str, list[str]] = {}
     for path, kinds in slots().items():
+        if len(kinds) == 1:
+            continue  # no choice, and there whatever the data are
         for kind in kinds:
             if kind is not Off and (known.at(path).kind == kind.name() or f"{path}.{kind.name()}" in besides):
                 used.setdefault(source(kind), []).append(f"{path}: {kind.name()}")
