@@ -122,7 +122,8 @@ def test_every_option_of_fit_reaches_the_job(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("titrant.job.fit", lambda *arguments, **named: given.update(named))
     assert titrant("fit", table(), "--target", "y", "--no-hold-out", "--no-ensemble").exit_code == 0
     assert (given["hold_out"], given["ensemble"]) == (False, False)
-    offered = set(inspect.signature(cli.fit.fit).parameters) - {"context", "data", "target", "quiet", "as_json", "kind", "resume"}
+    others = {"context", "data", "target", "quiet", "as_json", "kind", "resume"}
+    offered = set(inspect.signature(cli.fit.fit).parameters) - others
     assert set(given) == offered | {"kinds", "view", "started"}
 
 
