@@ -68,6 +68,21 @@ def test_the_run_and_its_report_know_that_these_are_texts(run: Run) -> None:
     page = run.report().read_text()
     assert "tokens each" in page
     assert "--text said" in page
+    evaluation = json.loads((run.folder / "evaluation.json").read_text())
+    assert len(evaluation["passages"]) == 6
+    assert all(passage["text"] and len(passage["augmented"]) == 2 for passage in evaluation["passages"])
+    assert any(passage["augmented"][0] not in ("", passage["text"].lower()) for passage in evaluation["passages"])
+    assert "Training texts" in page
+
+
+def test_mistakes_are_shown_as_they_were_written(tmp_path: Path) -> None:
+    data = sayings()
+    data["tone"] = [tone if row % 3 else "kind" for row, tone in enumerate(data["tone"])]  # a third is mislabelled
+    found = fit(data, "tone", text="said", budget="120s", recipe=QUICK, out=tmp_path / "run")
+    shown = json.loads((found.folder / "evaluation.json").read_text())["mistakes"]
+    assert shown
+    assert all(mistake["text"] in data["said"] and mistake["truth"] != mistake["predicted"] for mistake in shown)
+    assert "Most confused texts" in (found.folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize("features", ["off", "ngrams"])

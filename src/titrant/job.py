@@ -45,7 +45,9 @@ from titrant.record import (
 )
 from titrant.report.html import write_report
 from titrant.report.lines import forecasts, lines
-from titrant.report.pictures import mistakes, samples
+from titrant.report.mistakes import mistakes
+from titrant.report.passages import passages
+from titrant.report.pictures import samples
 from titrant.report.terminal import QuietView
 from titrant.search.kinds import start_for
 from titrant.search.proposers import SEARCHES
@@ -587,7 +589,9 @@ class _Results:
         baseline = None if plain is None else Predictor.of(self.dataset.schema, [plain], self.study.development_problem())
         evaluation, intervals = _evaluated(self.dataset, self.study.metric, predictor, baseline)
         about = (self.dataset, outcome.recipe, self.study.seed)
-        evaluation = evaluation.model_copy(update={"samples": samples(*about), "lines": lines(*about)})
+        evaluation = evaluation.model_copy(
+            update={"samples": samples(*about), "lines": lines(*about), "passages": passages(*about)}
+        )
         summary = self._write(outcome, predictor, evaluation, *intervals)
         if not report:
             return predictor, summary

@@ -193,13 +193,22 @@ class Fan(Record):
 
 
 class Mistake(Record):
-    """A held-out picture that the final model takes for something else."""
+    """A held-out picture or text that the final model takes for something else."""
 
     name: str
     truth: str
     predicted: str
     probability: float = Field(description="that the model gives to its prediction")
-    picture: str = Field(description="a PNG file in base64")
+    picture: str = Field(default="", description="a PNG file in base64")
+    text: str = ""
+
+
+class Passage(Record):
+    """A training text, and what training sees of it."""
+
+    label: str
+    text: str
+    augmented: list[str] = []
 
 
 class Evaluation(Record):
@@ -217,7 +226,8 @@ class Evaluation(Record):
     fans: list[Fan] = Field(default=[], description="forecasts of held-out windows, evenly spaced over them")
     coverage: float | None = Field(default=None, description="share of held-out values inside the band that should hold 80 %")
     lines: list[Line] = Field(default=[], description="training series, and how the winning recipe augments them")
-    mistakes: list[Mistake] = Field(default=[], description="held-out pictures, the commonest kinds of mistakes first")
+    mistakes: list[Mistake] = Field(default=[], description="held-out pictures or texts, the commonest kinds of mistakes first")
+    passages: list[Passage] = Field(default=[], description="training texts")
 
 
 class Summary(Record):

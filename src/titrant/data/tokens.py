@@ -106,6 +106,18 @@ def encoded(vocabulary: Vocabulary, texts: pl.Series) -> tuple[Tensor, int]:
     return torch.from_numpy(tokens), cut
 
 
+def written(vocabulary: Vocabulary, tokens: Tensor) -> str:
+    """Tokens [t] as text again, without padding; what is unknown as a question mark in a box.
+
+    Example:
+        >>> made = learned(["so far so good", "so good"], size=40)
+        >>> written(made, encoded(made, pl.Series(["so good"]))[0][0])
+        'so good'
+    """
+    pieces = ["▯" if token == UNKNOWN else vocabulary.pieces[token] for token in tokens.tolist() if token != PADDING]
+    return "".join(pieces).replace(_BEGIN, " ").strip()
+
+
 def tokenizer_json(vocabulary: Vocabulary) -> str:
     """The tokeniser in the format of the `tokenizers` package, which many programs read."""
     return str(_made(vocabulary).to_str(pretty=True))

@@ -1,8 +1,7 @@
-"""Pictures for the report: training pictures as they are and as a recipe augments them, and mistakes of the final model."""
+"""Pictures for the report: training pictures as they are and as a recipe augments them."""
 
 import base64
 import io
-from collections import Counter
 
 import torch
 from PIL import Image
@@ -12,14 +11,13 @@ from titrant.data.images import Images
 from titrant.data.learnable import Learnable
 from titrant.models.image import last
 from titrant.recipe import Recipe
-from titrant.record import Mistake, Sample
+from titrant.record import Sample
 from titrant.train.images import ImageProblem
 from titrant.train.member import Member
 from titrant.tricks.acting import Ledger, Streams
 
 _SAMPLES = 8
 _VERSIONS = 4
-_PAIRS, _EACH = 6, 4  # kinds of mistakes that are shown, and pictures of each
 
 
 def samples(dataset: Learnable, recipe: Recipe, seed: int) -> list[Sample]:
@@ -47,37 +45,6 @@ def samples(dataset: Learnable, recipe: Recipe, seed: int) -> list[Sample]:
         )
         for place, row in enumerate(rows)
     ]
-
-
-def mistakes(dataset: Learnable, rows: Tensor, predicted: Tensor) -> list[Mistake]:
-    """The surest mistakes of the commonest kinds; none of a table or of values.
-
-    Args:
-        dataset: the data.
-        rows: held-out rows [n].
-        predicted: their class probabilities [n, c].
-    """
-    if not isinstance(dataset, Images) or predicted.dim() != 2:
-        return []
-    confidence, hit = predicted.max(1)
-    truth = dataset.target[rows]
-    wrong = (hit != truth).nonzero().flatten()
-    pairs = Counter(zip(truth[wrong].tolist(), hit[wrong].tolist(), strict=True))
-    found = []
-    for (actual, claimed), _ in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:_PAIRS]:
-        mine = wrong[(truth[wrong] == actual) & (hit[wrong] == claimed)]
-        for place in mine[confidence[mine].argsort(descending=True)][:_EACH].tolist():
-            row = int(rows[place])
-            found.append(
-                Mistake(
-                    name=str(dataset.names[row]),
-                    truth=str(dataset.schema.classes[actual]),
-                    predicted=str(dataset.schema.classes[claimed]),
-                    probability=float(confidence[place]),
-                    picture=png(dataset.pixels[row]),
-                )
-            )
-    return found
 
 
 def _label(dataset: Images, row: int) -> str:
