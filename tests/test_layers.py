@@ -39,6 +39,7 @@ LAYERS = (
     "report",
     "job",
     "studies",
+    "find",
     "exports",
     "server",
     "estimators",

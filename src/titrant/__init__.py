@@ -29,18 +29,34 @@ _HOMES = {
     "cure": "titrant.studies",
     "dose": "titrant.studies",
     "export": "titrant.exports",
+    "find_rate": "titrant.find",
     "fit": "titrant.job",
     "load": "titrant.estimators",
     "resume": "titrant.job",
     "watch": "titrant.doctor.watch",
 }
 
-__all__ = ["Classifier", "Recipe", "Regressor", "Run", "ablate", "cure", "dose", "export", "fit", "load", "resume", "watch"]
+__all__ = [
+    "Classifier",
+    "Recipe",
+    "Regressor",
+    "Run",
+    "ablate",
+    "cure",
+    "dose",
+    "export",
+    "find_rate",
+    "fit",
+    "load",
+    "resume",
+    "watch",
+]
 
 if TYPE_CHECKING:
     from titrant.doctor.watch import watch
     from titrant.estimators import Classifier, Regressor, load
     from titrant.exports import export
+    from titrant.find import find_rate
     from titrant.job import Run, fit, resume
     from titrant.recipe import Recipe
     from titrant.studies import ablate, cure, dose

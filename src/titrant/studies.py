@@ -116,7 +116,7 @@ def ablate(
     if replicates < 2:
         raise TitrantError(say("A comparison needs at least 2 replicates; {count} were asked for.", count=replicates))
 
-    def study(asked: "_Asked", trainings: Trainings, watch: Watch) -> Ablation:
+    def study(asked: "AskedStudy", trainings: Trainings, watch: Watch) -> Ablation:
         start = start_for(asked.dataset)
         plain = start.baseline(len(trainings.development))
         if isinstance(asked.recipe.model, Custom):
@@ -126,7 +126,7 @@ def ablate(
             trainings, asked.recipe, plain, tricks, start.reads, watch, replicates, smallest, pairs, importance, shares
         ).run()  # fmt: skip
 
-    asking = _Asking(subject, target, recipe, metric, data, seed, model, device, reading)
+    asking = Asking(subject, target, recipe, metric, data, seed, model, device, reading)
     return _studied(asking, study, budget, out, "ablation.json", view, started)
 
 
@@ -170,11 +170,11 @@ def dose(
     if levels < 2 or replicates < 2:
         raise TitrantError(say("A response needs at least 2 levels and 2 replicates."))
 
-    def study(asked: "_Asked", trainings: Trainings, watch: Watch) -> Response:
+    def study(asked: "AskedStudy", trainings: Trainings, watch: Watch) -> Response:
         reads = start_for(asked.dataset).reads
         return Titration(trainings, asked.recipe, path, reads, watch, replicates, levels).run()
 
-    asking = _Asking(subject, target, recipe, metric, data, seed, model, device, reading)
+    asking = Asking(subject, target, recipe, metric, data, seed, model, device, reading)
     return _studied(asking, study, budget, out, f"dose-{path}.json", view, started)
 
 
@@ -222,10 +222,10 @@ def cure(
     if replicates < 6:
         raise TitrantError(say("A remedy is judged by at least 6 replicates; {count} were asked for.", count=replicates))
 
-    def study(asked: "_Asked", trainings: Trainings, watch: Watch) -> Cure:
+    def study(asked: "AskedStudy", trainings: Trainings, watch: Watch) -> Cure:
         return Treatment(trainings, asked.recipe, start_for(asked.dataset).reads, watch, replicates).run()
 
-    asking = _Asking(subject, target, recipe, metric, data, seed, model, device, reading)
+    asking = Asking(subject, target, recipe, metric, data, seed, model, device, reading)
     return _studied(asking, study, budget, out, "cure.json", view, started)
 
 
@@ -233,7 +233,7 @@ def cure(
 
 
 @dataclass(frozen=True)
-class _Asking:
+class Asking:
     """The arguments that say what is studied."""
 
     subject: object
@@ -248,7 +248,7 @@ class _Asking:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class AskedStudy:
     """What they come to: the data, the recipe, and the run's folder if there is a run."""
 
     dataset: Learnable
@@ -259,8 +259,8 @@ class _Asked:
 
 
 def _studied(
-    asking: _Asking,
-    study: Callable[[_Asked, Trainings, Watch], Result],
+    asking: Asking,
+    study: Callable[[AskedStudy, Trainings, Watch], Result],
     budget: str | float,
     out: str | Path | None,
     name: str,
@@ -275,9 +275,8 @@ def _studied(
     with Interrupt() as interrupt, watcher:
         clock = Clock.of(limit, started, interrupt)
         device = device_of(asking.device)
-        given = _run_of(asking.subject)
         with Workers(workers_wanted(device, None, asking.model, None), interrupt) as workers:
-            asked = _read(asking, given, notes, watcher)
+            asked = read_asked(asking, notes, watcher)
             prepare(asked.recipe.hardware, device)
             if sum(tensor.nbytes for tensor in asked.dataset.inputs) > LARGEST:
                 workers.close()
@@ -306,14 +305,16 @@ def _studied(
                 "budget_seconds": limit,
                 "versions": versions(*PACKAGES),
                 "machine": machine(device),
-                "warnings": [*notes, *found.warnings] if given is None else found.warnings,
+                "warnings": [*notes, *found.warnings] if asked.folder is None else found.warnings,
             }
         )
         _write(found, asked, place, name)
         return found
 
 
-def _found(study: Callable[[_Asked, Trainings, Watch], Result], asked: _Asked, trainings: Trainings, watch: Watch) -> Result:
+def _found(
+    study: Callable[[AskedStudy, Trainings, Watch], Result], asked: AskedStudy, trainings: Trainings, watch: Watch
+) -> Result:
     interrupt = trainings.clock.interrupt
     try:
         return study(asked, trainings, watch)
@@ -323,7 +324,7 @@ def _found(study: Callable[[_Asked, Trainings, Watch], Result], asked: _Asked, t
         raise
 
 
-def _write(found: Result, asked: _Asked, place: Path | None, name: str) -> None:
+def _write(found: Result, asked: AskedStudy, place: Path | None, name: str) -> None:
     """Writes the findings and the report: into a new folder, or beside the run that they are about."""
     if place is None and asked.folder is None:
         return
@@ -356,7 +357,9 @@ def _run_of(subject: object) -> Path | None:
     return None
 
 
-def _read(asking: _Asking, folder: Path | None, notes: list[str], view: View) -> _Asked:
+def read_asked(asking: Asking, notes: list[str], view: View) -> AskedStudy:
+    """What the arguments come to: a run's own data and recipe, or data as `titrant.fit` takes them."""
+    folder = _run_of(asking.subject)
     if folder is None:
         return _read_data(asking, notes, view)
     if asking.target is not None or asking.reading:
@@ -372,10 +375,10 @@ def _read(asking: _Asking, folder: Path | None, notes: list[str], view: View) ->
                 folder=folder)
         ) from None  # fmt: skip
     recipe = _with_model(recipe_of(asking.recipe) or Recipe.load(folder / "recipe.yaml"), asking.model)
-    return _Asked(read_again(source, notes, asking.data, view.reading), source, recipe, asking.metric or metric, folder)
+    return AskedStudy(read_again(source, notes, asking.data, view.reading), source, recipe, asking.metric or metric, folder)
 
 
-def _read_data(asking: _Asking, notes: list[str], view: View) -> _Asked:
+def _read_data(asking: Asking, notes: list[str], view: View) -> AskedStudy:
     if asking.data is not None:
         raise TitrantError(say("Data are named twice. Give them in place of a run, or beside one."))
     reading = {"seed": asking.seed, **asking.reading}
@@ -389,7 +392,7 @@ def _read_data(asking: _Asking, notes: list[str], view: View) -> _Asked:
         region = region_for(dataset, None, None, asking.model)
         assert region is not None
         recipe = region.suited(region.base)
-    return _Asked(dataset, source, _with_model(recipe, asking.model), asking.metric, None)
+    return AskedStudy(dataset, source, _with_model(recipe, asking.model), asking.metric, None)
 
 
 def _with_model(recipe: Recipe, model: Factory | None) -> Recipe:

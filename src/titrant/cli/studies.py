@@ -94,7 +94,7 @@ def ablate(
         subject, target, tricks=_names(tricks), budget=budget, out=out, recipe=recipe, metric=metric, replicates=replicates,
         smallest=smallest, pairs=pairs, shares=shares,
         data=data, seed=seed, device=device, view=view_of(as_json), started=process_started(),
-        **_reading(test=test, group=group, by=by, time=time, horizon=horizon, text=text),
+        **reading_of(test=test, group=group, by=by, time=time, horizon=horizon, text=text),
     )  # fmt: skip
     show(found, ablation_lines(found), as_json, _place(subject, out))
 
@@ -136,7 +136,7 @@ def dose(
     found = run(
         subject, path, target, levels=levels, budget=budget, out=out, recipe=recipe, metric=metric, replicates=replicates,
         data=data, seed=seed, device=device, view=view_of(as_json), started=process_started(),
-        **_reading(test=test, group=group, by=by, time=time, horizon=horizon, text=text),
+        **reading_of(test=test, group=group, by=by, time=time, horizon=horizon, text=text),
     )  # fmt: skip
     show(found, response_lines(found), as_json, _place(subject, out))
 
@@ -145,7 +145,8 @@ def _names(tricks: str | None) -> list[str] | None:
     return None if tricks is None else [name.strip() for name in tricks.split(",") if name.strip()]
 
 
-def _reading(**options: Any) -> dict[str, Any]:
+def reading_of(**options: Any) -> dict[str, Any]:
+    """The options that say how data are read, as far as they were given."""
     return {name: value for name, value in options.items() if value is not None}
 
 
