@@ -41,6 +41,22 @@ app = typer.Typer(
 )
 
 
+def given_options(context: typer.Context, besides: set[str]) -> list[str]:
+    """The options that were written on the command line, but for those of these names.
+
+    Args:
+        context: of the command.
+        besides: names of parameters.
+    """
+    return [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if str(parameter.name) not in besides
+        and (source := context.get_parameter_source(str(parameter.name))) is not None
+        and source.name == "COMMANDLINE"
+    ]
+
+
 def _version(asked: bool) -> None:
     if asked:
         from titrant import __version__

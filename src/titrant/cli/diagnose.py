@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from titrant.cli.app import app
+from titrant.cli.app import app, given_options
 from titrant.cli.studies import show, view_of
 from titrant.clock import process_started
 from titrant.errors import OutputError
@@ -30,6 +30,7 @@ from titrant.texts import say
     ),
 )
 def diagnose(
+    context: typer.Context,
     program: Annotated[
         Path,
         typer.Argument(
@@ -71,8 +72,8 @@ def diagnose(
                 raise OutputError(say("{option} does not go with --cure. Leave it out.", option=name))
         _cure(program, data, target, budget, out, seed, as_json, quiet)
         return
-    if data is not None or target is not None or out is not None:
-        raise OutputError(say("--data, --target and --out go with --cure. Add it, or leave them out."))
+    if given := given_options(context, {"program", "arguments", "epochs", "steps", "every", "html", "as_json", "quiet"}):
+        raise OutputError(say("{options} go with --cure. Add it, or leave them out.", options=", ".join(given)))
     if html is not None and not html.parent.is_dir():
         raise OutputError(
             say("There is no folder {folder} to write {file} into. Make it first.", folder=html.parent, file=html.name)

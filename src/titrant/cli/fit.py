@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from titrant.cli.app import app
+from titrant.cli.app import app, given_options
 from titrant.cli.folders import run_folder
 from titrant.clock import process_started
 from titrant.errors import TitrantError
@@ -171,7 +171,10 @@ def fit(
 
     view = JsonView() if as_json else QuietView() if quiet else LiveView()
     if resume is not None:
-        _check_options(context)
+        if given := given_options(context, {"resume", "data", "budget", "quiet", "as_json"}):
+            raise TitrantError(
+                say("A resumed run goes on as it began, so {options} cannot be given with --resume.", options=", ".join(given))
+            )
         go_on(resume, budget=budget.removeprefix("+"), data=data, view=view, started=process_started())
         return
     if data is None:
@@ -203,21 +206,6 @@ def fit(
             device=device,
             view=view,
             started=process_started(),
-        )
-
-
-def _check_options(context: typer.Context) -> None:
-    """Refuses options that a resumed run cannot follow: it goes on as it began."""
-    allowed = {"resume", "data", "budget", "quiet", "as_json"}
-    given = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name not in allowed and (source := context.get_parameter_source(str(parameter.name))) is not None
-        and source.name == "COMMANDLINE"
-    ]  # fmt: skip
-    if given:
-        raise TitrantError(
-            say("A resumed run goes on as it began, so {options} cannot be given with --resume.", options=", ".join(given))
         )
 
 
