@@ -9,6 +9,7 @@ from titrant.evidence.arms import BASELINE, RECIPE, candidates, comparisons, dos
 from titrant.evidence.contest import planned, tuning_trainings
 from titrant.evidence.response import dosing
 from titrant.recipe import Recipe, slots
+from titrant.search.region import check_fits
 
 STRONG = (
     Recipe()
@@ -156,3 +157,21 @@ def test_every_arm_with_another_optimizer_has_the_rate_of_its_own_scale() -> Non
     levels = dosing(muon, "optimizer", "table").arms
     assert levels["adam"].learning_rate.peak == pytest.approx(0.02 * scale)
     assert levels["muon"] == muon
+
+
+@pytest.mark.parametrize(("reads", "plain", "features"), [("series", "fcn", "hydra"), ("text", "text_cnn", "ngrams")])
+def test_features_go_with_the_networks_that_read_them(reads: str, plain: str, features: str) -> None:
+    recipe = Recipe().replace("model", "linear").replace("data.features", features)
+    baseline = Recipe().replace("model", plain)
+    found, arms = comparisons(recipe, baseline, ["data.features", "model"], reads)
+    assert [one.added for one in found] == [None, "baseline with model"]  # convolutions cannot read features
+    for arm in arms.values():
+        check_fits(arm)
+    assert arms["without model"].data.features.kind == "off"
+    with pytest.raises(RecipeError, match="leaves none"):
+        comparisons(baseline, baseline, ["data.features"], reads)
+    levels = dosing(recipe, "model", reads, levels=3)
+    for arm in levels.arms.values():
+        check_fits(arm)
+    with pytest.raises(RecipeError, match="one kind only that this recipe can use"):
+        dosing(baseline, "data.features", reads, levels=3)

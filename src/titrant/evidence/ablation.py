@@ -22,6 +22,7 @@ from titrant.evidence.statistics import LEVEL, Estimate, Verdict, holm, levels, 
 from titrant.evidence.training import Trainings
 from titrant.recipe import Recipe
 from titrant.record import Receipt
+from titrant.search.region import fitted
 from titrant.texts import say
 
 SMALLEST = 0.02
@@ -114,7 +115,7 @@ class Study:
         absent = {one.trick: arms[one.absent] for one in self.found if one.present == RECIPE}
         self._pairs = likely_pairs(self.importance, list(absent), self.pairs)
         for one, other in self._pairs:
-            neither = absent[one].replace(other, absent[other].at(other).model_dump())
+            neither = fitted(absent[one].replace(other, absent[other].at(other).model_dump()))
             arms[_neither(one, other)] = at_own_rate(neither, absent[one])
 
     def _match_times(self) -> None:

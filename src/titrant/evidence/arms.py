@@ -19,7 +19,7 @@ from scipy.stats import qmc
 
 from titrant.errors import RecipeError, TitrantError
 from titrant.recipe import Recipe, near, slots
-from titrant.search.region import check_suits
+from titrant.search.region import check_fits, check_suits, fitted
 from titrant.space import Range, doses, rounded_into
 from titrant.texts import say
 from titrant.tricks.base import Off, Trick
@@ -48,7 +48,7 @@ class Comparison:
         kind: of the trick.
         instead: the kind that stands in its place without it.
         present, absent: names of the arms with it and without it.
-        added: name of the arm that adds it to the plain baseline; None if the baseline has it.
+        added: name of the arm that adds it to the plain baseline; None if the baseline has it, or its network cannot use it.
     """
 
     trick: str
@@ -89,6 +89,7 @@ def comparisons(
             kind = _first_kind(path, reads)
             present, base = f"with {path}", RECIPE
             arms[present] = at_own_rate(recipe.replace(path, kind.name()), recipe)
+            check_fits(arms[present])
             instead = recipe.at(path).kind
         else:
             present, base = RECIPE, f"without {path}"
@@ -96,7 +97,7 @@ def comparisons(
             instead = absent.at(path).kind
         trick = arms[present].at(path)
         added = at_own_rate(baseline.replace(path, trick.model_dump()), baseline)
-        name = f"baseline with {path}" if added != baseline else None
+        name = f"baseline with {path}" if added != baseline and fitted(added) == added else None
         if name is not None:
             arms[name] = added
         found.append(Comparison(path, trick.kind, instead, present, base, name))
@@ -110,7 +111,7 @@ def comparisons(
 def left_out(recipe: Recipe, baseline: Recipe, path: str) -> Recipe:
     """The recipe with the plain baseline's trick in place of its own; off, if that is of the same kind.
 
-    Another optimizer gets the learning rate on its own scale.
+    Another optimizer gets the learning rate on its own scale; features go with the network that reads them.
 
     Example:
         >>> silu = Recipe().replace("activation", "silu")
@@ -122,7 +123,7 @@ def left_out(recipe: Recipe, baseline: Recipe, path: str) -> Recipe:
     plain = baseline.at(path)
     if plain.kind == recipe.at(path).kind:
         return recipe.without(path)
-    return at_own_rate(recipe.replace(path, plain.model_dump()), recipe)
+    return fitted(at_own_rate(recipe.replace(path, plain.model_dump()), recipe))
 
 
 def _paths(recipe: Recipe, baseline: Recipe, tricks: Sequence[str] | None, reads: str) -> list[str]:

@@ -15,7 +15,7 @@ from titrant.evidence.records import Level, Response
 from titrant.evidence.statistics import LEVEL, holm
 from titrant.evidence.training import Trainings
 from titrant.recipe import Recipe, near, slots
-from titrant.search.region import check_suits
+from titrant.search.region import check_fits, check_suits, fitted
 from titrant.space import doses, rounded_into
 from titrant.texts import say
 from titrant.tricks.base import Off
@@ -79,6 +79,7 @@ def dosing(recipe: Recipe, path: str, reads: str, levels: int = LEVELS) -> Dosin
         if kinds:
             check_suits(slot, kinds[0], reads)
             base = recipe if kinds[0] is held else recipe.replace(slot, kinds[0].name())
+            check_fits(base)
             here = getattr(recipe.at(slot), name) if kinds[0] is held else None
     if found is None:
         raise RecipeError(_no_dose(path))
@@ -101,8 +102,11 @@ def _of_kinds(recipe: Recipe, path: str, reads: str) -> Dosing:
         kind.name(): recipe if type(recipe.at(path)) is kind else at_own_rate(recipe.replace(path, kind.name()), recipe)
         for kind in fitting
     }
+    if path == "model":  # features go with the networks that read them
+        arms = {name: fitted(arm) for name, arm in arms.items()}
+    arms = {name: arm for name, arm in arms.items() if fitted(arm) == arm}
     if len(arms) < 2:
-        raise RecipeError(say("{path} has one kind only: there is nothing to vary.", path=path))
+        raise RecipeError(say("{path} has one kind only that this recipe can use: there is nothing to vary.", path=path))
     return Dosing(path, "", False, arms, "off" if Off in fitting else None, recipe.at(path).kind)
 
 

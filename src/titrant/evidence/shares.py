@@ -17,6 +17,7 @@ from titrant.evidence.contest import difference
 from titrant.evidence.records import Share
 from titrant.evidence.training import Job, Outcome, Trainings
 from titrant.recipe import Recipe
+from titrant.search.region import fitted
 from titrant.texts import say
 
 _FACTORS = (1.0, 0.5, 2.0)  # of the learning rate
@@ -91,7 +92,7 @@ def _orders(names: list[str], count: int, seed: int) -> list[list[str]]:
 def _with(recipe: Recipe, absent: Mapping[str, Recipe], parts: Mapping[str, list[str]], present: Sequence[str]) -> Recipe:
     for name, tricks in parts.items():
         for trick in tricks if name not in present else ():
-            recipe = recipe.replace(trick, absent[trick].at(trick).model_dump())
+            recipe = fitted(recipe.replace(trick, absent[trick].at(trick).model_dump()))
     return recipe
 
 

@@ -59,11 +59,22 @@ def check_fits(recipe: Recipe) -> None:
     Raises:
         RecipeError: its network reads steps, and its features leave none.
     """
-    if isinstance(recipe.model, SequenceTrick) and not isinstance(recipe.data.features, Off):
+    if fitted(recipe) != recipe:
         raise RecipeError(
             say("model: {model} reads one step or token after another, and data.features: {features} leaves none. Choose "
                 "model: linear or mlp, or data.features: off.", model=recipe.model.kind, features=recipe.data.features.kind)
         )  # fmt: skip
+
+
+def fitted(recipe: Recipe) -> Recipe:
+    """The recipe without features, where its network reads one step or token after another and features leave none.
+
+    Example:
+        >>> fitted(Recipe().replace("model", "gru").replace("data.features", "hydra")).data.features.kind
+        'off'
+    """
+    clash = isinstance(recipe.model, SequenceTrick) and not isinstance(recipe.data.features, Off)
+    return recipe.without("data.features") if clash else recipe
 
 
 @dataclass(frozen=True)
@@ -151,7 +162,7 @@ class Region:
             recipe = self._with_doses(recipe, path, kind, choose)
         recipe = self._with_learning_rate(recipe, choose)
         # Features are for networks that read rows; choosing a network comes after choosing what it reads.
-        return recipe.without("data.features") if isinstance(recipe.model, SequenceTrick) else recipe
+        return fitted(recipe)
 
     def nearest(self, recipe: Recipe) -> Recipe:
         """A recipe of the region that takes from another whatever the region allows."""
