@@ -21,7 +21,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -269,14 +269,35 @@ def write(predicted: Any, labels: Any, file: Path) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("peer", choices=list(PEERS), help="which side")
-    found.add_argument("train", type=Path, help="series with labels")
-    found.add_argument("blind", type=Path, help="series to predict")
+    return parser_of(__doc__ or "", PEERS, "series")
+
+
+def parser_of(doc: str, peers: Iterable[str], what: str) -> argparse.ArgumentParser:
+    """The arguments of a script of other sides.
+
+    Args:
+        doc: what `--help` says.
+        peers: the sides.
+        what: they learn from: "series", "texts".
+    """
+    found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("peer", choices=list(peers), help="which side")
+    found.add_argument("train", type=Path, help=f"{what} with labels")
+    found.add_argument("blind", type=Path, help=f"{what} to predict")
     found.add_argument("--budget", type=float, default=120, help="seconds (default: 120)")
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--out", type=Path, required=True, help="where the predictions go")
     return found
+
+
+def trained(peer: Callable[[Any], Predict], task: object, begun: float) -> Predict:
+    """A side's model, and on standard output the seconds until it was there."""
+    try:
+        predict = peer(task)
+    except ModuleNotFoundError as error:
+        sys.exit(f"{error.name} is not installed here")
+    print(json.dumps({"seconds": time.monotonic() - begun}))
+    return predict
 
 
 def main() -> None:
@@ -289,12 +310,7 @@ def main() -> None:
     centre, width = (float(y.mean()), float(y.std()) or 1.0) if values else (0.0, 1.0)
     target = (places - centre) / width if values else places.astype(np.int64)
     task = Task(x, target, blind, labels, BEGUN + given.budget, given.seed)
-    try:
-        predict = PEERS[given.peer](task)
-    except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is not installed here")
-    print(json.dumps({"seconds": time.monotonic() - BEGUN}))
-    predicted = predict()
+    predicted = trained(PEERS[given.peer], task, BEGUN)()
     write(predicted * width + centre if values else predicted, labels, given.out)
 
 

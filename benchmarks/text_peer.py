@@ -12,8 +12,6 @@
 """
 
 import argparse
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,11 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from series_peer import write
+from series_peer import Predict, parser_of, trained, write
 
 BEGUN = time.monotonic()
-Predict = Callable[[], Any]
-"""Class probabilities [m, c] of the texts to predict."""
 
 
 @dataclass
@@ -117,14 +113,7 @@ def texts(train: Path, blind: Path) -> tuple[list[str], Any, list[str]]:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("peer", choices=list(PEERS), help="which side")
-    found.add_argument("train", type=Path, help="texts with labels")
-    found.add_argument("blind", type=Path, help="texts to predict")
-    found.add_argument("--budget", type=float, default=120, help="seconds (default: 120)")
-    found.add_argument("--seed", type=int, default=0)
-    found.add_argument("--out", type=Path, required=True, help="where the predictions go")
-    return found
+    return parser_of(__doc__ or "", PEERS, "texts")
 
 
 def main() -> None:
@@ -133,12 +122,7 @@ def main() -> None:
     seen, y, blind = texts(given.train, given.blind)
     labels, places = np.unique(y, return_inverse=True)
     task = Task(seen, places, blind, labels, BEGUN + given.budget, given.seed)
-    try:
-        predict = PEERS[given.peer](task)
-    except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is not installed here")
-    print(json.dumps({"seconds": time.monotonic() - BEGUN}))
-    write(predict(), labels, given.out)
+    write(trained(PEERS[given.peer], task, BEGUN)(), labels, given.out)
 
 
 if __name__ == "__main__":

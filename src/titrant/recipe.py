@@ -175,6 +175,21 @@ def slots() -> dict[str, tuple[type[Trick], ...]]:
     return dict(_slots(Recipe, ""))
 
 
+def augmentations(kind: type[Trick]) -> list[str]:
+    """The names of the augment slots that hold tricks of a family, in the order they act.
+
+    Example:
+        >>> from titrant.tricks.augment_rows import RowTrick
+        >>> augmentations(RowTrick)
+        ['swap', 'noise', 'mask']
+    """
+    return [
+        path.removeprefix("augment.")
+        for path, found in slots().items()
+        if path.startswith("augment.") and any(issubclass(one, kind) for one in found)
+    ]
+
+
 def kinds() -> dict[str, list[type[Trick]]]:
     """Every slot's kinds apart from `off`."""
     return {path: [kind for kind in found if kind is not Off] for path, found in slots().items()}

@@ -25,8 +25,9 @@ from titrant.data.sequences import SERIES
 from titrant.data.series import Series, Stepped
 from titrant.data.sources import listed, near, open_frame
 from titrant.data.split import SHARE, Split
+from titrant.data.summary import summary_of
 from titrant.errors import DataError
-from titrant.record import DataSummary, Record
+from titrant.record import Record
 from titrant.texts import say
 
 Floats = NDArray[np.float64]
@@ -234,15 +235,16 @@ def read_forecast(
         task="regression", target=target, channels=names, steps=history, horizon=horizon, by=by, time=time, grid=table.grid,
         ragged=bool(np.isnan(windows[:, :, -1]).all(1).any()),
     )  # fmt: skip
+    targets = torch.from_numpy(future.astype(np.float32))
     return Series(
         schema=schema,
         series=torch.from_numpy(windows),
         names=pl.Series(SERIES, [table.names[place] for place in row]),
-        target=torch.from_numpy(future.astype(np.float32)),
+        target=targets,
         split=split,
         groups=torch.from_numpy(groups),
         time_order=True,
-        summary=_summary(data, schema, split, len(table.names)),
+        summary=summary_of(data, say("series in memory"), schema, split, targets, series=_shape(schema, len(table.names))),
         values=future,
     )
 
@@ -446,18 +448,8 @@ def _divided(origin: Integers, horizon: int, steps: int, hold_out: bool) -> tupl
     return Split(torch.from_numpy(train), torch.from_numpy(chosen), torch.from_numpy(judged), words), block.astype(np.int64)
 
 
-def _summary(data: object, schema: ForecastSchema, split: Split, count: int) -> DataSummary:
-    return DataSummary(
-        source=str(data) if isinstance(data, str) or hasattr(data, "__fspath__") else say("series in memory"),
-        target=schema.target,
-        task="regression",
-        rows_train=len(split.train),
-        rows_validation=len(split.validation),
-        rows_test=len(split.test),
-        split=split.words,
-        columns=[],
-        series=say(
-            "{count} series in windows of {steps} steps of {channels} channels, {horizon} steps ahead",
-            count=count, steps=schema.steps, channels=len(schema.channels), horizon=schema.horizon,
-        ),
+def _shape(schema: ForecastSchema, count: int) -> str:
+    return say(
+        "{count} series in windows of {steps} steps of {channels} channels, {horizon} steps ahead",
+        count=count, steps=schema.steps, channels=len(schema.channels), horizon=schema.horizon,
     )  # fmt: skip

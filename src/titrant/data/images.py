@@ -20,6 +20,7 @@ from titrant.data.pictures import PATH, Pictures, find_pictures
 from titrant.data.roles import Roles, divide_rows, group_numbers
 from titrant.data.schema import Outputs, Rows
 from titrant.data.split import Split
+from titrant.data.summary import summary_of
 from titrant.data.target import (
     check_train,
     target_column,
@@ -175,7 +176,7 @@ def read_images(
         split=split,
         groups=None if groups is None else torch.from_numpy(groups),
         time_order=time is not None,
-        summary=_summary(data, schema, split, targets),
+        summary=summary_of(data, say("pictures in memory"), schema, split, targets, picture=_shape(schema)),
         values=values,
     )
 
@@ -191,19 +192,6 @@ def _labelled(source: Pictures, label: str, notes: list[str]) -> tuple[pl.DataFr
     return frame.drop("titrant row"), items
 
 
-def _summary(data: object, schema: ImageSchema, split: Split, targets: Tensor) -> DataSummary:
-    shown = targets[torch.cat([split.train, split.validation])]
-    return DataSummary(
-        source=str(data) if isinstance(data, str) or hasattr(data, "__fspath__") else say("pictures in memory"),
-        target=schema.target,
-        task=schema.task,
-        rows_train=len(split.train),
-        rows_validation=len(split.validation),
-        rows_test=len(split.test),
-        classes=[str(name) for name in schema.classes],
-        class_counts=shown.bincount(minlength=len(schema.classes)).tolist() if schema.classes else [],
-        split=split.words,
-        columns=[],
-        picture=say("{width} × {height} pixels, {colours}", width=schema.width, height=schema.height,
-                    colours=say("grey") if schema.channels == 1 else say("colours")),
-    )  # fmt: skip
+def _shape(schema: ImageSchema) -> str:
+    colours = say("grey") if schema.channels == 1 else say("colours")
+    return say("{width} × {height} pixels, {colours}", width=schema.width, height=schema.height, colours=colours)

@@ -18,6 +18,7 @@ from titrant.data.roles import Roles, divide_rows, group_numbers
 from titrant.data.schema import Outputs, Rows
 from titrant.data.sequences import SERIES, Sequences, find_series
 from titrant.data.split import Split
+from titrant.data.summary import summary_of
 from titrant.data.target import (
     check_train,
     target_column,
@@ -230,7 +231,7 @@ def read_series(
         split=split,
         groups=None if groups is None else torch.from_numpy(groups),
         time_order=False,
-        summary=_summary(data, schema, split, targets),
+        summary=summary_of(data, say("series in memory"), schema, split, targets, series=_shape(schema)),
         values=exact,
     )
 
@@ -244,20 +245,8 @@ def _padded(values: NDArray[np.float32], steps: int) -> Tensor:
     return found
 
 
-def _summary(data: object, schema: SeriesSchema, split: Split, targets: Tensor) -> DataSummary:
-    shown = targets[torch.cat([split.train, split.validation])]
-    return DataSummary(
-        source=str(data) if isinstance(data, str) or hasattr(data, "__fspath__") else say("series in memory"),
-        target=schema.target,
-        task=schema.task,
-        rows_train=len(split.train),
-        rows_validation=len(split.validation),
-        rows_test=len(split.test),
-        classes=[str(name) for name in schema.classes],
-        class_counts=shown.bincount(minlength=len(schema.classes)).tolist() if schema.classes else [],
-        split=split.words,
-        columns=[],
-        series=say("up to {steps} steps of {channels} channels", steps=schema.steps, channels=len(schema.channels))
-        if schema.ragged
-        else say("{steps} steps of {channels} channels", steps=schema.steps, channels=len(schema.channels)),
-    )
+def _shape(schema: SeriesSchema) -> str:
+    steps, channels = schema.steps, len(schema.channels)
+    if schema.ragged:
+        return say("up to {steps} steps of {channels} channels", steps=steps, channels=channels)
+    return say("{steps} steps of {channels} channels", steps=steps, channels=channels)

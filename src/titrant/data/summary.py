@@ -1,13 +1,14 @@
 """The data as the report shows it."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from os import PathLike
 
 import numpy as np
 import polars as pl
 from torch import Tensor, cat
 
 from titrant.data import cells
-from titrant.data.schema import LIMIT, Column, Schema
+from titrant.data.schema import LIMIT, Column, Outputs, Schema
 from titrant.data.split import Split
 from titrant.record import ColumnSummary, DataSummary
 from titrant.texts import say
@@ -16,9 +17,38 @@ from titrant.texts import say
 def summarize(data: object, schema: Schema, frame: pl.DataFrame, split: Split, targets: Tensor) -> DataSummary:
     """The data for the report; what it shows of columns and classes is of development rows."""
     known = {column.name: column for column in schema.columns}
+    columns = [
+        _column_summary(series, known.get(series.name), schema.left_out.get(series.name, ""))
+        for series in frame
+        if series.name != schema.target
+    ]
+    return summary_of(data, say("a table in memory"), schema, split, targets, columns=columns)
+
+
+def summary_of(
+    data: object,
+    in_memory: str,
+    schema: Outputs,
+    split: Split,
+    targets: Tensor,
+    *,
+    columns: Sequence[ColumnSummary] = (),
+    **about: str,
+) -> DataSummary:
+    """What the report shows of data of any kind.
+
+    Args:
+        data: as they were given.
+        in_memory: what to call data that are no file or folder.
+        schema: of the data.
+        split: of their rows.
+        targets: of all rows; counted in development rows, where there are classes.
+        columns: of a table.
+        about: what else the kind tells, by the field of `DataSummary`.
+    """
     shown = targets[cat([split.train, split.validation])]
     return DataSummary(
-        source=str(data) if isinstance(data, str | Path) else say("a table in memory"),
+        source=str(data) if isinstance(data, str | PathLike) else in_memory,
         target=schema.target,
         task=schema.task,
         rows_train=len(split.train),
@@ -27,11 +57,8 @@ def summarize(data: object, schema: Schema, frame: pl.DataFrame, split: Split, t
         classes=[str(label) for label in schema.classes],
         class_counts=shown.bincount(minlength=len(schema.classes)).tolist() if schema.classes else [],
         split=split.words,
-        columns=[
-            _column_summary(series, known.get(series.name), schema.left_out.get(series.name, ""))
-            for series in frame
-            if series.name != schema.target
-        ],
+        columns=list(columns),
+        **about,
     )
 
 

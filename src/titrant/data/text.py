@@ -20,6 +20,7 @@ from titrant.data.roles import Roles, divide_rows, group_numbers
 from titrant.data.schema import Outputs, Rows
 from titrant.data.sources import is_text_file, listed, near, open_frame
 from titrant.data.split import Split
+from titrant.data.summary import summary_of
 from titrant.data.target import check_train, understand_target, with_target, with_usable_test_rows
 from titrant.data.tokens import LONGEST, Vocabulary, encoded, learned
 from titrant.errors import DataError
@@ -178,7 +179,15 @@ def read_texts(
         split=split,
         groups=None if groups is None else torch.from_numpy(groups),
         time_order=time is not None,
-        summary=_summary(data, schema, split, targets, tokens),
+        summary=summary_of(
+            data,
+            say("a table in memory"),
+            schema,
+            split,
+            targets,
+            text_column=column,
+            text=_size(schema, tokens[torch.cat([split.train, split.validation])]),
+        ),
         values=values,
     )
 
@@ -238,21 +247,7 @@ def lone_text(frame: pl.DataFrame, taken: tuple[str | None, ...], written: bool)
     return prose[0] if len(prose) == 1 and not usable else None
 
 
-def _summary(data: object, schema: TextSchema, split: Split, targets: Tensor, tokens: Tensor) -> DataSummary:
-    development = torch.cat([split.train, split.validation])
-    shown, lengths = targets[development], (tokens[development] != PADDING).sum(1).double()
-    return DataSummary(
-        source=str(data) if isinstance(data, str) or hasattr(data, "__fspath__") else say("a table in memory"),
-        target=schema.target,
-        task=schema.task,
-        rows_train=len(split.train),
-        rows_validation=len(split.validation),
-        rows_test=len(split.test),
-        classes=[str(label) for label in schema.classes],
-        class_counts=shown.bincount(minlength=len(schema.classes)).tolist() if schema.classes else [],
-        split=split.words,
-        columns=[],
-        text_column=schema.column,
-        text=say("{middle} tokens each (median; up to {most}), of {all} different ones",
-                 middle=int(lengths.median()), most=int(lengths.max()), all=f"{len(schema.vocabulary.pieces):,}"),
-    )  # fmt: skip
+def _size(schema: TextSchema, tokens: Tensor) -> str:
+    lengths = (tokens != PADDING).sum(1).double()
+    return say("{middle} tokens each (median; up to {most}), of {all} different ones",
+               middle=int(lengths.median()), most=int(lengths.max()), all=f"{len(schema.vocabulary.pieces):,}")  # fmt: skip

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from titrant.data.learnable import read_again
 from titrant.errors import DataError, OutputError
 from titrant.exports import onnx, program
@@ -92,10 +94,10 @@ def export(run: str | Path, to: str, out: str | Path, data: object = None) -> Ex
 
 def _rows(folder: Path, predictor: Predictor, data: object, notes: list[str]) -> Rows:
     """Rows of the run's data; of those that a person gives; or empty ones, where there are no others."""
+    if data is not None:
+        return rows_of(predictor, predictor.encode(data, notes))
     try:
-        source = Source.read(folder / "source.json")
-        read = read_again(source, [], data) if data is None else None
-        given = None if read is None else read.inputs
+        given: tuple[Tensor, ...] | None = read_again(Source.read(folder / "source.json"), []).inputs
     except (DataError, OSError, ValueError):
         given = None
         notes.append(
@@ -103,6 +105,4 @@ def _rows(folder: Path, predictor: Predictor, data: object, notes: list[str]) ->
                 "The data of the run are not to be had, so the check saw empty rows alone. Give them (--data) for a better one."
             )
         )
-    if data is not None:
-        given = predictor.encode(data, notes)
     return rows_of(predictor, given)

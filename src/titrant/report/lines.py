@@ -11,6 +11,7 @@ from titrant.data.series import Series, SeriesSchema
 from titrant.models.series import around
 from titrant.recipe import Recipe
 from titrant.record import Fan, Line
+from titrant.report.shown import label_of, spread
 from titrant.train.member import Member
 from titrant.train.series import SeriesProblem
 from titrant.tricks.acting import Ledger, Streams
@@ -26,9 +27,7 @@ def lines(dataset: Learnable, recipe: Recipe, seed: int) -> list[Line]:
     """A few training series, evenly spaced over the targets, each with versions that training sees; none of other data."""
     if not isinstance(dataset, Series) or dataset.schema.horizon is not None:
         return []
-    train = dataset.split.train
-    order = train[dataset.target[train].argsort(stable=True)]
-    rows = order[torch.linspace(0, len(order) - 1, min(_SAMPLES, len(order))).long()]
+    rows = spread(dataset, _SAMPLES)
     plain = recipe.without("data.features")  # what a network that reads steps would see
     series, every = dataset.series[rows], torch.arange(len(rows))
     classes = max(1, len(dataset.schema.classes))
@@ -46,7 +45,7 @@ def lines(dataset: Learnable, recipe: Recipe, seed: int) -> list[Line]:
     return [
         Line(
             name=str(dataset.names[int(row)]),
-            label=_label(dataset, int(row)),
+            label=label_of(dataset, int(row)),
             values=_shown(steps[place], int(ends[place])),
             augmented=[_shown(version[place], int(ends[place])) for version in versions],
         )
@@ -84,12 +83,6 @@ def forecasts(
         for place in chosen
     ]
     return {"fans": fans, "coverage": None if inside is None else float(inside)}
-
-
-def _label(dataset: Series[SeriesSchema] | Series[ForecastSchema], row: int) -> str:
-    if dataset.values is not None:
-        return "" if dataset.values.ndim > 1 else f"{dataset.values[row]:.4g}"
-    return str(dataset.schema.classes[int(dataset.target[row])])
 
 
 def _shown(steps: Tensor, end: int) -> list[list[float | None]]:

@@ -8,6 +8,7 @@ from titrant.data.tokens import written
 from titrant.recipe import Recipe
 from titrant.record import Passage
 from titrant.report.mistakes import shortened
+from titrant.report.shown import label_of, spread
 from titrant.train.member import Member
 from titrant.train.text import TextProblem
 from titrant.tricks.acting import Ledger, Streams
@@ -20,9 +21,7 @@ def passages(dataset: Learnable, recipe: Recipe, seed: int) -> list[Passage]:
     """A few training texts, evenly spaced over the targets, each with versions that training sees; none of other data."""
     if not isinstance(dataset, Texts):
         return []
-    train = dataset.split.train
-    order = train[dataset.target[train].argsort(stable=True)]
-    rows = order[torch.linspace(0, len(order) - 1, min(_SAMPLES, len(order))).long()]
+    rows = spread(dataset, _SAMPLES)
     every = torch.arange(len(rows))
     begins = torch.tensor(dataset.schema.vocabulary.begins)
     plain = recipe.without("data.features")  # tokens, which the report can show; runs of words it cannot
@@ -38,8 +37,7 @@ def passages(dataset: Learnable, recipe: Recipe, seed: int) -> list[Passage]:
     ]
     return [
         Passage(
-            label=f"{dataset.values[row]:.4g}" if dataset.values is not None
-            else str(dataset.schema.classes[int(dataset.target[row])]),
+            label=label_of(dataset, row),
             text=shortened(dataset.texts[row]),
             augmented=[shortened(written(dataset.schema.vocabulary, version[place])) for version in versions],
         )

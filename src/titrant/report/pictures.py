@@ -12,6 +12,7 @@ from titrant.data.learnable import Learnable
 from titrant.models.image import last
 from titrant.recipe import Recipe
 from titrant.record import Sample
+from titrant.report.shown import label_of, spread
 from titrant.train.images import ImageProblem
 from titrant.train.member import Member
 from titrant.tricks.acting import Ledger, Streams
@@ -24,9 +25,7 @@ def samples(dataset: Learnable, recipe: Recipe, seed: int) -> list[Sample]:
     """A few training pictures, evenly spaced over the classes, each with versions that training sees; none of a table."""
     if not isinstance(dataset, Images):
         return []
-    train = dataset.split.train
-    order = train[dataset.target[train].argsort(stable=True)]
-    rows = order[torch.linspace(0, len(order) - 1, min(_SAMPLES, len(order))).long()]
+    rows = spread(dataset, _SAMPLES)
     pixels = dataset.pixels[rows]
     raw = last(pixels).contiguous()
     problem = ImageProblem(raw, dataset.target[rows], dataset.schema.task, 1, torch.arange(len(rows)), pixels.device)
@@ -39,18 +38,12 @@ def samples(dataset: Learnable, recipe: Recipe, seed: int) -> list[Sample]:
     return [
         Sample(
             name=str(dataset.names[int(row)]),
-            label=_label(dataset, int(row)),
+            label=label_of(dataset, int(row)),
             picture=png(pixels[place]),
             augmented=[png(version[place]) for version in versions],
         )
         for place, row in enumerate(rows)
     ]
-
-
-def _label(dataset: Images, row: int) -> str:
-    if dataset.values is not None:
-        return f"{dataset.values[row]:.4g}"
-    return str(dataset.schema.classes[int(dataset.target[row])])
 
 
 def png(pixels: Tensor) -> str:

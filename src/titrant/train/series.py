@@ -10,27 +10,18 @@ from torch import Tensor, nn
 
 from titrant.models.network import Shape
 from titrant.models.series import SeriesEncoder, ends_of, shape_of, unrest
-from titrant.recipe import slots
+from titrant.recipe import augmentations
 from titrant.record import Task
 from titrant.train.member import Member
 from titrant.train.problem import Encoded, Inputs, Problem
 from titrant.train.shelf import placed, shelf
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.augment_series import TimeTrick, ValueTrick, shown
-from titrant.tricks.base import Off, Segment, Trick, active_segments
+from titrant.tricks.base import Off, Segment, active_segments
 from titrant.tricks.data import Data
 from titrant.tricks.mix import CutMix
 
-
-def _tricks(kind: type[Trick]) -> list[str]:
-    return [
-        path.removeprefix("augment.")
-        for path, found in slots().items()
-        if path.startswith("augment.") and any(issubclass(one, kind) for one in found)
-    ]
-
-
-_TIME_TRICKS, _VALUE_TRICKS = _tricks(TimeTrick), _tricks(ValueTrick)
+_TIME_TRICKS, _VALUE_TRICKS = augmentations(TimeTrick), augmentations(ValueTrick)
 
 
 @dataclass(frozen=True)

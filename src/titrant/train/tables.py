@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from titrant.models.encoder import Encoder
 from titrant.models.table import TableShape
-from titrant.recipe import slots
+from titrant.recipe import augmentations
 from titrant.record import Task
 from titrant.train.member import Member
 from titrant.train.problem import Encoded, Inputs, Problem
@@ -22,11 +22,7 @@ from titrant.tricks.mix import CutMix
 
 T = TypeVar("T")
 
-_ROW_TRICKS = [
-    path.removeprefix("augment.")
-    for path, found in slots().items()
-    if path.startswith("augment.") and any(issubclass(kind, RowTrick) for kind in found)
-]
+_ROW_TRICKS = augmentations(RowTrick)
 
 
 @dataclass(frozen=True)

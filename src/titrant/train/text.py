@@ -9,26 +9,17 @@ from torch import Tensor, nn
 
 from titrant.models.network import Shape
 from titrant.models.text import TextEncoder, TextShape, shape_of
-from titrant.recipe import slots
+from titrant.recipe import augmentations
 from titrant.record import Task
 from titrant.train.member import Member
 from titrant.train.problem import Encoded, Inputs, Problem, thrifty_evaluations
 from titrant.train.shelf import placed, shelf
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.augment_text import PADDING, ChangingTrick, HidingTrick
-from titrant.tricks.base import Off, Segment, Trick, active_segments
+from titrant.tricks.base import Off, Segment, active_segments
 from titrant.tricks.data import Data
 
-
-def _tricks(kind: type[Trick]) -> list[str]:
-    return [
-        path.removeprefix("augment.")
-        for path, found in slots().items()
-        if path.startswith("augment.") and any(issubclass(one, kind) for one in found)
-    ]
-
-
-_HIDING, _CHANGING = _tricks(HidingTrick), _tricks(ChangingTrick)
+_HIDING, _CHANGING = augmentations(HidingTrick), augmentations(ChangingTrick)
 
 
 @dataclass(frozen=True)
