@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench-mlp bench-clock bench-engine bench-doctor bench-cures bench-images bench-series bench-series-peers bench-text bench-text-peers bench-forecasts bench-augment bench-peers format clean
+.PHONY: help install check test demo bench-tables bench-tables-peers bench-clock bench-engine bench-doctor bench-cures bench-images bench-series bench-series-peers bench-text bench-text-peers bench-forecasts bench-augment bench-peers format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -37,8 +37,8 @@ demo: install  ## fit the sample table for a minute into ./demo-run (BUDGET=3m f
 	  set -x && $(BIN)/titrant fit "$$sample" --target income --budget $(BUDGET) --out demo-run
 	@echo "The report is in $(CURDIR)/demo-run/report.html: open it in a browser."
 
-bench-mlp: install  ## compare with scikit-learn's tuned MLP, over an hour (ARGS="--tables adult --budget 20" for less)
-	$(BIN)/python benchmarks/mlp.py $(ARGS)
+bench-tables: install  ## compare on tables with boosted trees, RealMLP, TabM, AutoGluon, many hours (ARGS="--sets adult --budget 20" for less)
+	$(BIN)/python benchmarks/tables.py $(ARGS)
 
 bench-clock: install  ## measure how well budgets are kept, about half an hour (ARGS="--budgets 20 --tables all" for others)
 	$(BIN)/python benchmarks/clock.py $(ARGS)
@@ -71,6 +71,10 @@ bench-text: install  ## compare on texts with TF-IDF weights and fastText, about
 bench-peers: install  ## make .venv-peers with the libraries that benchmarks compare with
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt --constraint constraints.txt
+
+bench-tables-peers:  ## make .venv-peers-tables with the libraries that tables.py compares with
+	$(PYTHON) -m venv .venv-peers-tables
+	.venv-peers-tables/bin/python -m pip install --quiet --requirement benchmarks/peers-tables.txt
 
 bench-series-peers:  ## make .venv-peers-series with the libraries that series.py compares with
 	$(PYTHON) -m venv .venv-peers-series

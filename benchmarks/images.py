@@ -32,7 +32,7 @@ SETS = {
 }
 
 
-def divide(path: Path, place: Path) -> Divided:
+def divide(path: Path, place: Path, seed: int) -> Divided:
     """Writes training pictures with labels, and test pictures without, by the official split.
 
     An .npz file holds x, y and split; beside a folder of photos stands NAME_split.csv with file, label and split.

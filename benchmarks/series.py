@@ -34,7 +34,7 @@ SETS = {
 }  # fmt: skip
 
 
-def divide(path: Path, place: Path) -> Divided:
+def divide(path: Path, place: Path, seed: int) -> Divided:
     """Writes training series with labels, and test series without, by the official split."""
     with np.load(path, allow_pickle=False) as arrays:
         x, y, part = arrays["x"], arrays["y"], arrays["split"].astype(str)

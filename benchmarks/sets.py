@@ -1,6 +1,6 @@
-"""What benchmarks on sets of pictures and of series share: sides that take turns on a set, and the page of their scores.
+"""What benchmarks on sets of any kind of data share: sides that take turns on a set, and the page of their scores.
 
-A set's official test rows are kept from all sides; each predicts them without labels, and scores are computed here.
+Test rows are kept from all sides; each predicts them without labels, and scores are computed here.
 """
 
 import argparse
@@ -9,16 +9,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import polars as pl
+from sklearn.metrics import accuracy_score, log_loss, r2_score, root_mean_squared_error
 
 from common import ROOT, circumstances, complaint, grid, numbers, shown, titrant
-from mlp import score
 
+CUT = 10  # times the budget; a side that knows no time limit may take as long
 PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 
 
@@ -71,15 +73,17 @@ class Contest:
     Args:
         name: of its script, and of its page.
         script: of the other sides.
-        what: is compared: "pictures", "series".
+        what: its sets are: "pictures", "series".
         sets: the file or folder of each.
         data: the folder of the sets.
         peers: the other sides.
-        divide: cuts a set into files in a folder.
+        divide: cuts a set into files in a folder; the seed decides where a set has no official division.
         budget: seconds for each side.
         python: of the other sides.
         options: of `titrant fit`, beyond data, budget and seed.
         doc: what `--help` says.
+        default: the sets that are taken where none is named; all where this is empty.
+        notes: what a reader of a set's scores should know.
     """
 
     name: str
@@ -88,11 +92,13 @@ class Contest:
     sets: dict[str, str]
     data: Path
     peers: tuple[str, ...]
-    divide: Callable[[Path, Path], Divided]
+    divide: Callable[[Path, Path, int], Divided]
     budget: int
     doc: str
     python: Path = PYTHON
     options: tuple[str, ...] = ()
+    default: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -114,7 +120,10 @@ class Contest:
     def parser(self) -> argparse.ArgumentParser:
         """The arguments."""
         found = argparse.ArgumentParser(description=self.doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-        found.add_argument("--sets", type=self.chosen, default=list(self.sets), help="names, or all (default: all)")
+        taken = list(self.default or self.sets)
+        found.add_argument(
+            "--sets", type=self.chosen, default=taken, help=f"names, or all (default: {len(taken)} of {len(self.sets)})"
+        )
         found.add_argument("--sides", nargs="+", choices=self.sides, default=list(self.sides), help="who (default: all)")
         found.add_argument("--budget", type=int, default=self.budget, help=f"seconds for each side (default: {self.budget})")
         found.add_argument("--seeds", type=numbers, default=[0], help="one run each (default: 0)")
@@ -139,15 +148,17 @@ class Contest:
     ) -> tuple[dict[str, Scores], int, int, bool]:
         """All sides on one set, taking turns seed by seed; with the numbers of training and test rows."""
         found = {side: Scores() for side in sides}
-        with tempfile.TemporaryDirectory() as scratch:
-            divided = self.divide(path, Path(scratch))
-            for seed in seeds:
+        for seed in seeds:
+            with tempfile.TemporaryDirectory() as scratch:
+                divided = self.divide(path, Path(scratch), seed)
                 for side, scores in found.items():
                     try:
                         self.measure(divided, side, python, budget, seed, scores)
                         said = f"{scores.main[-1]:.4f}, {scores.other[-1]:.4f}, {scores.seconds[-1]:.1f} s"
                     except subprocess.CalledProcessError as error:
                         said = scores.failure = complaint(error.stderr)
+                    except subprocess.TimeoutExpired as error:
+                        said = scores.failure = f"cut after {error.timeout:.0f} s"
                     print(f"{path.stem}, seed {seed}, {side}: {said}", flush=True)
         return found, divided.rows, len(divided.truth), divided.classes
 
@@ -156,6 +167,7 @@ class Contest:
 
         Raises:
             subprocess.CalledProcessError: a command failed.
+            subprocess.TimeoutExpired: another side took more than `CUT` times the budget.
         """
         folder = divided.train.parent
         out, run = folder / f"{side}-{seed}.csv", folder / f"run-{seed}"
@@ -164,7 +176,7 @@ class Contest:
         else:
             command = [python, ROOT / "benchmarks" / self.script, side, divided.train, divided.blind, "--out", out]
         begun = time.monotonic()
-        said = _call([*command, "--budget", budget, "--seed", seed])
+        said = _call([*command, "--budget", budget, "--seed", seed], CUT * budget)
         seconds = time.monotonic() - begun
         if side == "Titrant":
             _call([titrant(), "predict", run, divided.blind, "--out", out])
@@ -188,9 +200,10 @@ class Contest:
         lines = [
             f"# Titrant on {self.what}",
             "",
-            f"Each side had {budget} s of wall clock and the same training {self.what}; scores are on the official test part,",
-            f"which none has seen. Values are medians over {len(seeds)} seed(s), lowest and highest in brackets. What was done",
-            f"stands in `benchmarks/{self.name}.py` and `benchmarks/{self.script}`.",
+            f"Each side had {budget} s of wall clock and the same training part; scores are on the test part, the official one",
+            "where there is one, which none has seen.",
+            f"Values are medians over {len(seeds)} seed(s), lowest and highest in brackets.",
+            f"What was done stands in `benchmarks/{self.name}.py` and `benchmarks/{self.script}`.",
             "",
             *circumstances(),
             f"- Titrant is the best side, or one of the best, on {won} of {len(results)} sets.",
@@ -202,7 +215,8 @@ class Contest:
                 [
                     [
                         name if classes else f"{name} *", f"{train:,}", f"{test:,}",
-                        *(shown(found[side].main, ".4f") for side in sides), ", ".join(best(found, classes)) or "none",
+                        *(shown(found[side].main, ".4f" if classes else ".5g") for side in sides),
+                        ", ".join(best(found, classes)) or "none",
                     ]
                     for name, (found, train, test, classes) in results.items()
                 ],
@@ -224,13 +238,32 @@ class Contest:
                 [[name, *(shown(found[side].seconds, ".1f") for side in sides)] for name, (found, *_) in results.items()],
             ),
         ]  # fmt: skip
-        failures = [
+        notes = [f"- {name}: {self.notes[name]}" for name in results if name in self.notes]
+        notes += [
             f"- {name}: {side} failed: {scores.failure}"
             for name, (found, *_) in results.items()
             for side, scores in found.items()
             if scores.failure
         ]
-        return "\n".join([*lines, *(["", "## Notes", "", *failures] if failures else [])]) + "\n"
+        return "\n".join([*lines, *(["", "## Notes", "", *notes] if notes else [])]) + "\n"
+
+
+def score(truth: pl.Series, predictions: pl.DataFrame, classes: bool) -> tuple[float, float]:
+    """(accuracy, log loss) of classes, (RMSE, R²) of values."""
+    if not classes:
+        values = truth.cast(pl.Float64).to_numpy()
+        guess = predictions["prediction"].cast(pl.Float64).to_numpy()
+        return float(root_mean_squared_error(values, guess)), float(r2_score(values, guess))
+    labels = truth.cast(pl.String).to_numpy()
+    names = sorted(set(labels) | {name.removeprefix("probability_") for name in predictions.columns[1:]})
+    nothing = pl.Series(np.zeros(len(labels)))
+    columns = [
+        predictions[f"probability_{name}"] if f"probability_{name}" in predictions.columns else nothing for name in names
+    ]
+    shares = np.stack([column.to_numpy() for column in columns], axis=1).clip(1e-15, 1)
+    shares /= shares.sum(axis=1, keepdims=True)
+    accuracy = accuracy_score(labels, predictions["prediction"].cast(pl.String).to_numpy())
+    return float(accuracy), float(log_loss(labels, shares, labels=names))
 
 
 def path_of(folder: Path, name: str) -> Path:
@@ -259,5 +292,5 @@ def ranks(found: dict[str, Scores], classes: bool) -> dict[str, float]:
     return places
 
 
-def _call(command: list[object]) -> str:
-    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
+def _call(command: list[object], limit: float | None = None) -> str:
+    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, timeout=limit).stdout

@@ -24,7 +24,7 @@ FOLDER = ROOT.parent / "shared" / "data" / "text"
 SETS = {name: f"{name}.parquet" for name in ("cr", "sms_spam", "sst2", "trec6")}
 
 
-def divide(path: Path, place: Path) -> Divided:
+def divide(path: Path, place: Path, seed: int) -> Divided:
     """Writes training texts with labels, and test texts without."""
     frame = pl.read_parquet(path)
     official = "split" in frame.columns

@@ -40,9 +40,9 @@ def tiny(rows: int = 240) -> pl.DataFrame:
 @pytest.mark.parametrize(
     "name",
     [
-        "mlp",
+        "tables",
+        "table_peer",
         "clock",
-        "peer",
         "engine",
         "sides",
         "images",
@@ -72,10 +72,11 @@ def test_help_of_the_doctors_benchmarks(name: str, monkeypatch: pytest.MonkeyPat
     assert f"python benchmarks/doctor/{name}.py" in capsys.readouterr().out
 
 
-def test_mlp_arguments() -> None:
-    given = import_module("mlp").parser().parse_args(["--tables", "adult, letter", "--budget", "5", "--seeds", "3,4"])
-    assert (given.tables, given.budget, given.seeds) == (["adult", "letter"], 5, [3, 4])
-    assert len(import_module("mlp").parser().parse_args([]).tables) >= 10
+def test_tables_arguments() -> None:
+    given = import_module("tables").parser().parse_args(["--sets", "adult, letter", "--budget", "5", "--seeds", "3,4"])
+    assert (given.sets, given.budget, given.seeds) == (["adult", "letter"], 5, [3, 4])
+    assert len(import_module("tables").parser().parse_args([]).sets) == 12
+    assert len(import_module("tables").parser().parse_args(["--sets", "all"]).sets) > 12
 
 
 def test_clock_arguments() -> None:
@@ -84,10 +85,10 @@ def test_clock_arguments() -> None:
     assert given.tables == list(import_module("common").TABLES)
 
 
-@pytest.mark.parametrize(("option", "value", "named"), [("--tables", "adlut", "adlut"), ("--seeds", "1,x", "1,x")])
+@pytest.mark.parametrize(("option", "value", "named"), [("--sets", "adlut", "adlut"), ("--seeds", "1,x", "1,x")])
 def test_wrong_arguments_are_named(option: str, value: str, named: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        import_module("mlp").parser().parse_args([option, value])
+        import_module("tables").parser().parse_args([option, value])
     assert ended.value.code == 2
     assert named in capsys.readouterr().err
 
@@ -107,7 +108,7 @@ def test_every_table_that_is_here_has_its_target(shared_data: Path) -> None:
 def test_official_split_is_kept_and_is_no_feature() -> None:
     table = argparse.Namespace(target="label", classes=True)
     frame = tiny().with_columns(pl.Series("split", ["train", "test", "train"] * 80))
-    train, test = import_module("mlp").divide(frame, table, seed=0)
+    train, test = import_module("tables").parted(frame, table, seed=0)
     assert (len(train), len(test)) == (160, 80)
     assert "split" not in train.columns + test.columns
 
@@ -116,11 +117,11 @@ def test_official_split_is_kept_and_is_no_feature() -> None:
 def test_rows_are_divided_once_and_do_not_overlap(classes: bool) -> None:
     table = argparse.Namespace(target="label" if classes else "value", classes=classes)
     frame = tiny().with_row_index()
-    train, test = import_module("mlp").divide(frame, table, seed=0)
+    train, test = import_module("tables").parted(frame, table, seed=0)
     assert sorted([*train["index"], *test["index"]]) == list(range(240))
     assert len(test) == 60
-    again, _ = import_module("mlp").divide(frame, table, seed=0)
-    other, _ = import_module("mlp").divide(frame, table, seed=1)
+    again, _ = import_module("tables").parted(frame, table, seed=0)
+    other, _ = import_module("tables").parted(frame, table, seed=1)
     assert again.equals(train)
     assert not other.equals(train)
 
@@ -129,7 +130,7 @@ def test_scores_of_classes_agree_with_a_hand_count() -> None:
     truth = pl.Series(["a", "b", "b", "c"])
     shares = np.array([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1], [0.5, 0.5]])
     found = pl.DataFrame({"prediction": ["a", "b", "a", "a"], "probability_b": shares[:, 1], "probability_a": shares[:, 0]})
-    accuracy, loss = import_module("mlp").score(truth, found, classes=True)
+    accuracy, loss = import_module("sets").score(truth, found, classes=True)
     assert accuracy == 0.5
     # A class that a side never saw has the probability 0, clipped as log losses usually are.
     expected = log_loss([0, 1, 1, 2], np.column_stack([shares, np.full(4, 1e-15)]), labels=[0, 1, 2])
@@ -138,22 +139,14 @@ def test_scores_of_classes_agree_with_a_hand_count() -> None:
 
 def test_scores_of_values_agree_with_a_hand_count() -> None:
     found = pl.DataFrame({"prediction": [1.0, 2.0, 5.0]})
-    rmse, r2 = import_module("mlp").score(pl.Series([1, 2, 3]), found, classes=False)
+    rmse, r2 = import_module("sets").score(pl.Series([1, 2, 3]), found, classes=False)
     assert rmse == pytest.approx((4 / 3) ** 0.5)
     assert r2 == pytest.approx(1 - 4 / 2)
 
 
-def test_verdict_follows_the_direction_of_the_metric() -> None:
-    mlp = import_module("mlp")
-    found = {"Titrant": mlp.Scores([0.9, 0.8, 0.7]), "peer": mlp.Scores([0.6, 0.75, 0.99]), "baseline": mlp.Scores()}
-    assert mlp.verdict(found, "peer", classes=True) == "Titrant"
-    assert mlp.verdict(found, "peer", classes=False) == "peer"
-    assert mlp.verdict(found, "baseline", classes=True) == "Titrant (the other failed)"
-
-
 @pytest.mark.parametrize("classes", [True, False])
 def test_peer_pipeline_learns_a_tiny_frame(classes: bool) -> None:
-    peer = import_module("peer")
+    peer = import_module("mlp_peer")
     frame = tiny()
     target = frame["label" if classes else "value"].to_numpy()
     columns = peer.Columns.of(frame.select("number", "text", "day"))
@@ -168,7 +161,7 @@ def test_peer_pipeline_learns_a_tiny_frame(classes: bool) -> None:
 
 
 def test_peer_stops_when_told() -> None:
-    peer = import_module("peer")
+    peer = import_module("mlp_peer")
     frame = tiny()
     columns = peer.Columns.of(frame.select("number", "text"))
     model = peer.pipeline(columns, False, {"tol": 0, "n_iter_no_change": 10**6}, seed=0)
@@ -178,7 +171,7 @@ def test_peer_stops_when_told() -> None:
 
 
 def test_peer_space_stays_in_its_bounds() -> None:
-    peer = import_module("peer")
+    peer = import_module("mlp_peer")
     random = np.random.default_rng(0)
     for _ in range(200):
         drawn = peer.space(random)
@@ -189,21 +182,63 @@ def test_peer_space_stays_in_its_bounds() -> None:
         assert 10**-3.5 <= drawn["learning_rate_init"] <= 1e-2
 
 
-def test_peer_scores_candidates_and_writes_predictions(tmp_path: Path) -> None:
-    peer = import_module("peer")
+def test_peer_scores_candidates() -> None:
+    peer = import_module("mlp_peer")
     frame = tiny()
     columns = peer.Columns.of(frame.select("number", "text", "day"))
-    cells, target = columns.cells(frame), frame["label"].to_numpy()
     with threadpool_limits():
-        peer._start(peer.Job(columns, cells, target, True, 0))
+        peer._start(peer.Job(columns, columns.cells(frame), frame["label"].to_numpy(), True, 0))
         goodness, seconds = peer._try({"learning_rate_init": 0.01}, 60.0)
         assert peer._try({}, 0.0)[0] is None
     assert 0.8 < goodness <= 1
     assert seconds > 0
-    peer.write(peer.trained(peer.pipeline(columns, True, {}, 0), cells, target, 60.0), cells, True, tmp_path / "out.csv")
-    written = pl.read_csv(tmp_path / "out.csv")
-    assert written.columns == ["prediction", "probability_high", "probability_low"]
-    assert (written["probability_high"] + written["probability_low"]).to_list() == pytest.approx([1.0] * len(frame))
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_table_peers_learn_and_never_see_a_held_out_target(
+    classes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, peer = import_module("tables"), import_module("table_peer")
+    monkeypatch.setitem(tables.TABLES, "toy", argparse.Namespace(target="label" if classes else "value", classes=classes))
+    tiny().drop("value" if classes else "label").write_parquet(tmp_path / "toy.parquet")
+    divided = tables.divide(tmp_path / "toy.parquet", tmp_path, 0)
+    train, blind = pl.read_parquet(divided.train), pl.read_parquet(divided.blind)
+    assert blind.columns == ["number", "text", "day"]
+    assert (divided.rows, len(divided.truth), divided.classes) == (180, 60, classes)
+    labels, places = np.unique(train["target"], return_inverse=True) if classes else (np.array([]), train["target"].to_numpy())
+    task = peer.Task(train.drop("target"), blind, places, labels, peer.time.monotonic() + 3, 0)
+    seen, unseen, texts = task.frames()
+    assert texts == ["text_0"]
+    assert list(seen.columns) == list(unseen.columns) == [f"number_{place}" for place in range(6)] + texts
+    assert (seen.shape, unseen.shape) == ((180, 7), (60, 7))
+    peer.write(peer.mlp(task)(), labels, tmp_path / "out.csv")
+    schema = {"prediction": pl.String} if classes else {}
+    main, _ = import_module("sets").score(divided.truth, pl.read_csv(tmp_path / "out.csv", schema_overrides=schema), classes)
+    assert main > 0.8 if classes else main < 8
+
+
+def test_the_best_of_the_trials_is_trained_on_all_rows() -> None:
+    peer = import_module("table_peer")
+    frame = tiny().select("number")
+    task = peer.Task(frame, frame, tiny()["value"].to_numpy(), np.array([]), peer.time.monotonic() + 0.5, 0)
+    fitted = []
+
+    class Constant:
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+        def predict(self, rows: Any) -> Any:
+            return np.full(len(rows), self.value)
+
+    def fit(settings: dict[str, Any], trees: int, rows: Any, check: Any) -> tuple[Any, int]:
+        fitted.append((settings["value"], trees, len(rows), check is not None))
+        return Constant(settings["value"]), 7
+
+    model = peer._tuned(task, task.frames()[0], lambda trial: {"value": trial.suggest_float("value", 0, 200)}, fit)
+    *trials, last = fitted
+    assert all(trial[1:] == (peer.TREES, 192, True) for trial in trials)
+    assert last[1:] == (7, 240, False)
+    assert abs(model.value - 102.5) <= min(abs(trial[0] - 102.5) for trial in trials) + 1  # near the mean, which is best
 
 
 # ---------------------------------------------------------------------- engine
@@ -267,7 +302,7 @@ def test_missing_pictures_are_named_with_the_remedy(tmp_path: Path) -> None:
 def test_peers_never_see_a_test_label(tmp_path: Path) -> None:
     x, y = pixels(20)
     np.savez(tmp_path / "set.npz", x=x, y=y, split=np.array(["train", "test"] * 10))
-    divided = import_module("images").divide(tmp_path / "set.npz", tmp_path)
+    divided = import_module("images").divide(tmp_path / "set.npz", tmp_path, 0)
     train, blind, truth = divided.train, divided.blind, divided.truth
     with np.load(train) as seen, np.load(blind) as unseen:
         assert (seen["x"] == x[::2]).all()
@@ -282,7 +317,7 @@ def test_photos_are_divided_by_the_table_beside_their_folder(tmp_path: Path) -> 
     folder.mkdir()
     rows = {"file": ["a/1.png", "b/2.png", "a/3.png"], "label": ["a", "b", "a"], "split": ["train", "train", "test"]}
     pl.DataFrame(rows).write_csv(tmp_path / "signs_split.csv")
-    divided = import_module("images").divide(folder, tmp_path)
+    divided = import_module("images").divide(folder, tmp_path, 0)
     train, blind, truth = divided.train, divided.blind, divided.truth
     assert pl.read_csv(train).to_dict(as_series=False) == {
         "path": [f"{folder}/a/1.png", f"{folder}/b/2.png"], "label": ["a", "b"]
@@ -360,7 +395,7 @@ def test_series_peers_learn_and_never_see_a_test_label(tmp_path: Path, monkeypat
     y = np.arange(40) % 2
     x = random.normal(size=(40, 1, 20)).astype(np.float32) + 3 * y[:, None, None] * np.sin(np.arange(20))
     np.savez(tmp_path / "set.npz", x=x, y=y, split=np.array(["train", "test"] * 10 + ["test", "train"] * 10))
-    divided = import_module("series").divide(tmp_path / "set.npz", tmp_path)
+    divided = import_module("series").divide(tmp_path / "set.npz", tmp_path, 0)
     with np.load(divided.blind) as unseen:
         assert list(unseen) == ["x"]
     peer = import_module("series_peer")
@@ -378,7 +413,7 @@ def test_series_peers_learn_and_never_see_a_test_label(tmp_path: Path, monkeypat
 def test_text_peers_learn_and_never_see_a_test_label(tmp_path: Path) -> None:
     frame = pl.DataFrame({"text": ["how good and fine", "how bad and poor"] * 30, "label": ["yes", "no"] * 30})
     frame.write_parquet(tmp_path / "set.parquet")
-    divided = import_module("text").divide(tmp_path / "set.parquet", tmp_path)
+    divided = import_module("text").divide(tmp_path / "set.parquet", tmp_path, 0)
     assert pl.read_parquet(divided.blind).columns == ["text"]
     assert (divided.rows, len(divided.truth)) == (48, 12)
     peer = import_module("text_peer")

@@ -29,6 +29,7 @@ LAYERS = (
     "samples",
     "tricks",
     "recipe",
+    "surgery",
     "data",
     "models",
     "train",

@@ -11,7 +11,7 @@ import platform
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from titrant.data.learnable import Learnable, read_again, read_data, source_of
 from titrant.data.series import Series
 from titrant.errors import BudgetError, OutputError, TitrantError
 from titrant.models.network import Factory
+from titrant.models.own import declared, factory_name
 from titrant.predictor import Predictor
 from titrant.recipe import Recipe, near, read_yaml
 from titrant.record import (
@@ -53,6 +54,7 @@ from titrant.search.kinds import start_for
 from titrant.search.proposers import SEARCHES
 from titrant.search.region import Region, check_fits, check_suits
 from titrant.search.study import Outcome, Study
+from titrant.surgery import SLOTS
 from titrant.texts import say
 from titrant.train.hardware import device_of, prepare, threads
 from titrant.train.lanes import lanes
@@ -166,6 +168,7 @@ def fit(
     text: str | None = None,
     size: int | None = None,
     model: Factory | None = None,
+    surgery: Sequence[str] = (),
     members: int | None = None,
     device: str = "auto",
     hold_out: bool = True,
@@ -201,7 +204,9 @@ def fit(
         horizon: forecast so many steps of the target that follow; the data are a table whose rows are steps, of one series or
             (`by`) of several.
         size: pixels of the longer side at which pictures are trained; their median, 64 at most, if None.
-        model: a factory `make_model(inputs, outputs)` of an `nn.Module` of your own, in place of the built-in networks.
+        model: a factory `make_model(inputs, outputs)` of an `nn.Module` of your own, in place of the built-in networks; further
+            arguments whose annotation is a range or a choice are searched (see `titrant.tricks.model.Custom`).
+        surgery: slots that reach into that network: normalize, activation, dropout, initialize; see `titrant.surgery`.
         members: the most recipes to try; with it the result does not depend on the clock unless the budget ends first.
         device: auto, cpu, cuda, cuda:1, mps.
         hold_out: False sets no test rows aside, and then no held-out score is reported.
@@ -231,7 +236,7 @@ def fit(
     given, limits = _given(recipe, space)
     asked = Asked(
         metric=metric, seed=seed, recipe=None if given is None else given.plain(), space=limits, members=members,
-        ensemble=ensemble, search=search, device=device,
+        ensemble=ensemble, search=search, device=device, surgery=list(surgery),
     )  # fmt: skip
     reading: dict[str, Any] = {
         "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "horizon": horizon, "text": text,
@@ -355,9 +360,9 @@ def _carried_out(
         if large:
             workers.close()
         goal = metric_for(dataset.schema.task, asked.metric)
-        region = region_for(dataset, given, limits, model)
+        region = region_for(dataset, given, limits, model, asked.surgery)
         if given is not None and model is not None:
-            given = with_factory(given, model)
+            given = with_factory(given, model, asked.surgery)
         title = say("fit {source}", source=dataset.summary.source)
         watcher.start(title if before is None else say("{title}, resumed", title=title), limit, dataset.summary)
         for note in notes:
@@ -374,6 +379,9 @@ def _carried_out(
             workers=None if large else workers, ensemble=asked.ensemble, search=asked.search,
             before=[] if before is None else before.records,
         )  # fmt: skip
+        for note in _about(study):
+            notes.append(note)
+            watcher.note(note)
         results = _Results(folder, dataset, source, asked, study, notes, limit, clock, before)
         outcome = _searched(study, budget, clock, interrupt)
         progress("evaluation", 0, 0, _tried(outcome.records), outcome.score_validation)
@@ -386,6 +394,21 @@ def _carried_out(
 
 
 # ------------------------------------------------------------------ before
+
+
+def _about(study: Study) -> list[str]:
+    """What a person should know of how their own network is treated.
+
+    Raises:
+        TitrantError: it does not suit the data.
+    """
+    own = study.own_network()
+    found = []
+    if own is not None and own.in_turn:
+        found.append(say("Your networks are trained one after another, not side by side: {reason}.", reason=own.in_turn))
+    if own is not None:
+        found += [say("Surgery: {refusal}.", refusal=refusal) for refusal in own.operation.refusals]
+    return found
 
 
 def _given(
@@ -402,10 +425,34 @@ def recipe_of(recipe: Recipe | Mapping[str, Any] | str | Path | None) -> Recipe 
     return Recipe.of(recipe) if isinstance(recipe, Mapping) else recipe
 
 
-def with_factory(recipe: Recipe, factory: Factory) -> Recipe:
-    """The recipe with a network of one's own, known by the name of what makes it."""
-    name = f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', type(factory).__qualname__)}"
-    return recipe.replace("model", Custom(factory=name).model_dump())
+def with_factory(recipe: Recipe, factory: Factory, surgery: Sequence[str] = ()) -> Recipe:
+    """The recipe with a network of one's own, known by the name of what makes it.
+
+    Slots that do not reach into it are as in the plain baseline: what does not act shall not stand in a recipe.
+
+    Args:
+        recipe: the rest; one that holds a network of one's own keeps its doses and surgery.
+        factory: makes the network.
+        surgery: slots that reach into it.
+
+    Raises:
+        TitrantError: a slot of the surgery is unknown, or the factory declares a dose wrongly.
+    """
+    unknown = [slot for slot in surgery if slot not in SLOTS]
+    if unknown:
+        known = ", ".join(SLOTS)
+        raise TitrantError(
+            say("surgery: {slot!r} cannot reach into a network; choose of {known}.", slot=unknown[0], known=known)
+        )  # fmt: skip
+    own = {dose.name: dose.default for dose in declared(factory)}
+    reached = [slot for slot in SLOTS if slot in surgery]
+    if isinstance(recipe.model, Custom):
+        own |= {name: value for name, value in recipe.model.doses.items() if name in own}
+        reached = reached or list(recipe.model.surgery)
+    recipe = recipe.replace("model", {"kind": "custom", "factory": factory_name(factory), "doses": own, "surgery": reached})
+    for slot in (*(slot for slot in SLOTS if slot not in reached), "regularize.stochastic_depth"):
+        recipe = recipe.replace(slot, Recipe().at(slot).model_dump())
+    return recipe
 
 
 def _check_search(search: str, space: Mapping[str, Any] | str | Path | None) -> None:
@@ -432,7 +479,13 @@ def workers_wanted(device: torch.device, given: Recipe | None, model: Factory | 
     return lanes(device, [] if given is None else [given]) - 1
 
 
-def region_for(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] | None, model: Factory | None) -> Region | None:
+def region_for(
+    dataset: Learnable,
+    given: Recipe | None,
+    limits: dict[str, Any] | None,
+    model: Factory | None,
+    surgery: Sequence[str] = (),
+) -> Region | None:
     """What to search: nothing for a recipe alone, the named paths for a recipe with a space, else the default with limits."""
     rows, known = len(dataset.split.train), start_for(dataset)
     size = known.batch(rows)
@@ -445,8 +498,12 @@ def region_for(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] 
         return None
     base = given or known.portfolio(rows)[0]
     if model is not None:
-        base = with_factory(base, model).without("data.features")
-        default |= {"model": "custom", "data.features": "off"}
+        base = with_factory(base, model, surgery).without("data.features")
+        reached = base.model.surgery if isinstance(base.model, Custom) else ()
+        fixed = [*(slot for slot in SLOTS if slot not in reached), "data.features", "regularize.stochastic_depth", "model"]
+        default |= {slot: base.at(slot).kind for slot in fixed}
+        if "dropout" in reached:
+            default["dropout"] = ["off", "bernoulli"]
     wanted = {**default, **(limits or {})} if given is None else dict(limits or {})
     return Region(
         base,
@@ -457,6 +514,7 @@ def region_for(dataset: Learnable, given: Recipe | None, limits: dict[str, Any] 
         categories=dataset.has_categories,
         classes=dataset.schema.task != "regression",
         absent=dataset.absent,
+        own=() if model is None else declared(model),
     )
 
 

@@ -161,6 +161,7 @@ class Asked(Record):
     ensemble: bool = True
     search: str = "mixed"
     device: str = "auto"
+    surgery: list[str] = Field(default=[], description="slots that reach into a network of the person's own")
 
 
 class Sample(Record):

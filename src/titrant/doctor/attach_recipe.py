@@ -16,7 +16,8 @@ from titrant.doctor.case import NONLINEAR, WEIGHTED, Case, Family, Loader, Objec
 from titrant.doctor.probes import family_of
 from titrant.doctor.recorder import Recorder
 from titrant.models.image import Standardize
-from titrant.models.layers import Activate, CustomBody, Drop, Normalize
+from titrant.models.layers import Activate, Drop, Normalize
+from titrant.models.own import OwnBody
 from titrant.models.recurrent import Cell, Gates
 from titrant.models.text import Bag
 from titrant.train.cohort import Cohort
@@ -176,7 +177,7 @@ def _family(module: nn.Module) -> Family | None:
             return "linear"
         case Cell():
             return "recurrent"
-        case Gates() | CustomBody():
+        case Gates() | OwnBody():
             return None
     found = family_of(module)
     return None if found == "other" else found

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from titrant.models.layers import CustomBody, Linear, Members, Normalize, Skip
+from titrant.models.layers import Linear, Members, Normalize, Skip
 from titrant.models.network import Factory, Mixer, Net
+from titrant.models.own import OwnBody
 from titrant.recipe import Recipe
 from titrant.tricks.base import Off
 from titrant.tricks.model import Cnn, ConvNeXt, Custom, ResNet, ViT
@@ -361,9 +362,7 @@ class ImageNet(Net):
             case ViT():
                 self.body = vit(builder, model, shape)
             case Custom():
-                if factory is None:
-                    raise ValueError("model: custom needs the factory that makes the network")
-                self.body = CustomBody(factory, shape.channels, shape.outputs, axes=4)
+                self.body = OwnBody(factory, recipes[0], shape.channels, shape.outputs, (shape.height, shape.width))
                 builder.products = sum(p.numel() for p in self.body.parameters()) * shape.height
             case _:
                 raise ValueError(f"model: {model.kind} is for tables")

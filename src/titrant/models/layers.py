@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
-from titrant.models.network import Factory
 from titrant.recipe import Recipe
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.activation import ActivationTrick
@@ -207,30 +205,6 @@ class Members:
     def skip(self, axes: int) -> Skip:
         """Stochastic depth for these members, on corrections of so many axes after their rows."""
         return Skip([recipe.regularize.stochastic_depth for recipe in self.recipes], axes, self.device)
-
-
-class CustomBody(nn.Module):
-    """A person's own network, lifted over the member axis by `vmap` where there is one.
-
-    Args:
-        factory: makes it.
-        inputs: features of a row, or channels of a picture.
-        outputs: classes, or 1.
-        axes: of a batch: 2 for rows, 4 for pictures.
-    """
-
-    def __init__(self, factory: Factory, inputs: int, outputs: int, axes: int = 2) -> None:
-        super().__init__()
-        self.axes = axes
-        self.inner = factory(inputs, outputs)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """The network itself, or one call for each member in a single vectorised one."""
-        if z.dim() == self.axes:
-            return self.inner(z)  # type: ignore[no-any-return]  # a module call is untyped
-        tensors = {**dict(self.inner.named_parameters()), **dict(self.inner.named_buffers())}
-        lifted = vmap(lambda own, rows: functional_call(self.inner, own, (rows,)), randomness="different")
-        return lifted(tensors, z)  # type: ignore[no-any-return]  # vmap returns what it wraps
 
 
 def attach(network: nn.Module, streams: Streams | None, ledger: Ledger | None) -> None:

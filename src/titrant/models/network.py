@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from titrant.recipe import Recipe
 
-Factory = Callable[[int, int], nn.Module]
-"""A person's own network: called with the numbers of inputs and outputs."""
+Factory = Callable[..., nn.Module]
+"""A person's own network: called with the numbers of inputs and outputs, and with the doses that it declares by name."""
 
 Mixer = Callable[[Tensor], Tensor]
 """Blends features [k, b, d] of rows with those of others."""

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from titrant.models import kernels
 from titrant.models.image import Builder, Conv, ImageShape, OnMaps, Places
-from titrant.models.layers import CustomBody, Linear, Members
+from titrant.models.layers import Linear, Members
 from titrant.models.network import Factory, Mixer, Net, Shape
+from titrant.models.own import OwnBody
 from titrant.models.recurrent import Recurrent
 from titrant.models.table import TableNet, TableShape
 from titrant.recipe import Recipe
@@ -499,9 +500,7 @@ class SeriesNet(Net):
                 builder.products = self.pool.products * shape.steps
                 builder.widest = 4 * self.pool.width * shape.steps
             case Custom():
-                if factory is None:
-                    raise ValueError("model: custom needs the factory that makes the network")
-                self.body = CustomBody(factory, shape.channels, shape.outputs, axes=3)
+                self.body = OwnBody(factory, recipes[0], shape.channels, shape.outputs, (shape.steps,))
                 builder.products = sum(p.numel() for p in self.body.parameters()) * shape.steps
             case _:
                 raise ValueError(f"model: {model.kind} is not for series")

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from titrant.data.schema import UNSEEN
-from titrant.models.layers import CustomBody, Linear, Members
+from titrant.models.layers import Linear, Members
 from titrant.models.network import Factory, Mixer, Net
+from titrant.models.own import OwnBody
 from titrant.recipe import Recipe
 from titrant.tricks.data import Data, Embed, Periodic, PiecewiseLinear
 from titrant.tricks.layout import pieces
@@ -337,9 +338,7 @@ class TableNet(Net):
             case Ensemble():
                 self.body = EnsembleBody(members, model, inputs, shape.outputs)
             case Custom():
-                if factory is None:
-                    raise ValueError("model: custom needs the factory that makes the network")
-                self.body = CustomBody(factory, inputs, shape.outputs)
+                self.body = OwnBody(factory, recipes[0], inputs, shape.outputs)
         self.views = model.views if isinstance(model, Ensemble) else 1
         matrices = [m.weight for m in self.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
         self.products = self.views * sum(p.numel() for p in self.parameters())

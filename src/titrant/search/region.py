@@ -14,7 +14,7 @@ from titrant.space import Dose, Range, at, doses
 from titrant.texts import say
 from titrant.tricks.base import Off, Trick
 from titrant.tricks.learning_rate import LearningRate
-from titrant.tricks.model import SequenceTrick
+from titrant.tricks.model import Custom, SequenceTrick
 from titrant.tricks.optimizer import OptimizerTrick
 
 PEAK_SPREAD = 10.0
@@ -120,6 +120,7 @@ class Region:
         numbers, categories, classes: whether the data has such columns, and classes to tell apart; slots for what is absent
             are not searched.
         absent: further slots that have nothing to act on.
+        own: the doses that the factory of `model: custom` declares; their paths are `model.doses.NAME`.
 
     Raises:
         RecipeError: a path is unknown, or a limit lies outside what its dose allows.
@@ -141,8 +142,10 @@ class Region:
         categories: bool = True,
         classes: bool = True,
         absent: Sequence[str] = (),
+        own: Sequence[Dose] = (),
     ) -> None:
         self.base = base
+        self._own = list(own)
         self.limits = dict(limits or {})
         self.only = only
         self.reads = reads
@@ -233,6 +236,11 @@ class Region:
             axis = self._axis(f"{path}.{dose.name}", f"{path}.{kind.name()}.{dose.name}", dose)
             if axis is not None:
                 values[dose.name] = choose(axis) if not isinstance(axis, _Fixed) else axis.value
+        if kind is Custom:
+            for dose in self._own:
+                axis = self._own_axis(dose)
+                if axis is not None:
+                    values["doses"][dose.name] = choose(axis) if not isinstance(axis, _Fixed) else axis.value
         return recipe if values == here.model_dump() else recipe.replace(path, values)
 
     def _axis(self, path: str, name: str, dose: Dose) -> "Axis | _Fixed | None":
@@ -243,6 +251,13 @@ class Region:
             return None
         low, high = dose.mark.search or (dose.mark.low, dose.mark.high)
         return Axis(name, dose.mark, dose.integer) if low < high else None
+
+    def _own_axis(self, dose: Dose) -> "Axis | _Fixed | None":
+        """How a dose of a person's own network is searched; choices are searched too, because they were declared for that."""
+        path, name = f"model.doses.{dose.name}", f"model.custom.{dose.name}"
+        if isinstance(dose.mark, tuple) and path not in self.limits and not self.only:
+            return Axis(name, dose.mark)
+        return self._axis(path, name, dose)
 
     def _with_learning_rate(self, recipe: Recipe, choose: Chooser) -> Recipe:
         optimizer = type(recipe.optimizer)
@@ -265,6 +280,8 @@ class Region:
         paths = {"learning_rate.peak", "learning_rate.warmup"}
         for slot, kinds in known.items():
             paths |= {slot, *(f"{slot}.{dose.name}" for kind in kinds for dose in doses(kind))}
+        own = {f"model.doses.{dose.name}": dose for dose in self._own}
+        paths |= set(own)
         for path, limit in self.limits.items():
             if path not in paths:
                 raise RecipeError(
@@ -274,7 +291,9 @@ class Region:
                         hint=near(str(path), sorted(paths)),
                     )
                 )
-            if path in known:
+            if path in own:
+                _limited(path, own[path], limit)
+            elif path in known:
                 self._check_kinds(path, known[path], limit)
             else:
                 slot, _, name = path.rpartition(".")
@@ -370,7 +389,8 @@ def held(recipe: Recipe, axis: Axis) -> Any:
     else:
         slot = slot_of(axis.name)
         trick = recipe.at(slot)
-        value = getattr(trick, dose) if axis.name == f"{slot}.{trick.kind}.{dose}" else None
+        holder = {**trick.model_dump(), **trick.doses} if isinstance(trick, Custom) else trick.model_dump()
+        value = holder[dose] if axis.name == f"{slot}.{trick.kind}.{dose}" else None
     if value is None or isinstance(axis.mark, tuple):
         return value if isinstance(axis.mark, tuple) and value in axis.mark else None
     low, high = axis.ends

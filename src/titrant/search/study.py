@@ -24,6 +24,7 @@ from titrant.data.learnable import Learnable
 from titrant.data.split import folds
 from titrant.errors import BudgetError
 from titrant.models.network import Factory
+from titrant.models.own import OwnBody, checked, factory_name
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
 from titrant.search.finals import Final, Finalist, blended, temperature
@@ -39,7 +40,7 @@ from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
 from titrant.train.workers import Workers
-from titrant.tricks.acting import derived_seed
+from titrant.tricks.acting import derived_seed, own_randomness
 
 FOLDS = 8
 """Folds of the development rows in the finals."""
@@ -353,6 +354,22 @@ class Study:
         shape = self._problem.shape(self._problem.encoder(recipe.data, self._train))
         with torch.device("meta"):
             return float(shape.network([recipe], factory=self.factory).products)
+
+    def own_network(self) -> OwnBody | None:
+        """The person's own network, if there is one, after a look whether it suits the data.
+
+        Raises:
+            TitrantError: it does not.
+        """
+        recipe = self.given or (None if self.region is None else self.region.base)
+        if self.factory is None or recipe is None:
+            return None
+        encoded = self._problem.encoded(recipe.data, self._train)
+        rows = self._train[:4]
+        inputs = self._problem.ready(tuple(tensor[rows].cpu() for tensor in encoded.inputs))
+        make = partial(self._problem.shape(encoded.encoder).network, [recipe], factory=self.factory)
+        with own_randomness(self.seed):
+            return checked(make, inputs, factory_name(self.factory), self._problem.outputs)
 
     def _wanted(self, at_most: int) -> int:
         return at_most if self.members is None else max(1, min(at_most, self.members - self._number))

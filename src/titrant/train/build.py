@@ -28,11 +28,12 @@ from titrant.models.series import Anchored
 from titrant.models.table import Embedding, EnsembleBody, LinearBody, Seen, Thermometer, Waves
 from titrant.models.text import Bag, Vectors
 from titrant.recipe import Recipe
+from titrant.surgery import unit_variance
 from titrant.train.ridge import MOST, ROWS, solved
 from titrant.tricks.acting import derived_seed, own_randomness
 from titrant.tricks.activation import gain_of
 from titrant.tricks.data import Periodic
-from titrant.tricks.initialize import Default, Ridge, unit_variance_scale
+from titrant.tricks.initialize import Default, Ridge
 from titrant.tricks.layout import Layout
 from titrant.tricks.model import Custom
 
@@ -48,10 +49,15 @@ def cohort_key(recipe: Recipe) -> Hashable:
     numbers = recipe.data.numbers
     shape_of_numbers = numbers.model_copy(update={"sigma": 0.0}) if isinstance(numbers, Periodic) else numbers
     views = recipe.augment.views
+    reached = (
+        ()
+        if not isinstance(recipe.model, Custom)
+        else tuple(getattr(recipe, slot) for slot in recipe.model.surgery if slot != "initialize")
+    )
     series = (recipe.data.channels, recipe.data.differences, recipe.data.gaps, recipe.data.features)
     return (
         recipe.model, recipe.data.categories, shape_of_numbers, series, recipe.data.tokens, recipe.batch, recipe.stop.epochs,
-        recipe.hardware, views,
+        recipe.hardware, views, reached,
     )  # fmt: skip
 
 
@@ -93,7 +99,10 @@ def start(
         for name, module in network.named_modules():
             _fill(module, name, recipe, seed, sample[0])
         if recipe.initialize.data_driven and not isinstance(recipe.model, Custom):
-            _unit_variance(network, tuple(tensor[:LSUV_ROWS].cpu() for tensor in sample))
+            network.eval()
+            with unit_variance(network):
+                network(*(tensor[:LSUV_ROWS].cpu() for tensor in sample))
+            network.train()
         if isinstance(recipe.initialize, Ridge) and target is not None:
             _solve(network, recipe.initialize, sample, target, seed)
     return network
@@ -199,22 +208,3 @@ def _solve(network: Net, trick: Ridge, sample: tuple[Tensor, ...], target: Tenso
     weight, bias = solved(seen[0], wanted, classes)
     body.head.weight.copy_(trick.scale * weight)
     body.head.bias.copy_(trick.scale * bias)
-
-
-def _unit_variance(network: Net, sample: tuple[Tensor, ...]) -> None:
-    """LSUV's second half: rescales layer after layer, in one forward pass, so that each output has unit variance."""
-
-    def rescale(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        assert isinstance(module, Linear | Conv)
-        assert module.bias is not None
-        bias = module.bias if isinstance(module, Linear) else module.bias.view(-1, 1, 1)
-        factor = unit_variance_scale((output - bias).flatten(1))
-        module.weight.mul_(factor)
-        return (output - bias) * factor + bias
-
-    hooks = [module.register_forward_hook(rescale) for module in network.modules() if isinstance(module, Linear | Conv)]
-    network.eval()
-    network(*sample)
-    network.train()
-    for hook in hooks:
-        hook.remove()

@@ -23,8 +23,10 @@ from torch.func import functional_call
 from titrant.clock import Clock
 from titrant.models.layers import attach
 from titrant.models.network import Factory, Net
+from titrant.models.own import OwnBody
 from titrant.recipe import Recipe
 from titrant.record import Point, Receipt
+from titrant.surgery import SLOTS
 from titrant.train.build import layout_of, start
 from titrant.train.hardware import threads
 from titrant.train.member import History, Member, Trained
@@ -131,6 +133,13 @@ class Cohort:
             )
             if not stacks:
                 self.layout = layout_of(network)
+                self._reached = {
+                    slot
+                    for module in network.modules()
+                    if isinstance(module, OwnBody)
+                    for slot in SLOTS
+                    if module.operation.acted(slot)
+                }
             parameters = dict(network.named_parameters())
             stacks.append([parameters[entry.name].detach().flatten() for entry in self.layout.entries])
             kept = network.state_dict().keys() - parameters.keys()
@@ -486,15 +495,19 @@ class Cohort:
         recipe = self.members[k].recipe
         receipts = []
         for path, trick in recipe.tricks():
-            if isinstance(trick, Off):
+            resting = isinstance(recipe.model, Custom) and path in SLOTS and path not in recipe.model.surgery
+            if isinstance(trick, Off) or resting:
                 continue
             acted, seen = (booked[path][0][k], booked[path][1][k]) if path in booked else self._plain_receipt(k, path, trick)
-            receipts.append(Receipt(trick=path, kind=trick.kind, acted=acted, seen=seen, unit=trick.unit))
+            unit = "steps" if isinstance(recipe.model, Custom) and path in SLOTS else trick.unit
+            receipts.append(Receipt(trick=path, kind=trick.kind, acted=acted, seen=seen, unit=unit))
         return receipts
 
     def _plain_receipt(self, k: int, path: str, trick: Trick) -> tuple[float, float]:
         """Receipts that follow from what is known without counting."""
         steps = float(self.step)
+        if isinstance(self.members[k].recipe.model, Custom) and path in SLOTS:
+            return (steps if path in self._reached else 0.0), steps
         curve = self.histories[k].curve
         weights = float(sum(entry.stop - entry.start for entry in self.layout.entries if entry.matrix))
         if isinstance(trick, LabelSmoothing | Focal | ClassWeights):

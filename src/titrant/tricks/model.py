@@ -493,22 +493,32 @@ class Custom(ModelTrick):
 
     The factory is called as `make_model(inputs, outputs)` and returns an `nn.Module` from [b, inputs] to [b, outputs]; for
     pictures `inputs` are channels, and the module takes standardised pixels [b, inputs, h, w]; for series channels as well, and
-    the module takes scaled series [b, inputs, t]; for texts the same of learned vectors, 0 behind a text's end.
-    Slots that build the network (normalize, activation, dropout, initialize) do not reach into it.
+    the module takes scaled series [b, inputs, t]; for texts the same of learned vectors, 0 behind a text's end. Further
+    arguments whose annotation says what they may be, such as `width: Annotated[int, Range(16, 256, log=True)] = 64`, are doses.
 
     Doses:
         factory: where the factory stands, `module:function`, for the record. It is never imported from a recipe file.
+        doses: the factory's own, by name.
+        surgery: the slots that reach into the network: normalize, activation, dropout, initialize. The others leave it as its
+            factory made it; see `titrant.surgery`.
 
     Example:
-        >>> Custom(factory="my_package.nets:make_model").factory
-        'my_package.nets:make_model'
+        >>> Custom(factory="my_package.nets:make_model", surgery=["activation"]).surgery
+        ('activation',)
 
-    Source: `torch.nn.Module`; lifted over the members by `torch.vmap`, so it must not branch on the values of its inputs.
+    Source: `torch.nn.Module`; lifted over the members by `torch.vmap`, or computed in turn where it branches on the values of
+    its inputs, or has convolutions.
     """
 
     searched: ClassVar[bool] = False
     kind: Literal["custom"] = "custom"
     factory: str = ""
+    doses: dict[str, int | float | str | bool] = {}  # noqa: RUF012  # pydantic copies it
+    surgery: tuple[Literal["normalize", "activation", "dropout", "initialize"], ...] = ()
+
+    def __hash__(self) -> int:
+        """Of all fields; a mapping has none of its own."""
+        return hash((self.factory, tuple(sorted(self.doses.items())), self.surgery))
 
 
 Model = Annotated[

@@ -233,8 +233,8 @@ class Group(NormalizeTrick):
     ) -> Tensor:
         """Standardises within groups; see the class."""
         if places > 1:
-            return _affine(_over_places(x, _divisor(x.shape[-1], groups), places, epsilon), gain, bias)
-        count = _divisor(x.shape[-1], groups)
+            return _affine(_over_places(x, divisor(x.shape[-1], groups), places, epsilon), gain, bias)
+        count = divisor(x.shape[-1], groups)
         size = x.shape[-1] // count
         # Layer norm over the units of a group: faster than `functional.group_norm`, and it takes any leading axes.
         y = functional.layer_norm(x.view(*x.shape[:-1], count, size), (size,), eps=epsilon)
@@ -336,6 +336,6 @@ def _over_places(x: Tensor, groups: int, places: int, epsilon: float) -> Tensor:
     return functional.group_norm(maps, groups, eps=epsilon).permute(0, 2, 3, 1).reshape(x.shape)
 
 
-def _divisor(width: int, groups: int) -> int:
+def divisor(width: int, groups: int) -> int:
     """The largest divisor of `width` that is no greater than `groups` and leaves two units to each group where it can."""
     return next(n for n in range(min(groups, max(width // 2, 1)), 0, -1) if width % n == 0)

@@ -1,6 +1,4 @@
-"""The peer of `mlp.py`: scikit-learn's MLPClassifier or MLPRegressor, tuned within a budget, as one command.
-
-    python benchmarks/peer.py train.parquet test.parquet --target y --task classes --budget 60 --seed 0 --out predictions.csv
+"""The side "mlp" of `table_peer.py`: scikit-learn's MLPClassifier or MLPRegressor, tuned within a budget.
 
 It is tuned as a careful person would do it with scikit-learn alone:
 
@@ -13,13 +11,10 @@ It is tuned as a careful person would do it with scikit-learn alone:
 - **Refit.** The best candidate on all training rows, with every thread. Time for it is set aside during the search: twice what
   the candidate took. If the deadline ends it, its best epoch counts.
 
-The clock runs from the start of this process to the fitted pipeline, imports included. Predicting comes after it, as it does
-for `titrant predict`. Training is stopped by the interrupt that scikit-learn itself handles ("Training interrupted by user."):
+Training is stopped by the interrupt that scikit-learn itself handles ("Training interrupted by user."):
 it leaves the loop and restores the weights of the best epoch.
 """
 
-import argparse
-import json
 import signal
 import time
 import warnings
@@ -27,7 +22,6 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,8 +34,6 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
-
-from titrant.clock import process_started
 
 PROCESSES = 2
 MOST = 0.25  # of the budget for one candidate
@@ -203,10 +195,9 @@ class Best:
     seconds: float
 
 
-def search(job: Job, deadline: float, budget: float) -> tuple[Best, int]:
-    """Tries candidates until what is left is needed for the refit; returns the best and how many were scored."""
+def search(job: Job, deadline: float, budget: float) -> Best:
+    """Tries candidates until what is left is needed for the refit."""
     best = Best({}, -np.inf, MOST * budget / 2)
-    scored = 0
     draws = candidates(job.seed)
     running: dict[Future[tuple[float | None, float]], Parameters] = {}
     # Forked processes start at once; they use no Polars, which does not survive a fork.
@@ -217,62 +208,19 @@ def search(job: Job, deadline: float, budget: float) -> tuple[Best, int]:
                 parameters = next(draws)
                 running[pool.submit(_try, parameters, limit)] = parameters
             if not running:
-                return best, scored
+                return best
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 parameters = running.pop(future)
                 goodness, seconds = future.result()
-                scored += goodness is not None
                 if goodness is not None and goodness > best.goodness:
                     best = Best(parameters, goodness, seconds)
 
 
-def run(job: Job, started: float, budget: float) -> tuple[Pipeline, Best, int]:
-    """Searches and refits within the budget."""
-    deadline = started + budget
-    best, scored = search(job, deadline, budget)
+def run(job: Job, deadline: float, budget: float) -> Pipeline:
+    """Searches and refits until a deadline, on the scale of `time.monotonic`, of a budget of so many seconds."""
+    best = search(job, deadline, budget)
     model = pipeline(job.columns, job.classes, best.parameters, job.seed)
     fitted = trained(model, job.cells, job.target, deadline - time.monotonic() - SPARE / 2)
     if fitted is None:
         raise SystemExit("The budget ended before one epoch was trained; give more time.")
-    return fitted, best, scored
-
-
-def write(model: Pipeline, cells: np.ndarray, classes: bool, out: Path) -> None:
-    """Writes predictions in the form of `titrant predict`."""
-    found = {"prediction": model.predict(cells)}
-    if classes:
-        shares = model.predict_proba(cells).T
-        found |= {f"probability_{name}": share for name, share in zip(model.classes_, shares, strict=True)}
-    pl.DataFrame(found).write_csv(out)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The arguments."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("train", type=Path)
-    found.add_argument("test", type=Path)
-    found.add_argument("--target", required=True)
-    found.add_argument("--task", choices=["classes", "values"], required=True)
-    found.add_argument("--budget", type=float, default=60.0)
-    found.add_argument("--seed", type=int, default=0)
-    found.add_argument("--out", type=Path, required=True)
-    return found
-
-
-def main() -> None:
-    """Tunes, refits, predicts; prints one line of JSON about it."""
-    started = process_started()
-    given = parser().parse_args()
-    classes = given.task == "classes"
-    frame = pl.read_parquet(given.train)
-    target = frame[given.target].cast(pl.String if classes else pl.Float64).to_numpy()
-    columns = Columns.of(frame.drop(given.target))
-    job = Job(columns, columns.cells(frame), target, classes, given.seed)
-    model, best, scored = run(job, started, given.budget)
-    seconds = time.monotonic() - started
-    write(model, columns.cells(pl.read_parquet(given.test)), classes, given.out)
-    print(json.dumps({"seconds": seconds, "candidates": scored, "parameters": best.parameters}))
-
-
-if __name__ == "__main__":
-    main()
+    return fitted
