@@ -96,11 +96,9 @@ def main(count: int = 300, budget: str = "2m", members: int | None = None) -> No
             budget=budget,
             members=members,
         )
-        model = run.recipe.model
-        print(f"{factory.__name__}: {run.summary.metric} {run.summary.score_test:.3f} on held-out rows, {model.doses}")
-        print(
-            f"  normalize {run.recipe.normalize.kind}, activation {run.recipe.activation.kind}, dropout {run.recipe.dropout.kind}"
-        )
+        recipe = run.recipe
+        print(f"{factory.__name__}: {run.summary.metric} {run.summary.score_test:.3f} on held-out rows, {recipe.model.doses}")
+        print(f"  normalize {recipe.normalize.kind}, activation {recipe.activation.kind}, dropout {recipe.dropout.kind}")
 
 
 if __name__ == "__main__":
