@@ -7,9 +7,11 @@
 - catboost_tuned, lightgbm_tuned: Optuna's TPE over the usual space (learning rate, depth or leaves, sampling, penalties), each
   trial with early stopping on a fifth of the training rows, scored by accuracy or RMSE there; the best is then trained on all
   rows with its best number of trees. Twice what the best trial took is kept for that.
-- realmlp, tabm: pytabkit's RealMLP-TD and TabM-D, the tuned defaults of their authors, on the CPU. They know no time limit.
+- realmlp, tabm: pytabkit's RealMLP-TD and TabM-D, the tuned defaults of their authors, on the CPU; missing numbers
+  become the median with an indicator. They know no time limit.
 - autogluon_medium, autogluon_best: AutoGluon's presets, with the budget as its time limit and with the models that its extras
-  catboost, lightgbm and xgboost bring.
+  catboost, lightgbm and xgboost bring. Where its look whether stacking overfits (`dynamic_stacking`) makes it fail, it goes on
+  without.
 - mlp: scikit-learn's MLP, tuned within the budget; `mlp_peer.py` says how.
 
 Dates written as text become year, month, day, weekday and day of the year; other text is a category.
@@ -242,6 +244,12 @@ def _tuned(task: Task, train: Any, space: Callable[[Any], dict[str, Any]], fit: 
 
 def _pytabkit(task: Task, classifier: Any, regressor: Any) -> Predict:
     train, blind, texts = task.frames()
+    holed = [name for name in train if name not in texts and (train[name].isna().any() or blind[name].isna().any())]
+    middles = train[holed].median().fillna(0.0)  # the library refuses missing numbers
+    train, blind = (
+        frame.assign(**{f"{name}_missing": frame[name].isna().astype(float) for name in holed}).fillna(middles)
+        for frame in (train, blind)
+    )
     model = (classifier if task.classes else regressor)(device="cpu", random_state=task.seed, n_threads=2, verbosity=0)
     model.fit(train, task.y, cat_col_names=texts)
     return task.predictor(model, blind)
@@ -251,10 +259,17 @@ def _autogluon(task: Task, presets: str) -> Predict:
     from autogluon.tabular import TabularPredictor
 
     train, blind, _ = task.frames()
-    place = tempfile.mkdtemp()
     problem = "regression" if not task.classes else "binary" if len(task.labels) == 2 else "multiclass"
-    model = TabularPredictor("target", path=place, problem_type=problem, verbosity=0)
-    model.fit(train.assign(target=task.y), presets=presets, time_limit=task.end - time.monotonic())
+    rows = train.assign(target=task.y)
+
+    def fitted(**settings: Any) -> Any:
+        model = TabularPredictor("target", path=tempfile.mkdtemp(), problem_type=problem, verbosity=0)
+        return model.fit(rows, presets=presets, time_limit=task.end - time.monotonic(), **settings)
+
+    try:
+        model = fitted()
+    except AssertionError:  # where its look whether stacking overfits has used up the time, it fails
+        model = fitted(dynamic_stacking=False)
     return lambda: (model.predict_proba(blind) if task.classes else model.predict(blind)).to_numpy()
 
 

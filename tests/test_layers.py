@@ -41,6 +41,7 @@ LAYERS = (
     "job",
     "studies",
     "find",
+    "loop",
     "exports",
     "server",
     "estimators",

@@ -445,7 +445,7 @@ def _initialize(
         raise RecipeError(say("initialize: {kind} measures the layers' outputs; give a sample.", kind=trick.kind))
     seen: set[int] = set()
     for name, module in network.named_modules():
-        weights = _weights(module)
+        weights = matrices(module)
         if not weights or id(weights[0]) in seen:
             continue
         seen |= {id(weight) for weight in weights}
@@ -471,8 +471,8 @@ def _initialize(
             _call(network, sample)
 
 
-def _weights(module: nn.Module) -> list[Tensor]:
-    """The matrices of a layer that are drawn anew."""
+def matrices(module: nn.Module) -> list[Tensor]:
+    """The weights of a linear, convolutional, attention or recurrent layer, without biases."""
     if isinstance(module, _LAYERS):
         return [module.weight]
     if isinstance(module, nn.MultiheadAttention):

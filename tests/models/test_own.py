@@ -180,3 +180,15 @@ def test_a_network_that_cannot_be_lifted_is_trained_in_turn_and_this_is_said() -
     titrant.fit(TABLE, "y", model=Branching, surgery=["activation"], budget="1m", members=2, view=watcher)
     assert any("one after another" in note and "torch.vmap cannot lift it" in note for note in watcher.notes)
     assert any("it has no module that is an activation" in note for note in watcher.notes)
+
+
+def test_parameters_that_need_no_gradient_stay_as_they_are() -> None:
+    def frozen(inputs: int, outputs: int) -> nn.Module:
+        first = nn.Linear(inputs, 8)
+        nn.init.constant_(first.weight, 0.5)
+        return nn.Sequential(first.requires_grad_(False), nn.ReLU(), nn.Linear(8, outputs))
+
+    run = titrant.fit(TABLE, "y", model=frozen, budget="1m", members=2)
+    for network in run.predictor.networks:
+        body = next(module for module in network.modules() if isinstance(module, OwnBody))
+        assert bool((body.inner[0].weight == 0.5).all())  # type: ignore[index,union-attr]

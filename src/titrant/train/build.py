@@ -28,7 +28,7 @@ from titrant.models.series import Anchored
 from titrant.models.table import Embedding, EnsembleBody, LinearBody, Seen, Thermometer, Waves
 from titrant.models.text import Bag, Vectors
 from titrant.recipe import Recipe
-from titrant.surgery import unit_variance
+from titrant.surgery import matrices, unit_variance
 from titrant.train.ridge import MOST, ROWS, solved
 from titrant.tricks.acting import derived_seed, own_randomness
 from titrant.tricks.activation import gain_of
@@ -63,13 +63,9 @@ def cohort_key(recipe: Recipe) -> Hashable:
 
 def layout_of(network: nn.Module) -> Layout:
     """Where each learned number stands in a member's row."""
-    matrices = {
-        id(module.weight)
-        for module in network.modules()
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    }  # fmt: skip
-    matrices |= {id(module.table) for module in network.modules() if isinstance(module, Bag)}
-    return Layout.of({name: (tuple(p.shape), id(p) in matrices) for name, p in network.named_parameters()})
+    found = {id(weight) for module in network.modules() for weight in matrices(module)}
+    found |= {id(module.table) for module in network.modules() if isinstance(module, Bag)}
+    return Layout.of({name: (tuple(p.shape), id(p) in found) for name, p in network.named_parameters() if p.requires_grad})
 
 
 def start(

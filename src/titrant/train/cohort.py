@@ -142,8 +142,8 @@ class Cohort:
                 }
             parameters = dict(network.named_parameters())
             stacks.append([parameters[entry.name].detach().flatten() for entry in self.layout.entries])
-            kept = network.state_dict().keys() - parameters.keys()
-            buffers.append({name: b for name, b in network.named_buffers() if name in kept})
+            learned = {entry.name for entry in self.layout.entries}  # parameters that need no gradient stay as they are
+            buffers.append({name: kept for name, kept in network.state_dict().items() if name not in learned})
         flat = torch.stack([torch.cat(row) for row in stacks]).to(self.device).requires_grad_()
         names = list(buffers[0])
         return Weights(flat, {n: torch.stack([found[n] for found in buffers]).to(self.device).contiguous() for n in names})
