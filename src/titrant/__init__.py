@@ -29,6 +29,8 @@ _HOMES = {
     "cure": "titrant.studies",
     "dose": "titrant.studies",
     "export": "titrant.exports",
+    "find_batch": "titrant.find",
+    "find_hardware": "titrant.find",
     "find_rate": "titrant.find",
     "fit": "titrant.job",
     "load": "titrant.estimators",
@@ -45,6 +47,8 @@ __all__ = [
     "cure",
     "dose",
     "export",
+    "find_batch",
+    "find_hardware",
     "find_rate",
     "fit",
     "load",
@@ -56,7 +60,7 @@ if TYPE_CHECKING:
     from titrant.doctor.watch import watch
     from titrant.estimators import Classifier, Regressor, load
     from titrant.exports import export
-    from titrant.find import find_rate
+    from titrant.find import find_batch, find_hardware, find_rate
     from titrant.job import Run, fit, resume
     from titrant.recipe import Recipe
     from titrant.studies import ablate, cure, dose

@@ -4,7 +4,22 @@ Errors that a person can mend are printed as one message on stderr, without a tr
 once: what is heavy to import is imported by the command that needs it.
 """
 
-from titrant.cli import checkup, claims, diagnose, explain, export, find, fit, predict, recipe, report, runs, serve, studies  # noqa: F401  commands join by being imported
+from titrant.cli import (  # noqa: F401  commands join by being imported
+    checkup,
+    claims,
+    diagnose,
+    explain,
+    export,
+    find,
+    fit,
+    hardware,
+    predict,
+    recipe,
+    report,
+    runs,
+    serve,
+    studies,
+)
 from titrant.cli.app import app, main
 
 __all__ = ["app", "main"]

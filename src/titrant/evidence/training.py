@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ from titrant.record import Point, Receipt
 from titrant.search.halving import stacks
 from titrant.search.pace import Pace, measured
 from titrant.texts import say
-from titrant.train.cohort import Cohort
+from titrant.train.cohort import Cohort, kept_for_gradient
 from titrant.train.hardware import threads
 from titrant.train.kinds import problem_of
 from titrant.train.member import Member
@@ -267,7 +266,7 @@ class Trainings:
         stack = [replace(first, number=place, seed=place) for place in range(together)]
         with threads(1 if self.pace.lanes > 1 else torch.get_num_threads()):
             cohort = Cohort(self.problem, stack, self.metric, self.clock, self.factory)
-            memory = _kept(lambda: cohort.train(1, self.clock), cohort)
+            memory = kept_for_gradient(lambda: cohort.train(1, self.clock)) + cohort.carried
             taken = []
             for step in range(_STEPS):
                 begun = time.monotonic()
@@ -296,20 +295,6 @@ def _balanced(cut: list[list[Member]], seconds: Mapping[int, float], lanes: int)
         half = (len(cut[0]) + 1) // 2
         cut = sorted([cut[0][:half], cut[0][half:], *cut[1:]], key=weight, reverse=True)
     return cut
-
-
-def _kept(step: Callable[[], Any], cohort: Cohort) -> int:
-    """Bytes that the first step keeps for its gradient, and those that go from step to step."""
-    seen: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        step()
-    return sum(seen.values()) + cohort.carried
 
 
 def _judged(

@@ -92,7 +92,7 @@ def measured(make: Callable[[list[Member]], Cohort], member: Member, columns: in
         if best is not None and (time.monotonic() > until or tried * _activations(member, columns) > 8 * _WORKING_SET):
             break
         stack = [replace(member, number=-1 - place, seed=member.seed + place) for place in range(tried)]
-        taken = list(side_by_side([partial(_step, partial(make, stack), clock)] * alone, pace.lanes))
+        taken = list(side_by_side([partial(step_seconds, partial(make, stack), clock)] * alone, pace.lanes))
         cost = max(taken) / tried
         if best is None or cost < _GAIN * best:
             best, size, worse = cost, tried, 0
@@ -103,12 +103,12 @@ def measured(make: Callable[[list[Member]], Cohort], member: Member, columns: in
     return replace(pace, working_set=size * _activations(member, columns), seconds=best)
 
 
-def _step(made: Callable[[], Cohort], clock: Clock) -> float:
+def step_seconds(made: Callable[[], Cohort], clock: Clock, steps: int = _STEPS) -> float:
     """Seconds of a step, by steps that are thrown away: the median of a few."""
     cohort = made()
     cohort.train(1, clock)
     taken = []
-    for step in range(_STEPS):
+    for step in range(steps):
         begun = time.monotonic()
         cohort.train(step + 2, clock)
         taken.append(time.monotonic() - begun)

@@ -215,13 +215,10 @@ class Cohort:
         work = 6 * len(self.members) * self.sizes[-1] * self.network.products
         return torch.get_num_threads() if work > _SHARED else 1
 
-    def _one_step(self) -> None:
-        recipe = self.members[0].recipe
-        self.ledger.probing = self.step % _PROBED == 0
-        if self.observer is not None:
-            self.observer.before()
-        rows = self._hardest(self._next_rows(self.sizes[self.step]))
-        pieces = rows.chunk(recipe.batch.parts, dim=1)
+    def gradient(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Each member's mean training loss [k] on its rows [k, b], and its gradient [k, P], as a step takes them."""
+        self._arrange()
+        pieces = rows.chunk(self.members[0].recipe.batch.parts, dim=1)
         total: Tensor | None = None
         lost: Tensor | None = None
         for piece in pieces:
@@ -231,6 +228,14 @@ class Cohort:
             lost = losses.detach() if lost is None else lost + losses.detach()
         assert total is not None
         assert lost is not None
+        return lost, total
+
+    def _one_step(self) -> None:
+        self.ledger.probing = self.step % _PROBED == 0
+        if self.observer is not None:
+            self.observer.before()
+        rows = self._hardest(self._next_rows(self.sizes[self.step]))
+        lost, total = self.gradient(rows)
         self._loss_sum += lost
         self._loss_count += 1
         if self.observer is not None:
@@ -333,6 +338,11 @@ class Cohort:
         predicted[lost] = torch.nan
         return predicted
 
+    def mean_losses(self) -> list[float]:
+        """Each member's mean training loss since the last evaluation."""
+        found: list[float] = (self._loss_sum / max(self._loss_count, 1)).tolist()
+        return found
+
     def evaluate(self) -> None:
         """Scores every member on its held-out rows, keeps its best state, and sees who is done."""
         weights = self._update.evaluation(self.weights)
@@ -342,7 +352,7 @@ class Cohort:
         target = self.problem.target[rows]
         scores = self.metric.score(self.problem.flat(predicted), self.problem.flat(target)).tolist()
         losses = self.problem.plain_loss(predicted, target).tolist()
-        trained = (self._loss_sum / max(self._loss_count, 1)).tolist()
+        trained = self.mean_losses()
         self._loss_sum.zero_()
         self._loss_count = 0
         rates = self.rates()
@@ -440,7 +450,7 @@ class Cohort:
     @property
     def carried(self) -> int:
         """Bytes that go from step to step: weights, their gradient and the best state, and what the update carries."""
-        return 3 * self.flat.nbytes + self._update.carried
+        return 3 * self.weights.flat.nbytes + self._update.carried
 
     def keep(self, members: Sequence[int]) -> None:
         """Goes on with the given members only, in rising order."""
@@ -529,6 +539,20 @@ class Cohort:
             "stop": (float(passed_over), float(len(curve))),
         }
         return plain.get(path, (0.0, steps) if trick.is_off else (steps, steps))
+
+
+def kept_for_gradient(step: Callable[[], Any]) -> int:
+    """Bytes that a step keeps for its gradient, those of the weights among them."""
+    seen: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        step()
+    return sum(seen.values())
 
 
 def _homes(network: Net) -> list[tuple[dict[str, Any], str, str]]:

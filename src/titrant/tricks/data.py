@@ -273,7 +273,7 @@ class Periodic(Trick):
     kind: Literal["periodic"] = "periodic"
     frequencies: Annotated[int, Range(1, 64, log=True, search=(16, 16), shared=True, raising="finer, slower")] = 16
     size: Annotated[int, Range(1, 32, log=True, search=(3, 3), shared=True, raising="richer, slower")] = 3
-    sigma: Annotated[float, Range(0.001, 10.0, log=True, search=(0.03, 1.0), raising="rougher functions at the start")] = 0.1
+    sigma: Annotated[float, Range(0.001, 10.0, log=True, search=(0.03, 8.0), raising="rougher functions at the start")] = 0.1
 
 
 Numbers = Annotated[Off | PiecewiseLinear | Periodic, Options()]

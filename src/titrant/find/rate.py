@@ -1,4 +1,4 @@
-"""Finds good doses without a search: the learning rate, by training copies of one recipe at many rates side by side.
+"""The learning rate of a recipe, by training copies of it at many rates side by side.
 
 The classical range test raises the rate while one network trains (Smith 2017, arXiv 1506.01186), so each rate is judged on a
 network that the rates before it have made. Copies in a stack cost little more than one network; here each rate has its own.
@@ -6,27 +6,19 @@ network that the rates before it have made. Copies in a stack cost little more t
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from titrant.clock import Clock, Interrupt, seconds
 from titrant.errors import BudgetError
+from titrant.find.prepared import prepared
 from titrant.models.network import Factory
 from titrant.recipe import Recipe
 from titrant.record import Record
-from titrant.report.terminal import QuietView
 from titrant.space import Range, doses
-from titrant.studies import Asking, read_asked
+from titrant.studies import Asking
 from titrant.texts import say
-from titrant.train.cohort import Cohort
-from titrant.train.hardware import device_of, prepare
-from titrant.train.kinds import problem_of
-from titrant.train.member import Member
-from titrant.train.metrics import metric_for
 from titrant.tricks.learning_rate import LearningRate
 from titrant.view import View
 
@@ -116,35 +108,15 @@ def find_rate(
 
     Source: the range test of Smith 2017 (arXiv 1506.01186). Departure: each rate has a network of its own.
     """
-    limit = seconds(budget)
-    watcher = view or QuietView()
-    notes: list[str] = []
-    with Interrupt() as interrupt, watcher:
-        clock = Clock.of(limit, started, interrupt)
-        used = device_of(device)
-        asked = read_asked(Asking(subject, target, recipe, None, data, seed, model, device, reading), notes, watcher)
-        dataset = asked.dataset
-        prepare(asked.recipe.hardware, used)
-        watcher.start(say("learning rates on {source}", source=dataset.summary.source), limit, dataset.summary)
-        for note in notes:
-            watcher.note(note)
-        split = dataset.split
-        development = torch.cat([split.train, split.validation]).sort().values.to(used)
-        problem = problem_of(dataset, split.train.to(used), used, development)
-        plain = asked.recipe.replace("learning_rate", {"peak": 1.0, "warmup": 0.0, "schedule": "off"})
+    asking = Asking(subject, target, recipe, None, data, seed, model, device, reading)
+    with prepared(asking, budget, view, started) as job:
+        plain = job.recipe.replace("learning_rate", {"peak": 1.0, "warmup": 0.0, "schedule": "off"})
         plain = plain.replace("stop", {"kind": "last", "epochs": EPOCHS})
-        rows, held_out = split.train.to(used), split.validation.to(used)
-        members = [
-            replace(member, recipe=plain.replace("learning_rate.peak", rate))
-            for rate in tried(plain)
-            for member in [Member(0, plain, seed, "rate", rows, held_out)]
-        ]
-        members = [replace(member, number=number) for number, member in enumerate(members)]
-        cohort = Cohort(problem, members, metric_for(dataset.schema.task), clock, model)
+        members = [job.member(plain.replace("learning_rate.peak", rate), place) for place, rate in enumerate(tried(plain))]
+        cohort = job.cohort(members)
         wanted = min(cohort.steps, max(_STEPS, math.ceil(cohort.steps / EPOCHS)))
-        cohort.train(wanted, clock.before_end(max(1.0, _LEFT * limit)))
-        if interrupt.asked:
-            raise KeyboardInterrupt(say("Interrupted before the rates could be compared."))
+        cohort.train(wanted, job.clock.before_end(max(1.0, _LEFT * job.limit)))
+        job.refuse_interrupt()
         if cohort.step < min(wanted, 10):
             raise BudgetError(
                 say("The budget of {budget} ended after {steps} steps of {wanted}. Give more time.",

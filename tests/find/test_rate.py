@@ -13,7 +13,7 @@ import titrant
 from titrant import samples
 from titrant.cli.app import app
 from titrant.errors import BudgetError
-from titrant.find import RATES, Rate, find_rate, judged, tried
+from titrant.find.rate import RATES, Rate, find_rate, judged, tried
 from titrant.recipe import Recipe
 
 
