@@ -836,6 +836,12 @@ def _warnings(outcome: Outcome, receipts: list[Receipt]) -> list[str]:
         for receipt in receipts
         if receipt.never_acted and receipt.trick not in _MAY_REST
     ]
+    halved = sum(record.parts > 1 for record in outcome.records)
+    if halved:
+        found.append(
+            say("Memory did not hold whole batches of {count} recipes; they were computed in parts, and batch norm saw parts, "
+                "too. A smaller batch.size avoids this.", count=halved)
+        )  # fmt: skip
     if outcome.recipe.hardware.layout != "auto":
         found.append(say("hardware.layout = {layout} has no effect on a table.", layout=outcome.recipe.hardware.layout))
     if outcome.refused:

@@ -94,6 +94,7 @@ class MemberRecord(Record):
     score_validation: float | None = Field(description="best over its curve")
     curve: list[Point]
     receipts: list[Receipt]
+    parts: int = Field(default=1, description="in which each batch was computed, because memory did not hold it whole")
 
 
 class ColumnSummary(Record):

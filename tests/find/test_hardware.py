@@ -24,15 +24,17 @@ def test_only_what_is_faster_with_the_same_loss_is_advised() -> None:
 
     def settings(thread: float, half: float, *, agrees: bool) -> list[Setting]:
         return [
-            Setting(name="plain", steps=1, ratio=1.0, low=1.0, high=1.0, loss=1.0, agrees=True),
-            Setting(name="one thread", steps=1, ratio=thread, low=thread - 0.01, high=thread, loss=1.0, agrees=True),
-            Setting(name="bfloat16", steps=1, ratio=half, low=half - 0.01, high=half, loss=1.0, agrees=agrees),
-            Setting(name="stack", steps=1, ratio=9.0, low=8.0, high=9.0),
+            Setting(name="plain", steps=1, ratio=1.0, low=1.0, high=1.0, rounds=5, loss=1.0, agrees=True),
+            Setting(name="one thread", steps=1, ratio=thread, low=thread - 0.01, high=thread, rounds=5, loss=1.0, agrees=True),
+            Setting(name="bfloat16", steps=1, ratio=half, low=half - 0.01, high=half, rounds=5, loss=1.0, agrees=agrees),
+            Setting(name="stack", steps=1, ratio=9.0, low=8.0, high=9.0, rounds=5),
         ]
 
     assert _best(settings(1.3, 2.0, agrees=True), sides) == {"precision": "bf16"}
     assert _best(settings(1.3, 2.0, agrees=False), sides) == {"threads": 1}
     assert _best(settings(1.02, 0.1, agrees=True), sides) == {}
+    hasty = [one.model_copy(update={"rounds": 2}) for one in settings(1.3, 2.0, agrees=True)]
+    assert _best(hasty, sides) == {}
 
 
 def test_layouts_are_tried_for_convolutions_alone() -> None:

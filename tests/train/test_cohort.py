@@ -618,3 +618,48 @@ def test_a_metric_without_a_value_on_constant_targets_does_not_kill(make_problem
 
 def test_metric_default(make_problem: Problems, make_cohort: Cohorts) -> None:
     assert make_cohort(make_problem(), [recipe()]).metric is metric_for("binary")
+
+
+# ---------------------------------------------------------------------- memory
+
+
+def test_what_memory_does_not_hold_is_computed_in_parts(
+    make_problem: Problems, make_cohort: Cohorts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = make_problem("multiclass")
+    given = recipe(batch={"kind": "fixed", "size": 32}, dropout="off")
+    whole, small = (make_cohort(problem, [given, given.replace("learning_rate.peak", 0.02)]) for _ in range(2))
+    whole.advance(6, Clock.of(3600))
+    losses, outputs = Cohort._losses, Cohort._outputs
+
+    def full(limit: int, act: Any, place: int) -> Any:
+        def limited(cohort: Cohort, *given: Any) -> Any:
+            rows = given[place][0] if isinstance(given[place], tuple) else given[place]
+            if rows.shape[1] > limit:
+                raise torch.OutOfMemoryError("no memory")
+            return act(cohort, *given)
+
+        return limited
+
+    monkeypatch.setattr(Cohort, "_losses", full(9, losses, 0))
+    monkeypatch.setattr(Cohort, "_outputs", full(17, outputs, 1))
+    small.advance(6, Clock.of(3600))
+    assert small.parts == 4
+    assert_close(small.weights.flat, whole.weights.flat)
+    rows = torch.stack([problem.rows, problem.rows])
+    parted = small.predictions(rows)
+    monkeypatch.undo()
+    assert_close(parted, whole.predictions(rows))
+    assert small.histories[0].best == pytest.approx(whole.histories[0].best)
+
+
+def test_a_single_row_that_memory_does_not_hold_ends_it(
+    make_problem: Problems, make_cohort: Cohorts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("no memory")
+
+    cohort = make_cohort(make_problem("regression"), [recipe()])
+    monkeypatch.setattr(Cohort, "_losses", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        cohort.advance(1, Clock.of(3600))

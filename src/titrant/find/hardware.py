@@ -27,10 +27,12 @@ from titrant.tricks.hardware import Hardware
 from titrant.view import View
 
 _ROUNDS = 5
-_STEPS = 4  # timed at a time
+_STEPS = 4  # timed at a time, at most
+_LONG = 0.25  # seconds of a step from which on one is timed at a time
 _LOSS_STEPS = 20  # after which losses are compared
 _AGREES = 0.05  # relative difference of the mean loss of these steps, up to which numbers count as alike
 _STACKS = (1, 4, 16, 64)
+_ENOUGH = 3  # rounds, without which nothing is recommended
 _GAIN = 1.05  # what a setting must be worth to be recommended
 _COMPILING = 60.0  # seconds that must be left before compiling is tried
 
@@ -43,6 +45,7 @@ class Setting(Record):
         steps: member-steps per second, the median of the rounds; None where it did not run.
         ratio: against the plain setting; None likewise.
         low, high: the least and greatest ratio of the rounds.
+        rounds: how many there were.
         loss: mean training loss of the first steps.
         agrees: whether that is the loss of the plain setting, to five percent.
         note: why it did not run, or what it costs once.
@@ -53,6 +56,7 @@ class Setting(Record):
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
+    rounds: int = 0
     loss: float | None = None
     agrees: bool | None = None
     note: str = ""
@@ -130,21 +134,36 @@ def find_hardware(
         sides = _sides(place, plain)
         found: list[Setting] = []
         running: list[tuple[_Side, Cohort, float]] = []
+        first, steps = 0.0, _LOSS_STEPS  # seconds of a plain step, and after how many of them losses are compared
         for side in sides:
-            if found and job.clock.left < (_COMPILING if side.once else 1.0):
+            left = job.clock.left - _ROUNDS * first * sum(one.members for one, _, _ in running)  # beside the rounds to come
+            allowed = left / (len(sides) - len(found))
+            if found and (left < _COMPILING if side.once else (2 + _ROUNDS) * first * side.members > allowed):
                 found.append(Setting(name=side.name, note=say("not tried: the time was over")))
                 continue
-            tried = _begun(job, plain, side)
-            found.append(tried if isinstance(tried, Setting) else Setting(name=side.name))
-            if not isinstance(tried, Setting):
-                running.append((side, *tried))
+            begun = time.monotonic()
+            tried = _begun(job, plain, side, steps, allowed)
+            if isinstance(tried, Setting):
+                found.append(tried)
+                continue
+            if not running:
+                steps = max(1, tried[0].step)
+                first = (time.monotonic() - begun) / steps
+            found.append(Setting(name=side.name))
+            running.append((side, *tried))
         rounds = _timed(job, running)
         job.refuse_interrupt()
     if not rounds or not rounds[0]:
         raise BudgetError(say("The budget of {budget} ended before anything was timed. Give more time.", budget=budget))
     by_name = {side.name: (side, rates, loss) for (side, _, loss), rates in zip(running, rounds, strict=True) if rates}
     base, base_loss = rounds[0], running[0][2]
-    settings = [_judged(one, *by_name[one.name][1:], base, base_loss) if one.name in by_name else one for one in found]
+    late = say("not timed: the time was over")
+    settings = [
+        _judged(one, *by_name[one.name][1:], base, base_loss)
+        if one.name in by_name
+        else one.model_copy(update={"note": one.note or late})
+        for one in found
+    ]
     best = _best(settings, {name: side for name, (side, _, _) in by_name.items()})
     advised = job.recipe.replace("hardware", {**job.recipe.hardware.model_dump(), **best})
     return HardwareFound(device=str(place), settings=settings, best=best, recipe=advised.plain(), free=free_memory(place))
@@ -155,8 +174,8 @@ def _sides(device: torch.device, recipe: Recipe) -> list[_Side]:
     most = torch.get_num_threads()
     found = [_Side(say("float32, one network"), Hardware())]
     if device.type == "cpu":
-        counts = sorted({1, most // 2, most} - {0})
-        found += [_Side(say("{count} threads", count=count), Hardware(threads=count)) for count in counts if most > 1]
+        counts = sorted({1, most // 2} - {0, most})
+        found += [_Side(say("threads: {count}", count=count), Hardware(threads=count)) for count in counts]
     if device.type == "cuda":  # the plain setting lets matrix products use TF32
         found.append(_Side(say("float32 without TF32"), Hardware(precision="fp32")))
     found.append(_Side(say("bfloat16"), Hardware(precision="bf16")))
@@ -166,18 +185,21 @@ def _sides(device: torch.device, recipe: Recipe) -> list[_Side]:
     return [*found, _Side(say("torch.compile"), Hardware(compile=True), once=True)]
 
 
-def _begun(job: Prepared, plain: Recipe, side: _Side) -> tuple[Cohort, float] | Setting:
-    """A cohort after its first steps, with their mean loss; or what kept it from running."""
+def _begun(job: Prepared, plain: Recipe, side: _Side, steps: int, allowed: float) -> tuple[Cohort, float] | Setting:
+    """A cohort after its first steps, with their mean loss (NaN where it took fewer); or what kept it from running."""
     recipe = plain.replace("hardware", side.hardware.model_dump())
+    clock = job.clock if side.once else job.clock.before_end(max(0.0, job.clock.left - allowed))
     try:
         with threads(side.hardware.threads or torch.get_num_threads()):
             prepare(side.hardware.model_copy(update={"threads": 0}), job.problem.device)
             cohort = job.cohort([job.member(recipe, number) for number in range(side.members)])
-            cohort.train(_LOSS_STEPS if side.members == 1 else 2, job.clock)
+            cohort.train(1, job.clock)
+            cohort.train(steps if side.members == 1 else 2, clock)
     except (TitrantError, RuntimeError, NotImplementedError) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         return Setting(name=side.name, note=said[0])
-    return cohort, cohort.mean_losses()[0] if side.members == 1 else float("nan")
+    whole = side.members == 1 and (cohort.step == steps or steps == _LOSS_STEPS)
+    return cohort, cohort.mean_losses()[0] if whole else float("nan")
 
 
 def _timed(job: Prepared, running: list[tuple[_Side, Cohort, float]]) -> list[list[float]]:
@@ -187,9 +209,10 @@ def _timed(job: Prepared, running: list[tuple[_Side, Cohort, float]]) -> list[li
         for place, (side, cohort, _) in enumerate(running):
             if job.clock.left <= 0 or cohort.step + _STEPS > cohort.steps:
                 return rates
+            count = _STEPS if not rates[0] or rates[0][0] * _LONG > 1 else 1
             with threads(side.hardware.threads or torch.get_num_threads()):
                 before, begun = cohort.step, time.monotonic()
-                cohort.train(cohort.step + _STEPS, job.clock)
+                cohort.train(cohort.step + count, job.clock)
                 if job.problem.device.type == "cuda":
                     torch.cuda.synchronize(job.problem.device)
                 spent = time.monotonic() - begun
@@ -204,7 +227,7 @@ def _judged(one: Setting, rates: list[float], loss: float, base: list[float], ba
     known = loss == loss
     return one.model_copy(
         update={
-            "steps": median(rates), "ratio": median(ratios), "low": min(ratios), "high": max(ratios),
+            "steps": median(rates), "ratio": median(ratios), "low": min(ratios), "high": max(ratios), "rounds": len(ratios),
             "loss": loss if known else None,
             "agrees": abs(loss - base_loss) <= _AGREES * max(abs(base_loss), 1e-12) if known else None,
         }
@@ -215,7 +238,7 @@ def _best(settings: list[Setting], sides: Mapping[str, _Side]) -> dict[str, Any]
     """What is worth writing into a recipe: the fastest of single networks whose loss agrees, if that is worth anything."""
     able = [
         one for one in settings
-        if one.name in sides and sides[one.name].members == 1 and one.agrees and one.low is not None and one.low > 1.0
+        if one.name in sides and sides[one.name].members == 1 and one.agrees and one.rounds >= _ENOUGH and (one.low or 0) > 1.0
     ]  # fmt: skip
     top = max(able, key=lambda one: one.ratio or 0.0, default=None)
     if top is None or (top.ratio or 0.0) < _GAIN:

@@ -264,5 +264,6 @@ def record_of(cohort: Cohort, k: int, state: str) -> MemberRecord:
             "score_validation": score if math.isfinite(score) else None,
             "curve": history.curve,
             "receipts": cohort.receipts(k),
+            "parts": cohort.parts,
         }
     )

@@ -77,6 +77,7 @@ class Cohort:
 
     Attributes:
         observer: looks on; None for nobody.
+        parts: in which a batch is computed because memory does not hold it whole.
 
     Members of a cohort take the same number of steps; where their training rows differ in number by a few (folds), the smallest
     number counts as an epoch for all.
@@ -107,6 +108,7 @@ class Cohort:
         self._loss_count = 0
         self._arranged = False
         self.observer: Observer | None = None
+        self.parts = 1
         self.weights = self._first_weights()
         self._update = Update(self.members, self.weights, self.layout, self.steps, self.ledger)
         self._best = self.weights.copy()
@@ -216,9 +218,21 @@ class Cohort:
         return torch.get_num_threads() if work > _SHARED else 1
 
     def gradient(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Each member's mean training loss [k] on its rows [k, b], and its gradient [k, P], as a step takes them."""
+        """Each member's mean training loss [k] on its rows [k, b], and its gradient [k, P], as a step takes them.
+
+        What memory does not hold is computed in twice as many parts, from then on.
+        """
         self._arrange()
-        pieces = rows.chunk(self.members[0].recipe.batch.parts, dim=1)
+        while True:
+            try:
+                return self._gradient(rows.chunk(max(self.members[0].recipe.batch.parts, self.parts), dim=1))
+            except torch.OutOfMemoryError:
+                if 2 * self.parts > rows.shape[1]:
+                    raise
+            self.parts *= 2
+            _forget(self.device)  # out of the handler, whose traceback still holds the failed step
+
+    def _gradient(self, pieces: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         total: Tensor | None = None
         lost: Tensor | None = None
         for piece in pieces:
@@ -328,8 +342,17 @@ class Cohort:
         weights = weights or self._update.evaluation(self.weights)
         self.network.eval()
         most = max(16, HELD // (len(self.members) * self.network.widest * self.network.views))
-        outputs = (self._outputs(weights, self.problem.ready(self._taken(chosen))) for chosen in torch.split(rows, most, dim=1))
-        return torch.cat([self.problem.read(some, self.network.views) for some in outputs], dim=1)
+        while True:
+            try:
+                return torch.cat([self._predicted(weights, some) for some in torch.split(rows, most, dim=1)], dim=1)
+            except torch.OutOfMemoryError:
+                if most == 1:
+                    raise
+            most = (most + 1) // 2
+            _forget(self.device)
+
+    def _predicted(self, weights: Weights, rows: Tensor) -> Tensor:
+        return self.problem.read(self._outputs(weights, self.problem.ready(self._taken(rows))), self.network.views)
 
     def kept_predictions(self, rows: Tensor) -> Tensor:
         """Each member's predictions for its rows [k, m] by the state that it would keep; NaN if it has none."""
@@ -539,6 +562,12 @@ class Cohort:
             "stop": (float(passed_over), float(len(curve))),
         }
         return plain.get(path, (0.0, steps) if trick.is_off else (steps, steps))
+
+
+def _forget(device: torch.device) -> None:
+    """Gives back what the allocator keeps for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def kept_for_gradient(step: Callable[[], Any]) -> int:
