@@ -22,7 +22,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, mean_abs
 from torch import nn
 
 import titrant
-from titrant import Recipe, Run, samples
+from titrant import Recipe, Run, job, samples
 from titrant.errors import BudgetError, OutputError, TitrantError
 from titrant.job import _intervals
 from titrant.record import Evaluation, read_members
@@ -340,3 +340,26 @@ def test_the_gain_is_known_better_than_either_score() -> None:
     ).confidence_interval
     assert gain == pytest.approx((expected.low, expected.high), abs=0.006)
     assert _intervals(METRICS["accuracy"], sure(ours), None, torch.as_tensor(truth)) == (score, None)
+
+
+# ---------------------------------------------------------------------- workers
+
+
+def test_workers_are_as_many_as_are_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    begun: list[tuple[int, int]] = []
+    plain = job.Workers
+
+    def counted(count: int, interrupt: Any) -> Any:
+        begun.append((count, torch.get_num_threads()))
+        return plain(count, interrupt)
+
+    monkeypatch.setattr(job, "Workers", counted)
+    before = torch.get_num_threads()
+    run = titrant.fit(TABLE, "y", budget="2m", members=3, workers=3, out=tmp_path / "run")
+    titrant.fit(TABLE, "y", budget="2m", members=1)
+    assert begun == [(2, 3), (0, before)]
+    assert torch.get_num_threads() == before
+    assert json.loads((tmp_path / "run" / "asked.json").read_text())["workers"] == 3
+    assert run.predict({"x": [0.0, 1.0]}).tolist() == ["low", "high"]
+    with pytest.raises(TitrantError, match="at least one process"):
+        titrant.fit(TABLE, "y", workers=0)

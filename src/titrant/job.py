@@ -170,6 +170,7 @@ def fit(
     model: Factory | None = None,
     surgery: Sequence[str] = (),
     members: int | None = None,
+    workers: int | None = None,
     device: str = "auto",
     hold_out: bool = True,
     ensemble: bool = True,
@@ -208,6 +209,7 @@ def fit(
             arguments whose annotation is a range or a choice are searched (see `titrant.tricks.model.Custom`).
         surgery: slots that reach into that network: normalize, activation, dropout, initialize; see `titrant.surgery`.
         members: the most recipes to try; with it the result does not depend on the clock unless the budget ends first.
+        workers: processes of this machine that train at the same time, each with one thread; one for each core if None.
         device: auto, cpu, cuda, cuda:1, mps.
         hold_out: False sets no test rows aside, and then no held-out score is reported.
         ensemble: True averages networks of several recipes where that scores better and there is time to train them; False
@@ -233,10 +235,12 @@ def fit(
         ['low', 'high']
     """
     _check_search(search, space)
+    if workers is not None and workers < 1:
+        raise TitrantError(say("workers = {count}: at least one process must train.", count=workers))
     given, limits = _given(recipe, space)
     asked = Asked(
         metric=metric, seed=seed, recipe=None if given is None else given.plain(), space=limits, members=members,
-        ensemble=ensemble, search=search, device=device, surgery=list(surgery),
+        ensemble=ensemble, search=search, device=device, surgery=list(surgery), workers=workers,
     )  # fmt: skip
     reading: dict[str, Any] = {
         "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "horizon": horizon, "text": text,
@@ -343,7 +347,10 @@ def _carried_out(
         device = asked.device
         used = device_of(device if device != "auto" or given is None else given.hardware.device)
         prepare(given.hardware if given is not None else Recipe().hardware, used)
-        workers = ending.enter_context(Workers(workers_wanted(used, given, model, asked.members), interrupt))  # start meanwhile
+        if asked.workers is not None:
+            ending.enter_context(threads(asked.workers))
+        count = workers_wanted(used, given, model, None if asked.workers else asked.members)
+        workers = ending.enter_context(Workers(count, interrupt))  # they start meanwhile
 
         def decoding(done: int, every: int) -> None:
             watcher.reading(done, every)

@@ -162,6 +162,7 @@ class Asked(Record):
     ensemble: bool = True
     search: str = "mixed"
     device: str = "auto"
+    workers: int | None = Field(default=None, description="processes that train at the same time")
     surgery: list[str] = Field(default=[], description="slots that reach into a network of the person's own")
 
 

@@ -158,6 +158,12 @@ def fit(
             help=say("Try at most so many recipes. The result then depends on the seed and not on the speed of this machine."),
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="NUMBER", help=say("Processes of this machine that train at the same time. [default: one a core]")
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help=say("Where to train: auto, cpu, cuda, cuda:1, mps."))] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help=say("Print nothing but errors."))] = False,
     as_json: Annotated[
@@ -203,6 +209,7 @@ def fit(
             search=search,
             size=size,
             members=members,
+            workers=workers,
             device=device,
             view=view,
             started=process_started(),
