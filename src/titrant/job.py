@@ -56,6 +56,7 @@ from titrant.search.region import Region, check_fits, check_suits
 from titrant.search.study import Outcome, Study
 from titrant.surgery import SLOTS
 from titrant.texts import say
+from titrant.train.cluster import Cluster
 from titrant.train.hardware import device_of, prepare, threads
 from titrant.train.lanes import lanes
 from titrant.train.member import Trained
@@ -171,6 +172,7 @@ def fit(
     surgery: Sequence[str] = (),
     members: int | None = None,
     workers: int | None = None,
+    cluster: str | None = None,
     device: str = "auto",
     hold_out: bool = True,
     ensemble: bool = True,
@@ -210,6 +212,8 @@ def fit(
         surgery: slots that reach into that network: normalize, activation, dropout, initialize; see `titrant.surgery`.
         members: the most recipes to try; with it the result does not depend on the clock unless the budget ends first.
         workers: processes of this machine that train at the same time, each with one thread; one for each core if None.
+        cluster: train on a Ray cluster instead: its address, such as "ray://head:10001", "auto" for the one that this machine
+            belongs to, or "local" to start one here; with `workers` on so many of its processors.
         device: auto, cpu, cuda, cuda:1, mps.
         hold_out: False sets no test rows aside, and then no held-out score is reported.
         ensemble: True averages networks of several recipes where that scores better and there is time to train them; False
@@ -235,12 +239,14 @@ def fit(
         ['low', 'high']
     """
     _check_search(search, space)
+    if cluster is not None and model is not None:
+        raise TitrantError(say("A network of your own is trained in this process; it cannot be sent to a cluster."))
     if workers is not None and workers < 1:
         raise TitrantError(say("workers = {count}: at least one process must train.", count=workers))
     given, limits = _given(recipe, space)
     asked = Asked(
         metric=metric, seed=seed, recipe=None if given is None else given.plain(), space=limits, members=members,
-        ensemble=ensemble, search=search, device=device, surgery=list(surgery), workers=workers,
+        ensemble=ensemble, search=search, device=device, surgery=list(surgery), workers=workers, cluster=cluster,
     )  # fmt: skip
     reading: dict[str, Any] = {
         "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "horizon": horizon, "text": text,
@@ -347,10 +353,15 @@ def _carried_out(
         device = asked.device
         used = device_of(device if device != "auto" or given is None else given.hardware.device)
         prepare(given.hardware if given is not None else Recipe().hardware, used)
-        if asked.workers is not None:
+        if asked.workers is not None and asked.cluster is None:
             ending.enter_context(threads(asked.workers))
-        count = workers_wanted(used, given, model, None if asked.workers else asked.members)
-        workers = ending.enter_context(Workers(count, interrupt))  # they start meanwhile
+        if asked.cluster is None:
+            count = workers_wanted(used, given, model, None if asked.workers else asked.members)
+            workers = ending.enter_context(Workers(count, interrupt))  # they start meanwhile
+        else:
+            cluster = ending.enter_context(Cluster(asked.cluster))
+            count = min(cluster.count, asked.workers or cluster.count)
+            workers = ending.enter_context(Workers(count, interrupt, cluster.worker))
 
         def decoding(done: int, every: int) -> None:
             watcher.reading(done, every)
@@ -364,7 +375,7 @@ def _carried_out(
 
         dataset, source = read(notes, decoding)
         large = sum(tensor.nbytes for tensor in dataset.inputs) > LARGEST
-        if large:
+        if large and asked.cluster is None:
             workers.close()
         goal = metric_for(dataset.schema.task, asked.metric)
         region = region_for(dataset, given, limits, model, asked.surgery)
@@ -383,7 +394,7 @@ def _carried_out(
         study = Study(
             dataset, region, goal, clock.before_end(_reserve(limit, dataset)), asked.seed, used, folder, progress,
             given=given, narrowed=limits is not None or model is not None, members=asked.members, factory=model,
-            workers=None if large else workers, ensemble=asked.ensemble, search=asked.search,
+            workers=None if large and asked.cluster is None else workers, ensemble=asked.ensemble, search=asked.search,
             before=[] if before is None else before.records,
         )  # fmt: skip
         for note in _about(study):

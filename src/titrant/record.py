@@ -163,6 +163,7 @@ class Asked(Record):
     search: str = "mixed"
     device: str = "auto"
     workers: int | None = Field(default=None, description="processes that train at the same time")
+    cluster: str | None = Field(default=None, description="the address of a Ray cluster that trains")
     surgery: list[str] = Field(default=[], description="slots that reach into a network of the person's own")
 
 

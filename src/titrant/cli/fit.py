@@ -164,6 +164,13 @@ def fit(
             min=1, metavar="NUMBER", help=say("Processes of this machine that train at the same time. [default: one a core]")
         ),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help=say("Train on a Ray cluster: ray://head:10001, auto (the one that this machine is in), or local (start one)."),
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help=say("Where to train: auto, cpu, cuda, cuda:1, mps."))] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help=say("Print nothing but errors."))] = False,
     as_json: Annotated[
@@ -210,6 +217,7 @@ def fit(
             size=size,
             members=members,
             workers=workers,
+            cluster=cluster,
             device=device,
             view=view,
             started=process_started(),

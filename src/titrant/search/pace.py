@@ -49,7 +49,8 @@ class Pace:
     @classmethod
     def usual(cls, device: torch.device, recipes: Sequence[Recipe], workers: Workers | None = None) -> "Pace":
         """What needs no measurement: as many lanes as the recipes allow, stacks that fit the caches of most machines."""
-        return cls(lanes(device, recipes), workers=workers)
+        here = lanes(device, recipes)
+        return cls(here if workers is None or workers.lanes is None or here == 1 else workers.lanes, workers=workers)
 
     def side_by_side(self, tasks: Iterable[Callable[[], T]], expected: int) -> Iterator[T]:
         """Runs tasks in the lanes; see `titrant.train.lanes.side_by_side`."""

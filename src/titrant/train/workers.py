@@ -21,18 +21,19 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from queue import SimpleQueue
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from titrant.clock import Interrupt
+from titrant.clock import Clock, Interrupt
 from titrant.train.hardware import keep_memory
 from titrant.train.member import Member
 from titrant.train.problem import Problem
@@ -72,7 +73,7 @@ class Worker:
         self._to: IO[bytes] = self._process.stdin
         self._from: IO[bytes] = self._process.stdout
         self._sending = threading.Lock()
-        self._shared = _Shared()
+        self._shared = Shared()
 
     def wait(self) -> bool:
         """Waits until it can begin; False if it has died."""
@@ -124,14 +125,36 @@ class Worker:
         return self._process.pid
 
 
+class Executor(Protocol):
+    """Whatever does tasks elsewhere: a process of this machine, an actor of a cluster. See `Worker`."""
+
+    def wait(self) -> bool:
+        """Waits until it can begin; False if it has died."""
+        ...
+
+    def run(self, task: Callable[[], T]) -> T:
+        """Has a task done."""
+        ...
+
+    def stop(self) -> None:
+        """Asks the task under way to end."""
+        ...
+
+    def close(self) -> None:
+        """Ends it."""
+        ...
+
+
 class Workers:
     """Some workers.
 
     Args:
         count: how many; fewer are there if the system refuses.
         interrupt: ends their tasks when a person asks.
+        make: makes one; processes of this machine if None.
 
     Attributes:
+        lanes: how many tasks they take together, where they are to do all of them; None where this process trains beside them.
         idle: those that have nothing to do; empty until the first has started, which takes some seconds.
 
     Example:
@@ -142,17 +165,18 @@ class Workers:
         (2, 1)
     """
 
-    def __init__(self, count: int, interrupt: Interrupt | None = None) -> None:
+    def __init__(self, count: int, interrupt: Interrupt | None = None, make: Callable[[], Executor] | None = None) -> None:
         self.interrupt = interrupt
-        self.idle: SimpleQueue[Worker] = SimpleQueue()
-        self._all: list[Worker] = []
+        self.lanes = None if make is None else count
+        self.idle: SimpleQueue[Executor] = SimpleQueue()
+        self._all: list[Executor] = []
         with suppress(OSError):
             for _ in range(count):
-                worker = Worker()
+                worker = (make or Worker)()
                 self._all.append(worker)
                 threading.Thread(target=self._welcome, args=[worker], daemon=True).start()
 
-    def _welcome(self, worker: Worker) -> None:
+    def _welcome(self, worker: Executor) -> None:
         if worker.wait():
             self.idle.put(worker)
 
@@ -187,7 +211,7 @@ def serve() -> None:
     torch.set_num_threads(1)
     keep_memory()
     import_module("titrant.train.cohort")  # what the first task needs, while there is none
-    shared = _Shared()
+    shared = Shared()
     shared.interrupt = interrupt = Interrupt()
     arrived: SimpleQueue[tuple[bytes, bytes]] = SimpleQueue()
 
@@ -212,14 +236,18 @@ def serve() -> None:
         if kind == b"define":
             shared.define(content)
         elif kind == b"do":
-            try:
-                answer, result = b"done", shared.pack(shared.unpack(content)())[1]
-            except Exception as error:  # goes to the process that asked, whatever it is
-                answer, result = b"raised", _packed_error(shared, error)
-            _send(sink, answer, result)
+            _send(sink, *answered(shared, content))
 
 
-def _packed_error(shared: "_Shared", error: Exception) -> bytes:
+def answered(shared: "Shared", content: bytes) -> tuple[bytes, bytes]:
+    """Does a packed task: "done" or "raised", and the packed result or exception."""
+    try:
+        return b"done", shared.pack(shared.unpack(content)())[1]
+    except Exception as error:  # goes to the process that asked, whatever it is
+        return b"raised", _packed_error(shared, error)
+
+
+def _packed_error(shared: "Shared", error: Exception) -> bytes:
     try:
         return shared.pack(error)[1]
     except Exception:  # some errors hold what cannot travel
@@ -251,7 +279,7 @@ def _exactly(pipe: IO[bytes], count: int) -> bytes:
     return found
 
 
-class _Shared:
+class Shared:
     """What both sides know by name: problems, their raw data, rows of members; and the interrupt."""
 
     def __init__(self) -> None:
@@ -312,10 +340,15 @@ def _tensor(array: "np.ndarray[Any, Any]", requires_grad: bool) -> Tensor:
     return torch.from_numpy(array).requires_grad_(requires_grad)
 
 
+def _clock(elapsed: float, left: float, interrupt: Interrupt | None) -> Clock:
+    now = time.monotonic()
+    return Clock(now - elapsed, now + left, interrupt)
+
+
 class _Pickler(pickle.Pickler):
     """Writes shared objects as names, and tensors as arrays, which is several times faster than torch's own way."""
 
-    def __init__(self, shared: _Shared, stream: io.BytesIO, definitions: list[bytes]) -> None:
+    def __init__(self, shared: Shared, stream: io.BytesIO, definitions: list[bytes]) -> None:
         super().__init__(stream, protocol=5)
         self._shared = shared
         self._definitions = definitions
@@ -329,13 +362,16 @@ class _Pickler(pickle.Pickler):
         if isinstance(obj, Member):
             for rows in (obj.rows, obj.held_out):
                 self._shared.share(rows, self._definitions, partial(_tensor, rows.numpy(), False))
+        if isinstance(obj, Clock):  # another machine counts from another moment
+            now = time.monotonic()
+            return _clock, (now - obj.start, obj.end - now, obj.interrupt)
         if isinstance(obj, Tensor):
             return _tensor, (obj.detach().numpy(), obj.requires_grad)
         return NotImplemented
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, shared: _Shared, content: bytes) -> None:
+    def __init__(self, shared: Shared, content: bytes) -> None:
         super().__init__(io.BytesIO(content))
         self._shared = shared
 
