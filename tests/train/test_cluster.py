@@ -1,6 +1,7 @@
 """Workers on a real Ray cluster of two nodes on this machine: tasks, what is shared, lost actors and nodes, and a whole fit."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -16,7 +17,7 @@ from titrant.clock import Clock, Interrupt
 from titrant.errors import TitrantError
 from titrant.record import read_members
 from titrant.train import cluster as module
-from titrant.train.cluster import Cluster, RayWorker
+from titrant.train.cluster import Cluster, RayWorker, own_signals
 from titrant.train.lanes import side_by_side
 from titrant.train.tables import TableProblem
 from titrant.train.workers import WorkerLostError, Workers
@@ -180,6 +181,14 @@ def test_an_address_where_nobody_listens_is_said_at_once(address: str) -> None:
     with pytest.raises(TitrantError, match=r"There is no Ray cluster at '.*127\.0\.0\.1:9'.*ray start --head"):
         Cluster(address)
     assert time.monotonic() - begun < 20
+
+
+def test_what_connects_does_not_take_over_a_persons_interrupt() -> None:
+    with Interrupt():
+        mine = signal.getsignal(signal.SIGTERM)
+        with own_signals():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        assert signal.getsignal(signal.SIGTERM) == mine
 
 
 def test_networks_of_ones_own_stay_here() -> None:

@@ -6,9 +6,11 @@ costs the cohort that it was training, which is then trained elsewhere.
 """
 
 import os
+import signal
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from importlib import import_module
 from typing import Any, TypeVar
@@ -48,13 +50,14 @@ class Cluster:
         quiet = {"configure_logging": False, "log_to_driver": False, "logging_level": "ERROR"}
         self._mine = not self._ray.is_initialized()
         try:
-            if not self._mine:
-                pass  # somebody in this process has connected already
-            elif address == "local":
-                self._ray.init(address="local", include_dashboard=False, **quiet)
-            else:
-                _knock(address)
-                self._ray.init(address=address, **quiet)
+            with own_signals():
+                if not self._mine:
+                    pass  # somebody in this process has connected already
+                elif address == "local":
+                    self._ray.init(address="local", include_dashboard=False, **quiet)
+                else:
+                    _knock(address)
+                    self._ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise TitrantError(
@@ -102,6 +105,18 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         if self._mine:
             self._ray.shutdown()
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Puts back what happens at Ctrl-C and SIGTERM: Ray ends the process at once, where a run ends gracefully."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in kept.items():
+                signal.signal(number, handler)
 
 
 def _knock(address: str) -> None:
