@@ -4,9 +4,10 @@ Sides that are compared take turns, round after round, and the median of each co
 assumed of a processor: half precision without the instructions for it is measured for a moment, and is 20 to 40 times slower.
 """
 
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -129,44 +130,60 @@ def find_hardware(
     """
     asking = Asking(subject, target, recipe, None, data, seed, model, device, reading)
     with prepared(asking, budget, view, started) as job:
-        plain = job.recipe.replace("hardware", {"device": "auto"}).replace("stop", {"kind": "last", "epochs": 400.0})
-        place = job.problem.device
-        sides = _sides(place, plain)
-        found: list[Setting] = []
-        running: list[tuple[_Side, Cohort, float]] = []
-        first, steps = 0.0, _LOSS_STEPS  # seconds of a plain step, and after how many of them losses are compared
-        for side in sides:
-            left = job.clock.left - _ROUNDS * first * sum(one.members for one, _, _ in running)  # beside the rounds to come
-            allowed = left / (len(sides) - len(found))
-            if found and (left < _COMPILING if side.once else (2 + _ROUNDS) * first * side.members > allowed):
-                found.append(Setting(name=side.name, note=say("not tried: the time was over")))
-                continue
-            begun = time.monotonic()
-            tried = _begun(job, plain, side, steps, allowed)
-            if isinstance(tried, Setting):
-                found.append(tried)
-                continue
-            if not running:
-                steps = max(1, tried[0].step)
-                first = (time.monotonic() - begun) / steps
-            found.append(Setting(name=side.name))
-            running.append((side, *tried))
-        rounds = _timed(job, running)
+        tried = _tried(job)
+        running = [one for one in tried if isinstance(one, _Running)]
+        _time(job, running)
         job.refuse_interrupt()
-    if not rounds or not rounds[0]:
+    if not running or not running[0].rates:
         raise BudgetError(say("The budget of {budget} ended before anything was timed. Give more time.", budget=budget))
-    by_name = {side.name: (side, rates, loss) for (side, _, loss), rates in zip(running, rounds, strict=True) if rates}
-    base, base_loss = rounds[0], running[0][2]
-    late = say("not timed: the time was over")
-    settings = [
-        _judged(one, *by_name[one.name][1:], base, base_loss)
-        if one.name in by_name
-        else one.model_copy(update={"note": one.note or late})
-        for one in found
-    ]
-    best = _best(settings, {name: side for name, (side, _, _) in by_name.items()})
+    settings = [one.judged(running[0]) if isinstance(one, _Running) else one for one in tried]
+    best = _best(settings, {one.side.name: one.side for one in running})
     advised = job.recipe.replace("hardware", {**job.recipe.hardware.model_dump(), **best})
+    place = job.problem.device
     return HardwareFound(device=str(place), settings=settings, best=best, recipe=advised.plain(), free=free_memory(place))
+
+
+@dataclass
+class _Running:
+    """A setting that runs: its networks in training, the mean loss of their first steps, and member-steps per second."""
+
+    side: _Side
+    cohort: Cohort
+    loss: float
+    rates: list[float] = field(default_factory=list)
+
+    def judged(self, base: "_Running") -> Setting:
+        """Its ratios, round by round, to the plain setting."""
+        if not self.rates:
+            return Setting(name=self.side.name, note=say("not timed: the time was over"))
+        ratios = [mine / theirs for mine, theirs in zip(self.rates, base.rates, strict=False)]
+        known = math.isfinite(self.loss)
+        return Setting(
+            name=self.side.name, steps=median(self.rates), ratio=median(ratios), low=min(ratios), high=max(ratios),
+            rounds=len(ratios), loss=self.loss if known else None,
+            agrees=abs(self.loss - base.loss) <= _AGREES * max(abs(base.loss), 1e-12) if known else None,
+        )  # fmt: skip
+
+
+def _tried(job: Prepared) -> list[Setting | _Running]:
+    """Begins with every setting that there is time for; the plain one is the first."""
+    plain = job.recipe.replace("hardware", {"device": "auto"}).replace("stop", {"kind": "last", "epochs": 400.0})
+    sides = _sides(job.problem.device, plain)
+    found: list[Setting | _Running] = []
+    first, steps = 0.0, _LOSS_STEPS  # seconds of a plain step, and after how many of them losses are compared
+    for side in sides:
+        rounds = _ROUNDS * first * sum(one.side.members for one in found if isinstance(one, _Running))  # still to come
+        left = job.clock.left - rounds
+        allowed = left / (len(sides) - len(found))
+        if found and (left < _COMPILING if side.once else (2 + _ROUNDS) * first * side.members > allowed):
+            found.append(Setting(name=side.name, note=say("not tried: the time was over")))
+            continue
+        begun = time.monotonic()
+        found.append(_begun(job, plain, side, steps, allowed))
+        if len(found) == 1 and isinstance(found[0], _Running):
+            steps = max(1, found[0].cohort.step)
+            first = (time.monotonic() - begun) / steps
+    return found
 
 
 def _sides(device: torch.device, recipe: Recipe) -> list[_Side]:
@@ -185,7 +202,7 @@ def _sides(device: torch.device, recipe: Recipe) -> list[_Side]:
     return [*found, _Side(say("torch.compile"), Hardware(compile=True), once=True)]
 
 
-def _begun(job: Prepared, plain: Recipe, side: _Side, steps: int, allowed: float) -> tuple[Cohort, float] | Setting:
+def _begun(job: Prepared, plain: Recipe, side: _Side, steps: int, allowed: float) -> Setting | _Running:
     """A cohort after its first steps, with their mean loss (NaN where it took fewer); or what kept it from running."""
     recipe = plain.replace("hardware", side.hardware.model_dump())
     clock = job.clock if side.once else job.clock.before_end(max(0.0, job.clock.left - allowed))
@@ -198,40 +215,25 @@ def _begun(job: Prepared, plain: Recipe, side: _Side, steps: int, allowed: float
     except (TitrantError, RuntimeError, NotImplementedError) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         return Setting(name=side.name, note=said[0])
-    whole = side.members == 1 and (cohort.step == steps or steps == _LOSS_STEPS)
-    return cohort, cohort.mean_losses()[0] if whole else float("nan")
+    whole = side.members == 1 and (cohort.step == steps or side.hardware == Hardware())  # the plain one sets how many
+    return _Running(side, cohort, cohort.mean_losses()[0] if whole else math.nan)
 
 
-def _timed(job: Prepared, running: list[tuple[_Side, Cohort, float]]) -> list[list[float]]:
-    """Member-steps per second of each side, in turns."""
-    rates: list[list[float]] = [[] for _ in running]
+def _time(job: Prepared, running: list[_Running]) -> None:
+    """Times a few steps of each setting, in turns."""
     for _ in range(_ROUNDS):
-        for place, (side, cohort, _) in enumerate(running):
-            if job.clock.left <= 0 or cohort.step + _STEPS > cohort.steps:
-                return rates
-            count = _STEPS if not rates[0] or rates[0][0] * _LONG > 1 else 1
-            with threads(side.hardware.threads or torch.get_num_threads()):
-                before, begun = cohort.step, time.monotonic()
-                cohort.train(cohort.step + count, job.clock)
+        for one in running:
+            if job.clock.left <= 0 or one.cohort.step + _STEPS > one.cohort.steps:
+                return
+            count = _STEPS if not running[0].rates or running[0].rates[0] * _LONG > 1 else 1
+            with threads(one.side.hardware.threads or torch.get_num_threads()):
+                before, begun = one.cohort.step, time.monotonic()
+                one.cohort.train(one.cohort.step + count, job.clock)
                 if job.problem.device.type == "cuda":
                     torch.cuda.synchronize(job.problem.device)
                 spent = time.monotonic() - begun
-            if cohort.step > before:
-                rates[place].append(side.members * (cohort.step - before) / max(spent, 1e-9))
-    return rates
-
-
-def _judged(one: Setting, rates: list[float], loss: float, base: list[float], base_loss: float) -> Setting:
-    """A setting with its ratios, round by round, to the plain one."""
-    ratios = [mine / theirs for mine, theirs in zip(rates, base, strict=False)]
-    known = loss == loss
-    return one.model_copy(
-        update={
-            "steps": median(rates), "ratio": median(ratios), "low": min(ratios), "high": max(ratios), "rounds": len(ratios),
-            "loss": loss if known else None,
-            "agrees": abs(loss - base_loss) <= _AGREES * max(abs(base_loss), 1e-12) if known else None,
-        }
-    )  # fmt: skip
+            if one.cohort.step > before:
+                one.rates.append(one.side.members * (one.cohort.step - before) / max(spent, 1e-9))
 
 
 def _best(settings: list[Setting], sides: Mapping[str, _Side]) -> dict[str, Any]:
