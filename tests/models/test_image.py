@@ -7,7 +7,8 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from titrant.models.image import Conv, ImageNet, ImageShape, OnMaps, Pixels, Pool, Standardize, first, last, stages
-from titrant.models.layers import CustomBody, Normalize, Skip
+from titrant.models.layers import Normalize, Skip
+from titrant.models.own import OwnBody
 from titrant.recipe import Recipe
 from titrant.tricks.normalize import Batch, Layer
 
@@ -164,7 +165,7 @@ def test_a_network_of_ones_own_takes_standardised_pixels() -> None:
 
     network = ImageNet([custom], SHAPE, factory=factory)
     x = torch.rand(5, 3, 10, 12)
-    assert isinstance(network.body, CustomBody)
+    assert isinstance(network.body, OwnBody)
     torch.testing.assert_close(network(x), network.body.inner(x))
     stack = ImageNet([custom] * 2, SHAPE, factory=factory)
     tensors = {name: torch.stack([tensor, 2 * tensor]) for name, tensor in stack.state_dict().items()}
