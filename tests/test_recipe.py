@@ -45,7 +45,9 @@ def any_values(group: type[BaseModel]) -> dict[str, st.SearchStrategy[Any]]:
 
 
 def any_trick(kind: type[Trick]) -> st.SearchStrategy[dict[str, Any]]:
-    others = {"factory": NAMES} if "factory" in kind.model_fields else {}
+    own = st.dictionaries(st.sampled_from(["width", "heads"]), st.integers(1, 9) | st.booleans() | st.just("wide"), max_size=2)
+    reached = st.lists(st.sampled_from(["activation", "dropout"]), unique=True)
+    others = {"factory": NAMES, "doses": own, "surgery": reached} if "factory" in kind.model_fields else {}
     return st.fixed_dictionaries({"kind": st.just(kind.name()), **any_values(kind), **others})
 
 
@@ -386,7 +388,7 @@ def test_tricks_are_what_at_finds_in_every_slot(recipe: Recipe) -> None:
     for path, trick in found.items():
         assert type(trick) in slots()[path]
         assert recipe.at(path) is trick
-        assert trick.model_dump() == {
+        assert flatten(trick.model_dump(mode="json")) == {
             key.removeprefix(f"{path}."): value for key, value in flatten(recipe.plain()).items() if key.startswith(f"{path}.")
         }
 
