@@ -27,13 +27,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mlp_peer import Columns, Job, run
+from mlp_peer import REFIT, Columns, Job, run
 from series_peer import Predict, parser_of, trained, write
 
 BEGUN = time.monotonic()
 TREES = 5000  # at most, in a tuned model that stops early
 PATIENCE = 50  # trees without a better score
-REFIT = 2.0  # times what the best trial took is kept for training on all rows
 
 
 @dataclass

@@ -11,8 +11,9 @@ Slots and doses are those of a recipe, and act by the same code as in `titrant.f
 `titrant.surgery`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -101,9 +102,7 @@ class Optimizer(torch.optim.Optimizer):
         super().__init__(self._parameters, {"lr": recipe.learning_rate.peak})
         self._buffers = dict(network.named_buffers())
         self._ledger = Ledger(1, self._parameters[0].device)
-        empty = torch.zeros(0, dtype=torch.int64)
-        self._member = Member(0, recipe, 0, "loop", empty, empty)
-        self._update = Update([self._member], self._gathered(), self.layout, max(1, steps), self._ledger)
+        self._update = Update([_member(recipe)], self._gathered(), self.layout, max(1, steps), self._ledger)
         self._steps = max(1, steps)
         self._taken = 0
 
@@ -128,7 +127,7 @@ class Optimizer(torch.optim.Optimizer):
         now = min(self._taken, self._steps - 1)
         self._update(weights, grad, now)
         self.param_groups[0]["lr"] = self._update.rates(now)[0]
-        self._scatter(weights.flat, [p for p in self._parameters if p.grad is not None])
+        self._scatter(weights.flat, [p.grad is not None for p in self._parameters])
         self._taken += 1
         return loss
 
@@ -146,14 +145,14 @@ class Optimizer(torch.optim.Optimizer):
         found = self._update.evaluation(mine)
         kept = {name: buffer.clone() for name, buffer in self._buffers.items()}
         with torch.no_grad():
-            self._scatter(found.flat, self._parameters)
+            self._scatter(found.flat)
             for name, buffer in self._buffers.items():
                 buffer.copy_(found.buffers[name][0])
         try:
             yield
         finally:
             with torch.no_grad():
-                self._scatter(mine.flat, self._parameters)
+                self._scatter(mine.flat)
                 for name, buffer in self._buffers.items():
                     buffer.copy_(kept[name])
 
@@ -184,10 +183,11 @@ class Optimizer(torch.optim.Optimizer):
         flat = torch.cat([parameter.detach().reshape(-1).float() for parameter in self._parameters]).unsqueeze(0)
         return Weights(flat, {name: buffer.detach().unsqueeze(0) for name, buffer in self._buffers.items()})
 
-    def _scatter(self, flat: Tensor, chosen: list[nn.Parameter]) -> None:
-        views = self.layout.views(flat.squeeze(0))
-        by_place = dict(zip(map(id, self._parameters), (views[entry.name] for entry in self.layout.entries), strict=True))
-        torch._foreach_copy_([parameter.detach() for parameter in chosen], [by_place[id(parameter)] for parameter in chosen])
+    def _scatter(self, flat: Tensor, chosen: Sequence[bool] | None = None) -> None:
+        """Writes the row [1, P] back into the parameters, or into the chosen ones."""
+        pairs = list(zip(self._parameters, self.layout.views(flat.squeeze(0)).values(), strict=True))
+        pairs = pairs if chosen is None else list(compress(pairs, chosen))
+        torch._foreach_copy_([parameter.detach() for parameter, _ in pairs], [view for _, view in pairs])
 
 
 class Augment:
@@ -331,8 +331,7 @@ class _Acting:
     """One member's tricks on rows, whatever kind of data these are."""
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
-        empty = torch.zeros(0, dtype=torch.int64)
-        self._member = Member(0, recipe, seed, "loop", empty, empty)
+        self._member = _member(recipe, seed)
         self._seen: dict[tuple[int, torch.device], Seen] = {}
         self._calls = 0
 
@@ -386,11 +385,11 @@ def _packed(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _recipe(slots: Mapping[str, Any]) -> Recipe:
-    """A recipe with the slots that are given; a trick that stands as a value counts as it is written."""
+    """A recipe with the slots that are given."""
+    return Recipe.of({slot: value for slot, value in slots.items() if value is not None})
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: plain(part) for key, part in value.items()}
-        return value.model_dump() if hasattr(value, "model_dump") else value
 
-    return Recipe.of({slot: plain(value) for slot, value in slots.items() if value is not None})
+def _member(recipe: Recipe, seed: int = 0) -> Member:
+    """A member without rows."""
+    empty = torch.zeros(0, dtype=torch.int64)
+    return Member(0, recipe, seed, "loop", empty, empty)

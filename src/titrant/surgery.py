@@ -13,11 +13,12 @@ Order of work: normalize, activation, dropout, initialize; the last takes its ga
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from titrant.errors import RecipeError
 from titrant.recipe import Recipe
@@ -27,9 +28,9 @@ from titrant.tricks import dropout as drop
 from titrant.tricks import normalize as norm
 from titrant.tricks.base import Off, Trick
 from titrant.tricks.initialize import InitializeTrick, Ridge, unit_variance_scale
+from titrant.tricks.model import Reaching
 
-Slot = Literal["normalize", "activation", "dropout", "initialize"]
-SLOTS: tuple[Slot, ...] = ("normalize", "activation", "dropout", "initialize")
+SLOTS: tuple[str, ...] = get_args(Reaching)
 """The slots of a recipe that reach into a network of somebody else's, in the order in which they act."""
 
 _ACTIVATIONS = (
@@ -163,12 +164,11 @@ def operate(
         why = say("it is compiled by torch.jit; operate on the module that it was made from")
         operation.refusals += [Refusal(slot, "", why) for slot in asked]
         return operation
-    order = _order(network, sample)
+    order, axes, in_code = _observed(network, sample)
     last = next((module for module in reversed(order) if not isinstance(module, _PASSING)), None)
-    if sample is not None:
-        operation.refusals += [refusal for refusal in _in_code(network, sample) if refusal.slot in asked]
+    operation.refusals += [refusal for refusal in in_code if refusal.slot in asked]
     if "normalize" in asked:
-        _normalize(operation, asked["normalize"], sample)
+        _normalize(operation, asked["normalize"], axes)
     if "activation" in asked:
         _activate(operation, asked["activation"], last)
     if "dropout" in asked:
@@ -183,8 +183,7 @@ def operate(
 
 
 def _trick(slot: str, given: Given) -> Trick:
-    value = given.model_dump() if isinstance(given, Trick) else given
-    trick = Recipe.of({slot: value}).at(slot)
+    trick = Recipe.of({slot: given}).at(slot)
     if isinstance(trick, drop.Variational | drop.Zoneout | Ridge):
         raise RecipeError(
             say("{slot}: {kind} needs a network of Titrant's own; a foreign one cannot have it.", slot=slot, kind=trick.kind)
@@ -236,20 +235,18 @@ def _places(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[tupl
 # ---------------------------------------------------------------- normalize
 
 
-def _normalize(operation: Operation, trick: Trick, sample: tuple[Any, ...] | None) -> None:
-    network = operation.network
-    rows = _input_axes(network, _NORMS_FIRST, sample)
-    found = _places(network, (*_NORMS_FIRST, *_NORMS_LAST))
+def _normalize(operation: Operation, trick: Trick, axes: Mapping[int, int]) -> None:
+    found = _places(operation.network, (*_NORMS_FIRST, *_NORMS_LAST))
     if not found:
         operation.refuse("normalize", "", say("it has no module that normalises, and none is put in"))
     able = []
     for name, module in found:
-        why = _cannot_normalize(module, trick, rows.get(id(module)))
+        why = _cannot_normalize(module, trick, axes.get(id(module)))
         if why:
             operation.refuse("normalize", name, why)
         else:
             able.append((name, module))
-    _exchange(operation, "normalize", able, lambda old: _normalizer(old, trick, rows.get(id(old))))
+    _exchange(operation, "normalize", able, lambda old: _normalizer(old, trick, axes.get(id(old))))
 
 
 def _cannot_normalize(module: nn.Module, trick: Trick, axes: int | None) -> str:
@@ -313,23 +310,6 @@ def _channels(module: nn.Module) -> int:
 def _axes_of(module: nn.Module) -> int:
     """Axes that a batch or instance norm says it reads."""
     return 2 + int(type(module).__name__[-2])
-
-
-def _input_axes(network: nn.Module, kinds: tuple[type[nn.Module], ...], sample: tuple[Any, ...] | None) -> dict[int, int]:
-    """By module, the axes of what it reads in a call."""
-    seen: dict[int, int] = {}
-    if sample is not None:
-        hooks = [
-            module.register_forward_pre_hook(lambda module, given: seen.update({id(module): given[0].dim()}))
-            for module in network.modules()
-            if isinstance(module, kinds)
-        ]
-        try:
-            _call(network, sample)
-        finally:
-            for hook in hooks:
-                hook.remove()
-    return seen
 
 
 # --------------------------------------------------------------- activation
@@ -507,29 +487,57 @@ def unit_variance(network: nn.Module) -> Iterator[None]:
         return (output - bias) * factor + bias
 
     hooks = [module.register_forward_hook(rescale) for module in network.modules() if isinstance(module, _LAYERS)]
-    try:
+    with _removed(hooks):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 # --------------------------------------------------------------------- look
 
 
-def _order(network: nn.Module, sample: tuple[Any, ...] | None) -> list[nn.Module]:
-    """The modules without parts, in the order in which they run, or without a sample in that of their names."""
+def _observed(network: nn.Module, sample: tuple[Any, ...] | None) -> tuple[list[nn.Module], dict[int, int], list[Refusal]]:
+    """What one call of a network shows; without a sample little is known.
+
+    Returns:
+        The modules without parts in the order in which they run, or without a sample in that of their names; by module, the
+        axes of what it reads; and what `forward` does that a module could have done.
+    """
     leaves = [module for module in network.modules() if not any(module.children())]
     if sample is None:
-        return leaves
+        return leaves, {}, []
     order: list[nn.Module] = []
-    hooks = [module.register_forward_hook(lambda module, *_: order.append(module)) for module in leaves]
-    try:
+    axes: dict[int, int] = {}
+    heard = _Overheard()
+    hooks = []
+    for name, module in network.named_modules():
+
+        def enter(module: nn.Module, given: tuple[Any, ...], name: str = name) -> None:
+            heard.inside.append((name, module))
+            if given and isinstance(given[0], Tensor):
+                axes[id(module)] = given[0].dim()
+
+        def leave(module: nn.Module, *_: Any) -> None:
+            heard.inside.pop()
+            if not any(module.children()):
+                order.append(module)
+
+        hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave, always_call=True)]
+    with _removed(hooks), heard:
         _call(network, sample)
+    in_code = [
+        Refusal(slot, where, say("its forward calls {name}, which is code; make it a module in __init__", name=name))
+        for (slot, where), name in heard.heard.items()
+    ]
+    return order or leaves, axes, in_code
+
+
+@contextmanager
+def _removed(hooks: Sequence[RemovableHandle]) -> Iterator[None]:
+    """Takes hooks off again at the end."""
+    try:
+        yield
     finally:
         for hook in hooks:
             hook.remove()
-    return order or leaves
 
 
 @torch.no_grad()
@@ -559,28 +567,3 @@ class _Overheard(TorchFunctionMode):
                 if name in names:
                     self.heard.setdefault((slot, self.inside[-1][0]), name)
         return func(*args, **(kwargs or {}))
-
-
-def _in_code(network: nn.Module, sample: tuple[Any, ...]) -> list[Refusal]:
-    """What a network's own `forward` does that a module could have done."""
-    heard = _Overheard()
-    hooks = []
-    for name, module in network.named_modules():
-
-        def enter(module: nn.Module, _: Any, name: str = name) -> None:
-            heard.inside.append((name, module))
-
-        def leave(*_: Any) -> None:
-            heard.inside.pop()
-
-        hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave, always_call=True)]
-    try:
-        with heard:
-            _call(network, sample)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [
-        Refusal(slot, where, say("its forward calls {name}, which is code; make it a module in __init__", name=name))
-        for (slot, where), name in heard.heard.items()
-    ]

@@ -1,11 +1,10 @@
 """`titrant find lr` and `titrant find batch`."""
 
-from typing import Annotated
-
 import typer
 
 from titrant.cli.app import app
 from titrant.cli.studies import (
+    Budget,
     By,
     Data,
     Device,
@@ -39,7 +38,7 @@ _BAR = 40
 def lr(
     subject: Subject,
     target: Target = None,
-    budget: Annotated[str, typer.Option(metavar="TIME", help=say("Wall clock for everything: 30s, 2m."))] = "60s",
+    budget: Budget = "60s",
     recipe: RecipeFile = None,
     data: Data = None,
     test: Test = None,
@@ -92,7 +91,7 @@ def lr(
 def batch(
     subject: Subject,
     target: Target = None,
-    budget: Annotated[str, typer.Option(metavar="TIME", help=say("Wall clock for everything: 30s, 2m."))] = "60s",
+    budget: Budget = "60s",
     recipe: RecipeFile = None,
     data: Data = None,
     test: Test = None,

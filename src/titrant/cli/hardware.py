@@ -7,6 +7,7 @@ import typer
 
 from titrant.cli.app import app
 from titrant.cli.studies import (
+    Budget,
     By,
     Data,
     Device,
@@ -37,7 +38,7 @@ from titrant.texts import say
 def hardware(
     subject: Subject,
     target: Target = None,
-    budget: Annotated[str, typer.Option(metavar="TIME", help=say("Wall clock for everything: 30s, 2m."))] = "2m",
+    budget: Budget = "2m",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help=say("Write the recipe with the best settings."))] = None,
     recipe: RecipeFile = None,
     data: Data = None,

@@ -34,6 +34,7 @@ Horizon = Annotated[int | None, typer.Option(min=1, metavar="STEPS", help=say("F
 TextColumn = Annotated[str | None, typer.Option("--text", metavar="COLUMN", help=say("For DATA: learn from its texts."))]
 By = Annotated[str | None, typer.Option("--id", metavar="COLUMN", help=say("For DATA: which series a row belongs to."))]
 Time = Annotated[str | None, typer.Option(metavar="COLUMN", help=say("For DATA: orders the rows; the newest judge."))]
+Budget = Annotated[str, typer.Option(metavar="TIME", help=say("Wall clock for everything: 30s, 2m."))]
 Device = Annotated[str, typer.Option(metavar="NAME", help=say("Where to train: auto, cpu, cuda, cuda:1, mps."))]
 Json = Annotated[bool, typer.Option("--json", help=say("Print the findings as JSON on stdout, and nothing else."))]
 

@@ -136,7 +136,7 @@ def find_batch(
         scale = sorted(known)[len(known) // 2] if known else None
         fixed, row_bytes = _memory(cohort, job.rows)
         free = free_memory(job.problem.device)
-        sizes = _sizes(job, fixed, row_bytes)
+        sizes = _sizes(job, fixed, row_bytes, free)
     if not sizes:
         raise BudgetError(say("The budget of {budget} ended before a batch size was timed. Give more time.", budget=budget))
     return judged(noise, scale, sizes, row_bytes, free, fixed)
@@ -218,10 +218,9 @@ def _memory(cohort: Cohort, rows: Tensor) -> tuple[int, int]:
     return cohort.carried, max(1, math.ceil(kept / some.shape[1]))
 
 
-def _sizes(job: Prepared, fixed: int, row_bytes: int) -> list[BatchSize]:
+def _sizes(job: Prepared, fixed: int, row_bytes: int, free: int | None) -> list[BatchSize]:
     """Times steps of all batch sizes up to the number of rows, while there is time."""
     found: list[BatchSize] = []
-    free = free_memory(job.problem.device)
     for size in _SIZES:
         memory = fixed + size * row_bytes
         late = found and job.clock.left < 2 * (_STEPS + 2) * found[-1].seconds + 0.5

@@ -1,7 +1,7 @@
 """What hardware settings are worth for a recipe on this machine: each is timed, and its loss compared with that of float32.
 
-Sides that are compared take turns, round after round, and the median of each counts, because machines are shared. Nothing is
-assumed of a processor: half precision without the instructions for it is measured for a moment, and is 20 to 40 times slower.
+Sides that are compared take turns, round after round, and the median of each counts, because machines are shared. What cannot
+run here, such as half precision on a processor without the instructions for it, is named with the reason.
 """
 
 import math
@@ -32,7 +32,7 @@ _STEPS = 4  # timed at a time, at most
 _LONG = 0.25  # seconds of a step from which on one is timed at a time
 _LOSS_STEPS = 20  # after which losses are compared
 _AGREES = 0.05  # relative difference of the mean loss of these steps, up to which numbers count as alike
-_STACKS = (1, 4, 16, 64)
+_STACKS = (4, 16, 64)
 _ENOUGH = 3  # rounds, without which nothing is recommended
 _GAIN = 1.05  # what a setting must be worth to be recommended
 _COMPILING = 60.0  # seconds that must be left before compiling is tried
@@ -49,7 +49,7 @@ class Setting(Record):
         rounds: how many there were.
         loss: mean training loss of the first steps.
         agrees: whether that is the loss of the plain setting, to five percent.
-        note: why it did not run, or what it costs once.
+        note: why it did not run.
     """
 
     name: str
@@ -198,7 +198,7 @@ def _sides(device: torch.device, recipe: Recipe) -> list[_Side]:
     found.append(_Side(say("bfloat16"), Hardware(precision="bf16")))
     if recipe.model.kind in {"cnn", "resnet", "convnext"}:
         found += [_Side(layout, Hardware(layout=layout)) for layout in ("contiguous", "channels_last")]
-    found += [_Side(say("{count} networks side by side", count=count), Hardware(), count) for count in _STACKS[1:]]
+    found += [_Side(say("{count} networks side by side", count=count), Hardware(), count) for count in _STACKS]
     return [*found, _Side(say("torch.compile"), Hardware(compile=True), once=True)]
 
 

@@ -15,13 +15,9 @@ from hashlib import sha256
 from importlib import import_module
 from typing import Any, TypeVar
 
-import torch
-
-from titrant.clock import Interrupt
 from titrant.errors import TitrantError
 from titrant.texts import say
-from titrant.train.hardware import keep_memory
-from titrant.train.workers import Shared, WorkerLostError, answered
+from titrant.train.workers import Shared, WorkerLostError, answered, begun
 
 T = TypeVar("T")
 
@@ -151,10 +147,7 @@ class RayWorker:
         for definition in definitions:
             self._cluster.get(self.actor.define.remote(self._cluster.stored(definition)))
         kind, answer = self._cluster.get(self.actor.do.remote(message))
-        result = self._shared.unpack(answer)
-        if kind == b"raised":
-            raise result
-        return result  # type: ignore[no-any-return]  # what the function returns
+        return self._shared.result(kind, answer)  # type: ignore[no-any-return]  # what the function returns
 
     def stop(self) -> None:
         """Asks the task under way to end as if its clock had rung."""
@@ -170,11 +163,7 @@ class Actor:
     """What runs on a node of the cluster: one task at a time, in one thread."""
 
     def __init__(self) -> None:
-        torch.set_num_threads(1)
-        keep_memory()
-        import_module("titrant.train.cohort")
-        self._shared = Shared()
-        self._shared.interrupt = self._interrupt = Interrupt()
+        self._shared, self._interrupt = begun()
 
     def ready(self) -> int:
         """The number of its process."""

@@ -526,21 +526,24 @@ class Cohort:
         """What member k's tricks did, in the order of the slots; off slots leave none."""
         booked = self.ledger.read()
         recipe = self.members[k].recipe
+        surgery = recipe.model.surgery if isinstance(recipe.model, Custom) else None
         receipts = []
         for path, trick in recipe.tricks():
-            resting = isinstance(recipe.model, Custom) and path in SLOTS and path not in recipe.model.surgery
-            if isinstance(trick, Off) or resting:
+            if isinstance(trick, Off) or (surgery is not None and path in SLOTS and path not in surgery):
                 continue
-            acted, seen = (booked[path][0][k], booked[path][1][k]) if path in booked else self._plain_receipt(k, path, trick)
-            unit = "steps" if isinstance(recipe.model, Custom) and path in SLOTS else trick.unit
+            unit = trick.unit
+            if surgery is not None and path in SLOTS:  # modules of torch's count nothing
+                acted, seen, unit = float(self.step * (path in self._reached)), float(self.step), "steps"
+            elif path in booked:
+                acted, seen = booked[path][0][k], booked[path][1][k]
+            else:
+                acted, seen = self._plain_receipt(k, path, trick)
             receipts.append(Receipt(trick=path, kind=trick.kind, acted=acted, seen=seen, unit=unit))
         return receipts
 
     def _plain_receipt(self, k: int, path: str, trick: Trick) -> tuple[float, float]:
         """Receipts that follow from what is known without counting."""
         steps = float(self.step)
-        if isinstance(self.members[k].recipe.model, Custom) and path in SLOTS:
-            return (steps if path in self._reached else 0.0), steps
         curve = self.histories[k].curve
         weights = float(sum(entry.stop - entry.start for entry in self.layout.entries if entry.matrix))
         if isinstance(trick, LabelSmoothing | Focal | ClassWeights):

@@ -101,10 +101,7 @@ class Worker:
             kind, answer = _receive(self._from)
         except (OSError, EOFError, ValueError) as error:
             raise WorkerLostError from error
-        result = self._shared.unpack(answer)
-        if kind == b"raised":
-            raise result
-        return result  # type: ignore[no-any-return]  # what the function returns
+        return self._shared.result(kind, answer)  # type: ignore[no-any-return]  # what the function returns
 
     def stop(self) -> None:
         """Asks the task under way to end as if its clock had rung."""
@@ -208,11 +205,7 @@ def serve() -> None:
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what a task prints must not end up between the answers
-    torch.set_num_threads(1)
-    keep_memory()
-    import_module("titrant.train.cohort")  # what the first task needs, while there is none
-    shared = Shared()
-    shared.interrupt = interrupt = Interrupt()
+    shared, interrupt = begun()
     arrived: SimpleQueue[tuple[bytes, bytes]] = SimpleQueue()
 
     def listen() -> None:
@@ -237,6 +230,16 @@ def serve() -> None:
             shared.define(content)
         elif kind == b"do":
             _send(sink, *answered(shared, content))
+
+
+def begun() -> tuple["Shared", Interrupt]:
+    """Sets a worker's process up: one thread, what the first task needs, and what ends a task early."""
+    torch.set_num_threads(1)
+    keep_memory()
+    import_module("titrant.train.cohort")
+    shared = Shared()
+    shared.interrupt = interrupt = Interrupt()
+    return shared, interrupt
 
 
 def answered(shared: "Shared", content: bytes) -> tuple[bytes, bytes]:
@@ -295,6 +298,13 @@ class Shared:
     def unpack(self, content: bytes) -> Any:
         """The thing, made of this side's own shared objects."""
         return _Unpickler(self, content).load()
+
+    def result(self, kind: bytes, answer: bytes) -> Any:
+        """What a task gave, from what `answered` says; raises what it raised."""
+        found = self.unpack(answer)
+        if kind == b"raised":
+            raise found
+        return found
 
     def define(self, content: bytes) -> None:
         """Takes over a definition."""

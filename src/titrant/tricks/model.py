@@ -488,6 +488,10 @@ class Transformer(SequenceTrick):
     ] = 64
 
 
+Reaching = Literal["normalize", "activation", "dropout", "initialize"]
+"""Slots that can reach into a network of a person's own, in the order in which they act."""
+
+
 class Custom(ModelTrick):
     """A network of the person's own, made by a factory that is given in Python: `titrant.fit(data, ..., model=make_model)`.
 
@@ -514,7 +518,7 @@ class Custom(ModelTrick):
     kind: Literal["custom"] = "custom"
     factory: str = ""
     doses: dict[str, int | float | str | bool] = {}  # noqa: RUF012  # pydantic copies it
-    surgery: tuple[Literal["normalize", "activation", "dropout", "initialize"], ...] = ()
+    surgery: tuple[Reaching, ...] = ()
 
     def __hash__(self) -> int:
         """Of all fields; a mapping has none of its own."""
