@@ -74,7 +74,7 @@ def test_data_alone_are_studied_with_a_strong_recipe_and_written_where_asked(tmp
         {"x": [i / 99 for i in range(100)], "y": [i / 50 for i in range(100)]},
         "y",
         out=tmp_path / "new",
-        **{**QUICK, "budget": "40s"},
+        **QUICK,
     )
     assert (found.metric, found.direction) == ("rmse", "minimize")
     assert {file.name for file in (tmp_path / "new").iterdir()} == {

@@ -95,3 +95,16 @@ def test_pairs_and_references_of_equal_time_keep_the_rate_of_their_optimizer() -
     assert longer == ["without optimizer, 3.0 times as long"]
     assert rates[longer[0]] == pytest.approx(0.01 * scale)
     assert next(effect for effect in found.effects if effect.trick == "clip").verdict == "never acted"
+
+
+def test_tuning_that_takes_longer_than_planned_ends_alike_for_all_arms_and_leaves_time_to_judge() -> None:
+    first = study(lambda done: done == 3)  # in the first round of tuning
+    found = first.run()
+    assert found.candidates == 1
+    assert all(first.contest.tuned[name] == recipe for name, recipe in first.contest.arms.items())
+    assert any("ended early" in warning for warning in found.warnings)
+    later = study(lambda done: done == 6 * len(first.contest.arms) + 3)  # in the second: the first has chosen
+    found = later.run()
+    assert found.candidates == 6
+    assert any("ended early" in warning for warning in found.warnings)
+    assert not any("ended early" in warning for warning in study(lambda done: False).run().warnings)

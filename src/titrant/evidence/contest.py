@@ -32,6 +32,7 @@ _TUNING = 1_000_000  # the number of the first replicate that tunes
 _MORE = 2  # replicates of the better half of the candidates
 _FEWEST = 2  # replicates that tell anything
 _USED = 0.9  # share of the time that a plan may fill
+_TUNING_SHARE = 2 / 3  # of the time that is left, at most: costs may be measured too low, and arms must be judged
 _MEASURING = 0.03  # share of the time after which no further pass begins
 _PASSES = 3  # over the arms, to measure what their steps take
 _PLANS = [  # what to give up first as time gets short: (length, share of rows, candidates, replicates at least)
@@ -125,6 +126,7 @@ class Contest:
     tuned: dict[str, Recipe] = field(default_factory=dict)
     outcomes: dict[str, dict[int, Outcome]] = field(default_factory=lambda: defaultdict(dict))
     _end: float = math.inf
+    _cut_short: bool = False
 
     def measure(self) -> None:
         """Measures what training each arm takes, in passes over all of them, so that a slow moment hits no arm alone."""
@@ -160,30 +162,39 @@ class Contest:
         """Chooses each arm's nuisance doses by its scores on tuning rows.
 
         Returns:
-            The plan with the replicates that fit in the time that is left, at the pace that the tuning had.
+            The plan with the replicates that fit in the time that is left, at the pace that the tuning had; with one candidate
+            where there was no time to choose among them.
         """
         begun = time.monotonic()
-        seed = self.trainings.seed
-        settings = {name: candidates(arm, paths, plan.candidates, seed) for name, arm in self.arms.items()}
+        left, whole = self._left, self.trainings.clock
+        settings = {name: candidates(arm, paths, plan.candidates, self.trainings.seed) for name, arm in self.arms.items()}
         standing: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
         alive = {name: list(range(len(found))) for name, found in settings.items()}
+        cut = False
+        self.trainings.clock = whole.before_end(whole.left - _TUNING_SHARE * left)
         for numbers in ([0], range(1, 1 + _MORE)) if plan.candidates > 1 else ():
             entries = [(name, place, number) for number in numbers for name, places in alive.items() for place in places]
             jobs = [self._job(name, settings[name][place], _TUNING + number) for name, place, number in entries]
             outcomes = self.trainings.run(jobs, lambda done: self.watch(say("tuning"), len(self.arms), done))
+            cut = None in outcomes
+            if cut:  # a choice among what happened to end would not be alike for all arms: the last whole round decides
+                break
             for (name, place, _), outcome in zip(entries, outcomes, strict=True):
-                if outcome is not None:
-                    standing[name, place].append(_rank(self.trainings.metric, outcome))
+                assert outcome is not None
+                standing[name, place].append(_rank(self.trainings.metric, outcome))
             for name, places in alive.items():
                 ranks = {place: _mean_rank(standing[name, place]) for place in places}
                 alive[name] = sorted(places, key=ranks.__getitem__)[: math.ceil(plan.candidates / 2)]
+        self.trainings.clock = whole
         self.tuned = {name: settings[name][places[0]] for name, places in alive.items()}
         lanes = self.trainings.pace.lanes
         round_ = sum(self.costs[name].training for name in self.arms) * plan.length * plan.share / lanes
         if plan.candidates > 1:
             round_ = (time.monotonic() - begun) / tuning_trainings(plan.candidates)  # evaluations and all
         fits = math.floor(_USED * self._left / max(round_, 1e-9))
-        return Plan(plan.length, plan.share, plan.candidates, max(_FEWEST, min(plan.replicates, fits)))
+        chosen = plan.candidates if standing or plan.candidates == 1 else 1
+        self._cut_short = cut
+        return Plan(plan.length, plan.share, chosen, max(_FEWEST, min(plan.replicates, fits)))
 
     def _job(self, name: str, recipe: Recipe, replicate: int) -> Job:
         return Job(recipe, replicate, self.costs[name].training)
@@ -262,6 +273,10 @@ class Contest:
             found.append(say("To keep the time, trainings were {length:.0%} as long as the recipe says.", length=plan.length))
         if plan.share < 1:
             found.append(say("To keep the time, arms were trained on {share:.0%} of the rows.", share=plan.share))
+        if self._cut_short:
+            found.append(
+                say("Tuning the arms took longer than expected and was ended early, at the same point for all of them.")
+            )
         if 0 < plan.candidates < 4:
             found.append(say("There was little time to tune the arms: {count} candidates each.", count=plan.candidates))
         if not self.trainings.shared:
@@ -323,7 +338,5 @@ def _rank(metric: Metric, outcome: Outcome) -> tuple[float, float]:
 
 
 def _mean_rank(found: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Sorts the better before the worse; what was not trained comes last."""
-    if not found:
-        return math.inf, math.inf
+    """Sorts the better before the worse."""
     return float(np.mean([score for score, _ in found])), float(np.mean([loss for _, loss in found]))
