@@ -53,6 +53,7 @@ from titrant.report.terminal import QuietView
 from titrant.search.kinds import start_for
 from titrant.search.proposers import SEARCHES
 from titrant.search.region import Region, check_fits, check_suits
+from titrant.search.shared import SharedStudy, as_json, digest, without_password
 from titrant.search.study import Outcome, Study
 from titrant.surgery import SLOTS
 from titrant.texts import say
@@ -66,6 +67,7 @@ from titrant.tricks.model import Custom
 from titrant.view import View
 
 _EVERY = 5.0  # seconds between two saves of the best so far, at least
+_HANDED_IN = 10.0  # seconds that a shared study has at most to take up what is left
 _SHARE = 0.02  # and the most of the time that saving may take
 
 PACKAGES = ("titrant", "torch", "numpy", "polars", "optuna", "scikit-learn")
@@ -173,6 +175,7 @@ def fit(
     members: int | None = None,
     workers: int | None = None,
     cluster: str | None = None,
+    study: str | None = None,
     device: str = "auto",
     hold_out: bool = True,
     ensemble: bool = True,
@@ -214,6 +217,8 @@ def fit(
         workers: processes of this machine that train at the same time, each with one thread; one for each core if None.
         cluster: train on a Ray cluster instead: its address, such as "ray://head:10001", "auto" for the one that this machine
             belongs to, or "local" to start one here; with `workers` on so many of its processors.
+        study: the address of a database, such as "postgresql://user@host/name", through which several `fit` on several machines
+            search together; all need the same data, options and seed. See `titrant.search.shared.SharedStudy`.
         device: auto, cpu, cuda, cuda:1, mps.
         hold_out: False sets no test rows aside, and then no held-out score is reported.
         ensemble: True averages networks of several recipes where that scores better and there is time to train them; False
@@ -244,9 +249,14 @@ def fit(
     if workers is not None and workers < 1:
         raise TitrantError(say("workers = {count}: at least one process must train.", count=workers))
     given, limits = _given(recipe, space)
+    if study is not None and (search == "grid" or (given is not None and limits is None)):
+        raise TitrantError(
+            say("A shared study is for a search; a grid, or one recipe alone, is walked through by one command.")
+        )
     asked = Asked(
         metric=metric, seed=seed, recipe=None if given is None else given.plain(), space=limits, members=members,
         ensemble=ensemble, search=search, device=device, surgery=list(surgery), workers=workers, cluster=cluster,
+        study=None if study is None else without_password(study),
     )  # fmt: skip
     reading: dict[str, Any] = {
         "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "horizon": horizon, "text": text,
@@ -258,7 +268,7 @@ def fit(
         return dataset, source_of(data, target, test, kinds=kinds or {}, **reading)
 
     place = None if out is None else free_place(Path(out))
-    return _carried_out(asked, read, budget, place, model, None, view or QuietView(), started)
+    return _carried_out(asked, read, budget, place, model, None, view or QuietView(), started, study)
 
 
 def resume(
@@ -267,6 +277,7 @@ def resume(
     budget: str | float = "10m",
     data: object = None,
     model: Factory | None = None,
+    study: str | None = None,
     view: View | None = None,
     started: float | None = None,
 ) -> Run:
@@ -281,6 +292,7 @@ def resume(
         budget: wall clock for everything that is done now.
         data: the run's data, where they were in memory or have moved.
         model: the factory of a run with a network of your own.
+        study: where the shared study is now, or its address with a password; as before if None.
         view, started: as for `fit`.
 
     Raises:
@@ -297,11 +309,14 @@ def resume(
     folder = Path(run)
     before = _before(folder)
     asked = before.asked.model_copy(update={"members": None, "metric": before.summary.metric})
+    study = study or asked.study
+    if study is not None:
+        asked = asked.model_copy(update={"study": without_password(study)})
 
     def read(notes: list[str], progress: Progress) -> tuple[Learnable, Source]:
         return read_again(before.source, notes, data, progress), before.source
 
-    return _carried_out(asked, read, budget, folder, model, before, view or QuietView(), started)
+    return _carried_out(asked, read, budget, folder, model, before, view or QuietView(), started, study)
 
 
 @dataclass(frozen=True)
@@ -343,8 +358,9 @@ def _carried_out(
     before: _Before | None,
     watcher: View,
     started: float | None,
+    address: str | None,
 ) -> Run:
-    """The job from its start to its end; `before` is what the folder holds already."""
+    """The job from its start to its end; `before` is what the folder holds already, `address` that of a shared study."""
     limit = seconds(budget)
     notes: list[str] = []
     with Interrupt() as interrupt, watcher, new_folder(place) as folder, ExitStack() as ending:
@@ -391,17 +407,20 @@ def _carried_out(
             if place is not None:
                 results.keep()
 
+        shared = None if address is None else _shared(address, asked, dataset, goal)
         study = Study(
             dataset, region, goal, clock.before_end(_reserve(limit, dataset)), asked.seed, used, folder, progress,
             given=given, narrowed=limits is not None or model is not None, members=asked.members, factory=model,
             workers=None if large and asked.cluster is None else workers, ensemble=asked.ensemble, search=asked.search,
-            before=[] if before is None else before.records,
+            before=[] if before is None else before.records, shared=shared,
         )  # fmt: skip
         for note in _about(study):
             notes.append(note)
             watcher.note(note)
         results = _Results(folder, dataset, source, asked, study, notes, limit, clock, before)
         outcome = _searched(study, budget, clock, interrupt)
+        if shared is not None:
+            notes += shared.close(min(_HANDED_IN, 0.5 * max(0.0, clock.end - monotonic())))
         progress("evaluation", 0, 0, _tried(outcome.records), outcome.score_validation)
         predictor, summary = results.finish(outcome, model, report=place is not None)
         watcher.finish(summary, place)
@@ -412,6 +431,19 @@ def _carried_out(
 
 
 # ------------------------------------------------------------------ before
+
+
+def _shared(address: str, asked: Asked, dataset: Learnable, goal: Metric) -> SharedStudy:
+    """This command's part in a shared study, in which all must mean the same rows and the same search."""
+    split = dataset.split
+    rows = [part.numpy().tobytes() for part in (split.train, split.validation, split.test, dataset.target)]
+    about = {
+        say("the data, their division or the seed"): digest([*rows, str(asked.seed).encode()]),
+        say("the metric"): goal.name,
+        say("the recipe or the search space"): digest([as_json(asked.recipe), as_json(asked.space)]),
+    }
+    name = say("titrant: {target} of {source}", target=dataset.schema.target, source=dataset.summary.source)
+    return SharedStudy(address, name, goal.direction, about)
 
 
 def _about(study: Study) -> list[str]:

@@ -94,6 +94,7 @@ class MemberRecord(Record):
     score_validation: float | None = Field(description="best over its curve")
     curve: list[Point]
     receipts: list[Receipt]
+    shared: str | None = Field(default=None, description="its name in a study that several commands share")
     parts: int = Field(default=1, description="in which each batch was computed, because memory did not hold it whole")
 
 
@@ -164,6 +165,7 @@ class Asked(Record):
     device: str = "auto"
     workers: int | None = Field(default=None, description="processes that train at the same time")
     cluster: str | None = Field(default=None, description="the address of a Ray cluster that trains")
+    study: str | None = Field(default=None, description="the address of a study that several commands share, without password")
     surgery: list[str] = Field(default=[], description="slots that reach into a network of the person's own")
 
 

@@ -171,6 +171,13 @@ def fit(
             help=say("Train on a Ray cluster: ray://head:10001, auto (the one that this machine is in), or local (start one)."),
         ),
     ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help=say("Search together with other commands, through a database: postgresql://USER@HOST/DATABASE[#NAME]."),
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help=say("Where to train: auto, cpu, cuda, cuda:1, mps."))] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help=say("Print nothing but errors."))] = False,
     as_json: Annotated[
@@ -184,11 +191,11 @@ def fit(
 
     view = JsonView() if as_json else QuietView() if quiet else LiveView()
     if resume is not None:
-        if given := given_options(context, {"resume", "data", "budget", "quiet", "as_json"}):
+        if given := given_options(context, {"resume", "data", "budget", "study", "quiet", "as_json"}):
             raise TitrantError(
                 say("A resumed run goes on as it began, so {options} cannot be given with --resume.", options=", ".join(given))
             )
-        go_on(resume, budget=budget.removeprefix("+"), data=data, view=view, started=process_started())
+        go_on(resume, budget=budget.removeprefix("+"), data=data, study=study, view=view, started=process_started())
         return
     if data is None:
         raise TitrantError(say("Name the data: titrant fit DATA, or a run to go on with: titrant fit --resume RUN."))
@@ -218,6 +225,7 @@ def fit(
             members=members,
             workers=workers,
             cluster=cluster,
+            study=study,
             device=device,
             view=view,
             started=process_started(),

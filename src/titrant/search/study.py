@@ -22,7 +22,7 @@ from torch import Tensor
 from titrant.clock import Clock
 from titrant.data.learnable import Learnable
 from titrant.data.split import folds
-from titrant.errors import BudgetError
+from titrant.errors import BudgetError, TitrantError
 from titrant.models.network import Factory
 from titrant.models.own import OwnBody, checked, factory_name
 from titrant.recipe import Recipe
@@ -33,6 +33,7 @@ from titrant.search.kinds import start_for
 from titrant.search.pace import Pace, measured
 from titrant.search.proposers import MODELS, Bayesian, Grid, Mutation, QuasiRandom, Random, distribution, sampler
 from titrant.search.region import Region
+from titrant.search.shared import SharedStudy
 from titrant.texts import say
 from titrant.train.cohort import Cohort, batch_sizes
 from titrant.train.kinds import problem_of
@@ -125,6 +126,7 @@ class Study:
         ensemble: False keeps the final model to networks of one recipe.
         search: who proposes: one of `titrant.search.proposers.SEARCHES`.
         before: members that were tried in an earlier part of this search.
+        shared: the study in which several commands search together.
     """
 
     dataset: Learnable
@@ -143,6 +145,7 @@ class Study:
     ensemble: bool = True
     search: str = "mixed"
     before: list[MemberRecord] = field(default_factory=list)
+    shared: SharedStudy | None = None
     tried: list[Tried] = field(default_factory=list)
     records: list[MemberRecord] = field(default_factory=list)
     best: Trained | None = None
@@ -164,9 +167,12 @@ class Study:
         self._problem = problem_of(self.dataset, self._train, self.device, self._development)
         first = self.given or (self.region.base if self.region is not None else Recipe())
         self._pace = Pace.usual(self.device, [first], self.workers)
-        self._study = optuna.create_study(direction=self.metric.direction, sampler=sampler(self.search, self.seed % 2**31))
+        turn: list[str | int] = [len(self.before)] if self.before else []  # what was drawn before is not drawn again
+        if self._follows:  # nor what another command draws
+            turn += ["command", 0 if self.shared is None else self.shared.rank]
+        seed = derived_seed(self.seed, "sampler", *turn) if self._follows else self.seed
+        self._study = optuna.create_study(direction=self.metric.direction, sampler=sampler(self.search, seed % 2**31))
         if self.region is not None:
-            turn = [len(self.before)] if self.before else []  # what was drawn before is not drawn again
             self._random = QuasiRandom(self.region, derived_seed(self.seed, "quasi-random", *turn))
             self._bayesian = Bayesian(self.region, self._study)
             self._mutation = Mutation(self.region, derived_seed(self.seed, "mutation", *turn))
@@ -178,17 +184,46 @@ class Study:
         """Takes up what was tried before; final trainings are not among it."""
         for record in self.before:
             if record.origin == "refit":
+                self.records.append(record)
                 continue
-            self._number = max(self._number, record.number + 1)
-            recipe = Recipe.of(record.recipe)
-            score = math.nan if record.score_validation is None else record.score_validation
-            best = [point.loss_validation for point in record.curve if point.score_validation == record.score_validation]
-            loss = min((loss for loss in best if loss is not None), default=math.inf)
-            member = Member(record.number, recipe, record.seed, record.origin, self._train, self._validation)
-            tried = Tried(member, score, loss, record)
-            self.tried.append(tried)
-            self._learn(tried)
-        self.records += self.before
+            tried = self._recalled(record)
+            if self.shared is not None and not self.shared.knows(record):  # the database was away when the run ended
+                tried = replace(tried, record=self.shared.give(record, self._trial(tried)))
+            self._take(tried)
+        self._exchange()
+
+    def _recalled(self, record: MemberRecord) -> Tried:
+        score = math.nan if record.score_validation is None else record.score_validation
+        best = [point.loss_validation for point in record.curve if point.score_validation == record.score_validation]
+        loss = min((loss for loss in best if loss is not None), default=math.inf)
+        recipe = Recipe.of(record.recipe)
+        member = Member(record.number, recipe, record.seed, record.origin, self._train, self._validation)
+        return Tried(member, score, loss, record)
+
+    def _take(self, tried: Tried) -> None:
+        """Counts and learns from a member that was trained before, or elsewhere."""
+        self._number = max(self._number, tried.member.number + 1)
+        self.tried.append(tried)
+        self.records.append(tried.record)
+        self._learn(tried)
+
+    def _exchange(self) -> None:
+        """Takes up what other commands have tried meanwhile, under numbers of this one."""
+        if self.shared is None:
+            return
+        known = {record.shared for record in self.records}
+        for record in self.shared.taken():
+            if record.shared not in known:
+                try:
+                    tried = self._recalled(record.model_copy(update={"number": self._number}))
+                except TitrantError:
+                    continue  # of another version, with tricks that this one does not know
+                self._take(tried)
+
+    @property
+    def _follows(self) -> bool:
+        """Whether another command of a shared study tries the known recipes."""
+        return self.shared is not None and self.shared.rank > 0
 
     def run(self) -> Outcome:
         """Searches, trains the finalists, and returns the best.
@@ -217,6 +252,7 @@ class Study:
             plain = self._at_length(self._start.baseline(len(self._train)))
             self._bracket([(plain, "baseline", None)], clock.before_end((1 - _SAFETY) * clock.left))
         while first or self._another(clock):
+            self._exchange()
             proposals = self._first_proposals() if first else self._later_proposals()
             begun, before = time.monotonic(), self._number
             if not proposals:
@@ -251,6 +287,8 @@ class Study:
             """Takes over the members that have left, so that a search that is killed has lost no others."""
             nonlocal learned
             for tried in bracket.tried[learned:]:
+                if self.shared is not None:
+                    tried = replace(tried, record=self.shared.give(tried.record, self._trial(tried)))
                 self.tried.append(tried)
                 self.records.append(tried.record)
                 self._learn(tried)
@@ -290,6 +328,8 @@ class Study:
             proposals += [*known[:2], *plain, *known[2:]]
         wanted = self._wanted(self._first)
         shapes = [recipe for recipe, origin, _ in proposals if origin != "baseline"] or [self.region.base]
+        if self._follows:
+            proposals = []
         for turn in range(max(0, wanted - len(proposals))):
             shape = shapes[turn // 2 % len(shapes)]
             if turn % 2 == 0 and not self.region.only:
@@ -418,30 +458,34 @@ class Study:
 
     def _learn(self, tried: Tried) -> None:
         """Tells Optuna's study about a member."""
-        number, score = tried.member.number, tried.score
-        state = TrialState.COMPLETE if tried.record.state == "finished" else TrialState.PRUNED
+        trial = self._trials.pop(tried.member.number, None)
+        found = self._trial(tried)
+        if trial is None:
+            self._study.add_trial(found)
+            return
+        for name, value in found.user_attrs.items():
+            trial.set_user_attr(name, value)
+        for rung, score in found.intermediate_values.items():
+            trial.report(score, rung)
+        self._study.tell(trial, found.value, state=found.state)
+
+    def _trial(self, tried: Tried) -> FrozenTrial:
+        """A member as Optuna writes it down."""
+        score, record = tried.score, tried.record
+        state = TrialState.COMPLETE if record.state == "finished" else TrialState.PRUNED
         if not math.isfinite(score):
             state = TrialState.FAIL
-        attributes = {"member": number, "origin": tried.member.origin, "state": tried.record.state, "rung": tried.record.rung}
-        trial = self._trials.pop(number, None)
-        if trial is not None:
-            for name, value in attributes.items():
-                trial.set_user_attr(name, value)
-            if state is not TrialState.FAIL:
-                trial.report(score, tried.record.rung)
-            self._study.tell(trial, score if state is TrialState.COMPLETE else None, state=state)
-            return
         point = self.region.point(tried.member.recipe) if self.region is not None else None
-        self._study.add_trial(
-            create_trial(
-                state=state,
-                value=score if state is TrialState.COMPLETE else None,
-                intermediate_values={} if state is TrialState.FAIL else {tried.record.rung: score},
-                params={axis.name: value for axis, value in (point or {}).items()},
-                distributions={axis.name: distribution(axis) for axis in point or {}},
-                user_attrs=attributes,
-            )
-        )
+        return create_trial(
+            state=state,
+            value=score if state is TrialState.COMPLETE else None,
+            intermediate_values={} if state is TrialState.FAIL else {record.rung: score},
+            params={axis.name: value for axis, value in (point or {}).items()},
+            distributions={axis.name: distribution(axis) for axis in point or {}},
+            user_attrs={
+                "member": tried.member.number, "origin": tried.member.origin, "state": record.state, "rung": record.rung,
+            },
+        )  # fmt: skip
 
     def _write_study(self) -> None:
         """Keeps the study as an ordinary Optuna study in SQLite: as much of it as a few percent of the time can write."""
@@ -463,6 +507,7 @@ class Study:
             raise BudgetError(
                 say("The budget ended before any network was trained and scored. Give more time, or fewer rows or columns.")
             )
+        self._exchange()
         leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))
         share = 0.0 if self.members is not None else self._plan.baseline * (self.clock.end - self.clock.start)
         plain = self._baseline(share) if finished else None  # first, so that the finalists know what is left for them
