@@ -405,7 +405,12 @@ def _carried_out(
         def progress(phase: str, rung: int, alive: int, tried: int, best: float | None) -> None:
             watcher.update(phase, rung, alive, tried, best, goal.name, max(0.0, clock.end - monotonic()))
             if place is not None:
-                results.keep()
+                try:
+                    results.keep()
+                except OutputError as error:  # there may be room again at the end
+                    if str(error) not in notes:
+                        notes.append(str(error))
+                        watcher.note(str(error))
 
         shared = None if address is None else _shared(address, asked, dataset, goal)
         study = Study(
@@ -419,6 +424,7 @@ def _carried_out(
             watcher.note(note)
         results = _Results(folder, dataset, source, asked, study, notes, limit, clock, before)
         outcome = _searched(study, budget, clock, interrupt)
+        notes += study.notes
         if shared is not None:
             notes += shared.close(min(_HANDED_IN, 0.5 * max(0.0, clock.end - monotonic())))
         progress("evaluation", 0, 0, _tried(outcome.records), outcome.score_validation)
@@ -722,9 +728,16 @@ class _Results:
 
     def _as_before(self, outcome: Outcome, before: Summary, factory: Factory | None) -> tuple[Predictor, Summary]:
         """The model of before stays; what was tried since is added."""
-        kept = self._kept_before
+        kept, predictor = self._kept_before, Predictor.load(self.folder / "model", factory)
+        judged: dict[str, Any] = {}
+        if before.score_test is None:  # it was killed before its model was judged
+            evaluation, (interval, _) = _evaluated(self.dataset, self.study.metric, predictor, None)
+            judged = {"score_test": evaluation.metrics.get(self.study.metric.name), "score_test_interval": interval}
+            with writing(self.folder):
+                evaluation.write(self.folder / "evaluation.json")
         summary = before.model_copy(
             update={
+                **judged,
                 "n_members": _tried(outcome.records),
                 "seconds_total": before.seconds_total + self.clock.elapsed,
                 "budget_seconds": before.budget_seconds + self.limit,
@@ -735,7 +748,7 @@ class _Results:
             write_members(self.folder / "members.jsonl", outcome.records)
             summary.write(self.folder / "summary.json")
             write_report(self.folder)
-        return Predictor.load(self.folder / "model", factory), summary
+        return predictor, summary
 
     @property
     def _kept_before(self) -> str:

@@ -207,18 +207,20 @@ def command(*arguments: object) -> "subprocess.Popen[str]":
 
 def test_two_commands_at_once_share_a_search_in_postgresql(server: Server, tmp_path: Path) -> None:
     address = server.address + "#together"
-    both = [command("--budget", "3m", "--members", 60, "--study", address, "--out", tmp_path / name) for name in ("one", "other")]
+    both = [command("--budget", "40s", "--study", address, "--out", tmp_path / name) for name in ("one", "other")]
     for process in both:
         _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors
+    seen = []
     for name in ("one", "other"):
         records = [record for record in read_members(tmp_path / name / "members.jsonl") if record.origin != "refit"]
-        commands = {str(record.shared).partition(":")[0] for record in records}
-        assert len(commands) == 2, "each has members of both"
+        seen.append({str(record.shared).partition(":")[0] for record in records})
         assert len({record.shared for record in records}) == len(records)
-        assert Summary.read(tmp_path / name / "summary.json").final == "refit"
+        assert Summary.read(tmp_path / name / "summary.json").score_test
+    assert max(map(len, seen)) == 2, "the one that comes to its finals later has members of both"
+    assert len(set.union(*seen)) == 2
     names = [trial.user_attrs["name"] for trial in kept(server.address, "together")]
-    assert len(names) == len(set(names)) >= 60
+    assert len(names) == len(set(names)) > 10
 
 
 @pytest.mark.slow

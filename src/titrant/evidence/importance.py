@@ -16,7 +16,10 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
+from titrant.errors import OutputError
 from titrant.search.region import slot_of
+from titrant.search.storage import TROUBLES, opened, reason
+from titrant.texts import say
 
 _FEWEST = 12  # trials, below which nothing can be told
 
@@ -26,16 +29,27 @@ def importances(study: Path) -> dict[str, float]:
 
     Args:
         study: the `study.db` of a run.
+
+    Raises:
+        OutputError: it is damaged.
     """
     if not study.is_file():
         return {}
-    kept = optuna.load_study(study_name="titrant", storage=f"sqlite:///{study}")
-    trials = [trial for trial in kept.get_trials(deepcopy=False) if trial.params and _score(trial) is not None]
+    try:
+        with opened(f"sqlite:///{study}") as storage:
+            kept = optuna.load_study(study_name="titrant", storage=storage)
+            trials = [trial for trial in kept.get_trials() if trial.params and _score(trial) is not None]
+            direction = kept.direction
+    except TROUBLES as error:
+        raise OutputError(
+            say("{file} is no study of a run, or damaged ({reason}). Without it (remove the file) pairs are those of the first "
+                "tricks.", file=study, reason=reason(error))
+        ) from None  # fmt: skip
     if len(trials) < _FEWEST:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     shared = set.intersection(*(set(trial.params) for trial in trials))
-    view = optuna.create_study(direction=kept.direction)
+    view = optuna.create_study(direction=direction)
     for trial in trials:
         view.add_trial(
             create_trial(

@@ -57,7 +57,7 @@ def read_run(folder: Path) -> Run:
             return None
         try:
             return read(path)
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             first_line = str(error).partition("\n")[0]
             gaps[name] = say("{file} cannot be read ({error}).", file=name, error=first_line)
             return None

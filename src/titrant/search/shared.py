@@ -25,14 +25,14 @@ from importlib.util import find_spec
 from typing import Any
 
 import optuna
-from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
 from titrant.errors import TitrantError
 from titrant.record import Direction, MemberRecord
+from titrant.search.storage import TROUBLES, opened, reason
 from titrant.texts import say
 
 _EVERY = 1.0  # seconds between two looks into the database
@@ -74,7 +74,7 @@ class SharedStudy:
         self._known: set[str] = set()
         self._given: deque[tuple[str, FrozenTrial]] = deque()
         self._taken: deque[MemberRecord] = deque()
-        self._woken = threading.Event()
+        self._woken, self._looked = threading.Event(), threading.Event()
         self._ending = False
         self._shown = self._url.render_as_string(hide_password=True)
         self._close = ExitStack()
@@ -109,8 +109,16 @@ class SharedStudy:
         """Whether the study has a member, or will have it."""
         return record.shared in self._known
 
-    def taken(self) -> list[MemberRecord]:
-        """Members of other commands that have come since the last call, in the order of their arrival."""
+    def taken(self, patience: float = 0.0) -> list[MemberRecord]:
+        """Members of other commands that have come since the last call, in the order of their arrival.
+
+        Args:
+            patience: seconds that a look into the database may take now; without any, what the last look has brought.
+        """
+        if patience:
+            self._looked.clear()
+            self._woken.set()
+            self._looked.wait(patience)
         found = []
         while self._taken:
             found.append(self._taken.popleft())
@@ -147,8 +155,7 @@ class SharedStudy:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         for attempt in range(_ATTEMPTS):
             try:
-                storage = optuna.storages.RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
-                self._close.callback(storage.engine.dispose)
+                storage = self._close.enter_context(opened(url.render_as_string(hide_password=False), **options))
                 study = optuna.create_study(
                     storage=storage, study_name=self.name, direction=direction, load_if_exists=True
                 )  # fmt: skip
@@ -157,14 +164,14 @@ class SharedStudy:
                     say("A study at {address} needs one more package: pip install 'titrant[postgresql]' for PostgreSQL; for "
                         "another database, the one that SQLAlchemy names for it.", address=self._shown)
                 ) from None  # fmt: skip
-            except (SQLAlchemyError, OptunaError, OSError) as error:
+            except TROUBLES as error:
                 if attempt < _ATTEMPTS - 1 and not _unreachable(error):
                     time.sleep(0.2 * (attempt + 1))
                     continue
                 raise TitrantError(
                     say("The shared study at {address} cannot be reached: {reason}. Look whether the database runs, and "
                         "whether user, password (PGPASSWORD or ~/.pgpass) and name are right.",
-                        address=self._shown, reason=_reason(error))
+                        address=self._shown, reason=reason(error))
                 ) from None  # fmt: skip
             if study.direction.name.lower() == direction:
                 return study
@@ -208,8 +215,9 @@ class SharedStudy:
                 self._read()  # first, because what seemed to fail may be there
                 self._write()
                 self.lost, pause = None, _EVERY
-            except (SQLAlchemyError, OptunaError, OSError, KeyError) as error:
-                self.lost, pause = _reason(error), min(_LATEST, 2 * pause)
+                self._looked.set()
+            except TROUBLES as error:
+                self.lost, pause = reason(error), min(_LATEST, 2 * pause)
             if self._ending and (not self._given or self.lost is not None):
                 return
 
@@ -286,11 +294,3 @@ def _unreachable(error: BaseException) -> bool:
     while error.__cause__ is not None:
         error = error.__cause__
     return "OperationalError" in type(error).__name__
-
-
-def _reason(error: BaseException) -> str:
-    """What the innermost part of an error says, in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")[:200]

@@ -34,6 +34,7 @@ from titrant.search.pace import Pace, measured
 from titrant.search.proposers import MODELS, Bayesian, Grid, Mutation, QuasiRandom, Random, distribution, sampler
 from titrant.search.region import Region
 from titrant.search.shared import SharedStudy
+from titrant.search.storage import TROUBLES, opened, reason
 from titrant.texts import say
 from titrant.train.cohort import Cohort, batch_sizes
 from titrant.train.kinds import problem_of
@@ -54,6 +55,7 @@ _NEGLIGIBLE = 0.01  # a loss below which that does not matter: a hundredth of th
 _SAFETY = 0.2  # share of the search's time in which a plain network is trained first, where others may take long to begin
 _NEGLIGIBLE_GUESS = 0.1  # or this share of the log loss of guessing: a network that chose its few rows well is surer than right
 _WRITING = 0.03  # and to write the study
+_LAST_LOOK = 2.0  # seconds that a shared study is asked for at most before the finals
 _BEGUN = 0.02  # share of a finalist's steps after which it is clear how long it will take
 _SHORTEST = 0.25  # share of its searched length to which a finalist's training may be cut
 _CAUTION = 0.93  # share of the remaining time that a finalist may plan with
@@ -149,6 +151,7 @@ class Study:
     tried: list[Tried] = field(default_factory=list)
     records: list[MemberRecord] = field(default_factory=list)
     best: Trained | None = None
+    notes: list[str] = field(default_factory=list)
     _number: int = 0
     _length: float = 1.0
     _first: int = 0
@@ -207,12 +210,12 @@ class Study:
         self.records.append(tried.record)
         self._learn(tried)
 
-    def _exchange(self) -> None:
+    def _exchange(self, patience: float = 0.0) -> None:
         """Takes up what other commands have tried meanwhile, under numbers of this one."""
         if self.shared is None:
             return
         known = {record.shared for record in self.records}
-        for record in self.shared.taken():
+        for record in self.shared.taken(patience):
             if record.shared not in known:
                 try:
                     tried = self._recalled(record.model_copy(update={"number": self._number}))
@@ -492,13 +495,18 @@ class Study:
         until = time.monotonic() + max(1.0, _WRITING * (self.clock.end - self.clock.start))
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
         written = self.folder / ".study.db"  # an earlier one stays readable until this one is whole
-        written.unlink(missing_ok=True)
-        stored = optuna.create_study(storage=f"sqlite:///{written}", study_name="titrant", direction=self.metric.direction)
-        for trial in trials:
-            if time.monotonic() > until and self.members is None:
-                break
-            stored.add_trial(_lean(trial))
-        written.replace(self.folder / "study.db")
+        try:
+            written.unlink(missing_ok=True)
+            with opened(f"sqlite:///{written}") as storage:
+                stored = optuna.create_study(storage=storage, study_name="titrant", direction=self.metric.direction)
+                for trial in trials:
+                    if time.monotonic() > until and self.members is None:
+                        break
+                    stored.add_trial(_lean(trial))
+            written.replace(self.folder / "study.db")
+        except TROUBLES as error:  # a full disk is no reason to lose the model, which comes after this
+            written.unlink(missing_ok=True)
+            self.notes.append(say("study.db could not be written: {reason}.", reason=reason(error)))
 
     # ------------------------------------------------------------------ finals
 
@@ -507,7 +515,7 @@ class Study:
             raise BudgetError(
                 say("The budget ended before any network was trained and scored. Give more time, or fewer rows or columns.")
             )
-        self._exchange()
+        self._exchange(min(_LAST_LOOK, _WRITING * max(0.0, self.clock.left)))
         leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))
         share = 0.0 if self.members is not None else self._plan.baseline * (self.clock.end - self.clock.start)
         plain = self._baseline(share) if finished else None  # first, so that the finalists know what is left for them

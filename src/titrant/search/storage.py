@@ -1,0 +1,35 @@
+"""Optuna's storage in a database, whose connections end with it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+from optuna.exceptions import OptunaError
+from sqlalchemy.exc import SQLAlchemyError
+
+TROUBLES = (SQLAlchemyError, OptunaError, OSError, KeyError, ValueError)
+"""What a database that is away, full or damaged raises."""
+
+
+@contextmanager
+def opened(address: str, **options: Any) -> Iterator[optuna.storages.RDBStorage]:
+    """A storage.
+
+    Args:
+        address: as SQLAlchemy writes it.
+        options: of the engine of SQLAlchemy.
+    """
+    storage = optuna.storages.RDBStorage(address, engine_kwargs=options)
+    try:
+        yield storage
+    finally:
+        storage.engine.dispose()
+
+
+def reason(error: BaseException) -> str:
+    """What the innermost part of an error says, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")[:200]
