@@ -444,11 +444,11 @@ def _shared(address: str, asked: Asked, dataset: Learnable, goal: Metric) -> Sha
     split = dataset.split
     rows = [part.numpy().tobytes() for part in (split.train, split.validation, split.test, dataset.target)]
     about = {
-        say("the data, their division or the seed"): digest([*rows, str(asked.seed).encode()]),
-        say("the metric"): goal.name,
-        say("the recipe or the search space"): digest([as_json(asked.recipe), as_json(asked.space)]),
+        "rows": digest([*rows, str(asked.seed).encode()]),
+        "metric": goal.name,
+        "search": digest([as_json(asked.recipe), as_json(asked.space)]),
     }
-    name = say("titrant: {target} of {source}", target=dataset.schema.target, source=dataset.summary.source)
+    name = f"titrant {Path(dataset.summary.source).name} {dataset.schema.target}"  # wherever the file lies on each machine
     return SharedStudy(address, name, goal.direction, about)
 
 

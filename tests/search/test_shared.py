@@ -23,7 +23,7 @@ from titrant.record import Asked, MemberRecord, Summary, read_members
 from titrant.search.shared import SharedStudy, parsed, without_password
 
 PENGUINS = samples.path("penguins")
-ABOUT = {"the data": "these"}
+ABOUT = {"rows": "these"}
 
 
 def member(number: int, **changes: Any) -> MemberRecord:
@@ -84,8 +84,8 @@ def test_trials_are_what_a_dashboard_shows_and_foreign_ones_are_passed_over(plac
 
 def test_another_search_is_refused(place: str) -> None:
     SharedStudy(place, "s", "maximize", ABOUT)
-    with pytest.raises(TitrantError, match=r"is of another search: the data differs.*#NAME"):
-        SharedStudy(place, "s", "maximize", {"the data": "others"})
+    with pytest.raises(TitrantError, match=r"is of another search: the data, their division or the seed differs.*#NAME"):
+        SharedStudy(place, "s", "maximize", {"rows": "others"})
     with pytest.raises(TitrantError, match="is of another search: the metric differs"):
         SharedStudy(place, "s", "minimize", ABOUT)
     assert SharedStudy(place + "#another", "s", "minimize", ABOUT).name == "another"

@@ -51,7 +51,8 @@ class SharedStudy:
         address: of a database as SQLAlchemy writes it, `postgresql://user@host/name`; `#study` names one of several studies.
         name: of the study, where the address names none.
         direction: minimize or maximize.
-        about: what all commands must have in common, such as the rows, by what a person calls it.
+        about: what all commands must have in common: `rows` (the data, their division, the seed), `metric`, `search` (the recipe
+            or the space that a person gave).
 
     Attributes:
         rank: commands that joined before this one.
@@ -176,7 +177,7 @@ class SharedStudy:
             if study.direction.name.lower() == direction:
                 return study
             break
-        raise TitrantError(self._other(say("the metric")))
+        raise TitrantError(self._other("metric"))
 
     def _check(self, about: Mapping[str, str]) -> None:
         """Sees that all commands search for the same; the first one says what."""
@@ -189,9 +190,14 @@ class SharedStudy:
                 raise TitrantError(self._other(part))
 
     def _other(self, part: str) -> str:
+        parts = {
+            "rows": say("the data, their division or the seed"),
+            "metric": say("the metric"),
+            "search": say("the recipe or the search space"),
+        }
         return say(
             "The study {name!r} at {address} is of another search: {part} differs. Give all commands the same data, options "
-            "and seed, or name another study: {address}#NAME.", name=self.name, address=self._shown, part=part
+            "and seed, or name another study: {address}#NAME.", name=self.name, address=self._shown, part=parts[part]
         )  # fmt: skip
 
     def _place(self) -> int:
