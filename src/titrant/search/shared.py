@@ -51,7 +51,7 @@ class SharedStudy:
         address: of a database as SQLAlchemy writes it, `postgresql://user@host/name`; `#study` names one of several studies.
         name: of the study, where the address names none.
         direction: minimize or maximize.
-        about: what all commands must have in common: `rows` (the data, their division, the seed), `metric`, `search` (the recipe
+        about: what all commands must have in common: `rows` (data, their division, seed), `metric`, `search` (the recipe
             or the space that a person gave).
 
     Attributes:
