@@ -75,8 +75,7 @@ class SharedStudy:
         self._known: set[str] = set()
         self._given: deque[tuple[str, FrozenTrial]] = deque()
         self._taken: deque[MemberRecord] = deque()
-        self._woken, self._looked = threading.Event(), threading.Event()
-        self._ending = False
+        self._woken, self._looked, self._ending = threading.Event(), threading.Event(), threading.Event()
         self._shown = self._url.render_as_string(hide_password=True)
         self._close = ExitStack()
         try:
@@ -131,7 +130,7 @@ class SharedStudy:
         Returns:
             What a person should know: whether the others lack anything.
         """
-        self._ending = True
+        self._ending.set()
         self._woken.set()
         self._thread.join(max(0.0, seconds))
         self._close.close()
@@ -213,10 +212,9 @@ class SharedStudy:
     def _work(self) -> None:
         pause = _EVERY
         while True:
-            self._woken.wait(pause)
+            # while the database is away, a member that has left is no reason to knock earlier
+            (self._woken if self.lost is None else self._ending).wait(pause)
             self._woken.clear()
-            if self.lost is not None and not self._ending:
-                time.sleep(pause)  # a member that has left is no reason to knock earlier
             try:
                 self._read()  # first, because what seemed to fail may be there
                 self._write()
@@ -224,7 +222,7 @@ class SharedStudy:
                 self._looked.set()
             except TROUBLES as error:
                 self.lost, pause = reason(error), min(_LATEST, 2 * pause)
-            if self._ending and (not self._given or self.lost is not None):
+            if self._ending.is_set() and (not self._given or self.lost is not None):
                 return
 
     def _write(self) -> None:
