@@ -206,7 +206,7 @@ def test_table_peers_learn_and_never_see_a_held_out_target(
     assert blind.columns == ["number", "text", "day"]
     assert (divided.rows, len(divided.truth), divided.classes) == (180, 60, classes)
     labels, places = np.unique(train["target"], return_inverse=True) if classes else (np.array([]), train["target"].to_numpy())
-    task = peer.Task(train.drop("target"), blind, places, labels, peer.time.monotonic() + 3, 0)
+    task = peer.Task(train.drop("target"), blind, places, labels, peer.time.monotonic() + 10, 0)
     seen, unseen, texts = task.frames()
     assert texts == ["text_0"]
     assert list(seen.columns) == list(unseen.columns) == [f"number_{place}" for place in range(6)] + texts

@@ -30,14 +30,14 @@ PICTURES: dict[str, Any] = {
 
 
 def studied(data: Any, recipe: dict[str, Any], trick: str, **options: Any) -> tuple[Effect, Ablation]:
-    found = titrant.ablate(data, "y", recipe=recipe, tricks=[trick], budget="60s", **{"replicates": 8, **options})
+    found = titrant.ablate(data, "y", recipe=recipe, tricks=[trick], budget="180s", **{"replicates": 8, **options})
     return found.effects[0], found
 
 
 def augmented(data: dict[str, Any], trick: str, test: dict[str, Any] | None = None, **recipe: Any) -> Effect:
     """The worth of a trick for a small network, which serves as the plain baseline too: that of pictures is slow."""
     dataset = read_data(data, None, test=test, notes=[])
-    plain, clock, cpu = Recipe.of(PICTURES | recipe), Clock.of(60.0), torch.device("cpu")
+    plain, clock, cpu = Recipe.of(PICTURES | recipe), Clock.of(180.0), torch.device("cpu")
     doses = {"flip": {"kind": "flip", "p": 0.5}, "rotate": {"kind": "rotate", "degrees": 180.0}}
     with_it = plain.replace(f"augment.{trick}", doses[trick])
     trainings = Trainings(dataset, metric_for("binary"), 0, cpu, clock, Pace.usual(cpu, [with_it]))
