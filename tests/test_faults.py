@@ -27,7 +27,7 @@ from titrant.report.runs import listed
 
 PENGUINS = samples.path("penguins")
 KILLS = int(os.environ.get("TITRANT_TEST_KILLS", "5"))
-"""Kills at random moments; a hundred take about a quarter of an hour."""
+"""Kills at random moments."""
 
 
 def fit(*arguments: object) -> list[str]:

@@ -110,7 +110,7 @@ def test_a_killed_run_goes_on_and_is_never_half_written(tmp_path: Path) -> None:
         read_members(folder / "members.jsonl")
         (folder / "report.html").unlink(missing_ok=True)
         assert listed(folder)[1].endswith("cut off")
-    done = subprocess.run(command("--resume", folder, "--budget", "15s"), capture_output=True, text=True, check=False)
+    done = subprocess.run(command("--resume", folder, "--budget", "30s"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     summary = Summary.read(folder / "summary.json")
     assert summary.final == "refit"

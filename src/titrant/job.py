@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -53,7 +53,6 @@ from titrant.report.terminal import QuietView
 from titrant.search.kinds import start_for
 from titrant.search.proposers import SEARCHES
 from titrant.search.region import Region, check_fits, check_suits
-from titrant.search.shared import SharedStudy, as_json, digest, without_password
 from titrant.search.study import Outcome, Study
 from titrant.surgery import SLOTS
 from titrant.texts import say
@@ -65,6 +64,9 @@ from titrant.train.metrics import Metric, fitting_metrics, metric_for
 from titrant.train.workers import LARGEST, Workers
 from titrant.tricks.model import Custom
 from titrant.view import View
+
+if TYPE_CHECKING:
+    from titrant.search.shared import SharedStudy
 
 _EVERY = 5.0  # seconds between two saves of the best so far, at least
 _HANDED_IN = 10.0  # seconds that a shared study has at most to take up what is left
@@ -256,7 +258,7 @@ def fit(
     asked = Asked(
         metric=metric, seed=seed, recipe=None if given is None else given.plain(), space=limits, members=members,
         ensemble=ensemble, search=search, device=device, surgery=list(surgery), workers=workers, cluster=cluster,
-        study=None if study is None else without_password(study),
+        study=_without_password(study),
     )  # fmt: skip
     reading: dict[str, Any] = {
         "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "horizon": horizon, "text": text,
@@ -310,8 +312,7 @@ def resume(
     before = _before(folder)
     asked = before.asked.model_copy(update={"members": None, "metric": before.summary.metric})
     study = study or asked.study
-    if study is not None:
-        asked = asked.model_copy(update={"study": without_password(study)})
+    asked = asked.model_copy(update={"study": _without_password(study)})
 
     def read(notes: list[str], progress: Progress) -> tuple[Learnable, Source]:
         return read_again(before.source, notes, data, progress), before.source
@@ -439,8 +440,19 @@ def _carried_out(
 # ------------------------------------------------------------------ before
 
 
-def _shared(address: str, asked: Asked, dataset: Learnable, goal: Metric) -> SharedStudy:
+def _without_password(address: str | None) -> str | None:
+    """The address of a shared study as a run may keep it."""
+    if address is None:
+        return None
+    from titrant.search.shared import without_password
+
+    return without_password(address)
+
+
+def _shared(address: str, asked: Asked, dataset: Learnable, goal: Metric) -> "SharedStudy":
     """This command's part in a shared study, in which all must mean the same rows and the same search."""
+    from titrant.search.shared import SharedStudy, as_json, digest
+
     split = dataset.split
     rows = [part.numpy().tobytes() for part in (split.train, split.validation, split.test, dataset.target)]
     about = {
@@ -701,11 +713,7 @@ class _Results:
         predictor = self._predictor(outcome)
         plain = outcome.baseline
         baseline = None if plain is None else Predictor.of(self.dataset.schema, [plain], self.study.development_problem())
-        evaluation, intervals = _evaluated(self.dataset, self.study.metric, predictor, baseline)
-        about = (self.dataset, outcome.recipe, self.study.seed)
-        evaluation = evaluation.model_copy(
-            update={"samples": samples(*about), "lines": lines(*about), "passages": passages(*about)}
-        )
+        evaluation, intervals = self._judged(predictor, outcome.recipe, baseline)
         summary = self._write(outcome, predictor, evaluation, *intervals)
         if not report:
             return predictor, summary
@@ -714,6 +722,13 @@ class _Results:
             summary = summary.model_copy(update={"seconds_total": self._seconds_before + self.clock.elapsed})
             summary.write(self.folder / "summary.json")
         return predictor, summary
+
+    def _judged(self, predictor: Predictor, recipe: Recipe, baseline: Predictor | None) -> tuple[Evaluation, tuple[Ends, Ends]]:
+        """What a model did on test rows, and what its recipe does to examples; see `_evaluated`."""
+        evaluation, intervals = _evaluated(self.dataset, self.study.metric, predictor, baseline)
+        about = (self.dataset, recipe, self.study.seed)
+        shown = {"samples": samples(*about), "lines": lines(*about), "passages": passages(*about)}
+        return evaluation.model_copy(update=shown), intervals
 
     def _better(self, outcome: Outcome, before: Summary) -> bool:
         """Whether a resumed run has found a better model: by rows that its networks held out, if it has such a score."""
@@ -730,8 +745,8 @@ class _Results:
         """The model of before stays; what was tried since is added."""
         kept, predictor = self._kept_before, Predictor.load(self.folder / "model", factory)
         judged: dict[str, Any] = {}
-        if before.score_test is None:  # it was killed before its model was judged
-            evaluation, (interval, _) = _evaluated(self.dataset, self.study.metric, predictor, None)
+        if before.score_test is None and len(self.dataset.split.test):  # it was killed before its model was judged
+            evaluation, (interval, _) = self._judged(predictor, predictor.recipes[0], None)
             judged = {"score_test": evaluation.metrics.get(self.study.metric.name), "score_test_interval": interval}
             with writing(self.folder):
                 evaluation.write(self.folder / "evaluation.json")

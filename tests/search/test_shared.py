@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from titrant import samples
 from titrant.errors import TitrantError
 from titrant.record import Asked, MemberRecord, Summary, read_members
 from titrant.search.shared import SharedStudy, parsed, without_password
+from titrant.search.storage import opened
 
 PENGUINS = samples.path("penguins")
 ABOUT = {"rows": "these"}
@@ -80,6 +82,19 @@ def test_trials_are_what_a_dashboard_shows_and_foreign_ones_are_passed_over(plac
     attributes = {"name": "a:1", "record": json.dumps({"number": "__import__('os')"})}
     stored.add_trial(create_trial(state=TrialState.COMPLETE, value=1.0, user_attrs=attributes))
     assert [record.number for record in SharedStudy(place, "s", "maximize", ABOUT).taken()] == [1]
+
+
+def test_a_dose_with_another_range_is_written_without_its_doses(place: str) -> None:
+    study = SharedStudy(place, "s", "maximize", ABOUT)
+    for number, choices in enumerate((["relu", "gelu"], ["relu", "tanh"])):
+        found = optuna.distributions.CategoricalDistribution(choices)
+        trial = create_trial(
+            state=TrialState.COMPLETE, value=0.5, params={"activation": "relu"}, distributions={"activation": found}
+        )  # fmt: skip
+        study.give(member(number), trial)
+    assert study.close(10) == []
+    assert [trial.params for trial in kept(place, "s")] == [{"activation": "relu"}, {}]
+    assert [record.number for record in SharedStudy(place, "s", "maximize", ABOUT).taken()] == [0, 1]
 
 
 def test_another_search_is_refused(place: str) -> None:
@@ -147,14 +162,9 @@ def test_a_grid_and_a_single_recipe_are_for_one_command(place: str) -> None:
 
 def kept(address: str, name: str) -> list[FrozenTrial]:
     """Trials of a study, none if there is no such study."""
-    url = address.replace("postgresql://", "postgresql+psycopg://")
-    storage = optuna.storages.RDBStorage(url)
-    try:
+    with opened(address.replace("postgresql://", "postgresql+psycopg://")) as storage, suppress(KeyError):
         return optuna.load_study(study_name=name, storage=storage).trials
-    except KeyError:
-        return []
-    finally:
-        storage.engine.dispose()
+    return []
 
 
 class Server:
@@ -207,7 +217,7 @@ def command(*arguments: object) -> "subprocess.Popen[str]":
 
 def test_two_commands_at_once_share_a_search_in_postgresql(server: Server, tmp_path: Path) -> None:
     address = server.address + "#together"
-    both = [command("--budget", "40s", "--study", address, "--out", tmp_path / name) for name in ("one", "other")]
+    both = [command("--budget", "60s", "--study", address, "--out", tmp_path / name) for name in ("one", "other")]
     for process in both:
         _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors

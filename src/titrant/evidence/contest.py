@@ -10,7 +10,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -170,17 +170,16 @@ class Contest:
         settings = {name: candidates(arm, paths, plan.candidates, self.trainings.seed) for name, arm in self.arms.items()}
         standing: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
         alive = {name: list(range(len(found))) for name, found in settings.items()}
-        cut = False
         self.trainings.clock = whole.before_end(whole.left - _TUNING_SHARE * left)
         for numbers in ([0], range(1, 1 + _MORE)) if plan.candidates > 1 else ():
             entries = [(name, place, number) for number in numbers for name, places in alive.items() for place in places]
             jobs = [self._job(name, settings[name][place], _TUNING + number) for name, place, number in entries]
             outcomes = self.trainings.run(jobs, lambda done: self.watch(say("tuning"), len(self.arms), done))
-            cut = None in outcomes
-            if cut:  # a choice among what happened to end would not be alike for all arms: the last whole round decides
+            ended = [outcome for outcome in outcomes if outcome is not None]
+            self._cut_short = len(ended) < len(jobs)
+            if self._cut_short:  # a choice among what ended by chance is not alike for all arms: the last whole round decides
                 break
-            for (name, place, _), outcome in zip(entries, outcomes, strict=True):
-                assert outcome is not None
+            for (name, place, _), outcome in zip(entries, ended, strict=True):
                 standing[name, place].append(_rank(self.trainings.metric, outcome))
             for name, places in alive.items():
                 ranks = {place: _mean_rank(standing[name, place]) for place in places}
@@ -192,9 +191,8 @@ class Contest:
         if plan.candidates > 1:
             round_ = (time.monotonic() - begun) / tuning_trainings(plan.candidates)  # evaluations and all
         fits = math.floor(_USED * self._left / max(round_, 1e-9))
-        chosen = plan.candidates if standing or plan.candidates == 1 else 1
-        self._cut_short = cut
-        return Plan(plan.length, plan.share, chosen, max(_FEWEST, min(plan.replicates, fits)))
+        chosen = plan.candidates if standing else 1
+        return replace(plan, candidates=chosen, replicates=max(_FEWEST, min(plan.replicates, fits)))
 
     def _job(self, name: str, recipe: Recipe, replicate: int) -> Job:
         return Job(recipe, replicate, self.costs[name].training)

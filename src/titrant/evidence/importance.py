@@ -18,7 +18,6 @@ from optuna.trial import FrozenTrial, create_trial
 
 from titrant.errors import OutputError
 from titrant.search.region import slot_of
-from titrant.search.storage import TROUBLES, opened, reason
 from titrant.texts import say
 
 _FEWEST = 12  # trials, below which nothing can be told
@@ -35,6 +34,8 @@ def importances(study: Path) -> dict[str, float]:
     """
     if not study.is_file():
         return {}
+    from titrant.search.storage import TROUBLES, opened, reason
+
     try:
         with opened(f"sqlite:///{study}") as storage:
             kept = optuna.load_study(study_name="titrant", storage=storage)

@@ -25,14 +25,14 @@ from importlib.util import find_spec
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import ValidationError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from titrant.errors import TitrantError
 from titrant.record import Direction, MemberRecord
-from titrant.search.storage import TROUBLES, opened, reason
+from titrant.search.storage import TROUBLES, innermost, opened, reason
 from titrant.texts import say
 
 _EVERY = 1.0  # seconds between two looks into the database
@@ -156,16 +156,15 @@ class SharedStudy:
         for attempt in range(_ATTEMPTS):
             try:
                 storage = self._close.enter_context(opened(url.render_as_string(hide_password=False), **options))
-                study = optuna.create_study(
-                    storage=storage, study_name=self.name, direction=direction, load_if_exists=True
-                )  # fmt: skip
+                study = optuna.create_study(storage=storage, study_name=self.name, direction=direction, load_if_exists=True)
             except ImportError:
                 raise TitrantError(
                     say("A study at {address} needs one more package: pip install 'titrant[postgresql]' for PostgreSQL; for "
                         "another database, the one that SQLAlchemy names for it.", address=self._shown)
                 ) from None  # fmt: skip
             except TROUBLES as error:
-                if attempt < _ATTEMPTS - 1 and not _unreachable(error):
+                unreachable = "OperationalError" in type(innermost(error)).__name__  # asking again at once is in vain
+                if attempt < _ATTEMPTS - 1 and not unreachable:
                     time.sleep(0.2 * (attempt + 1))
                     continue
                 raise TitrantError(
@@ -227,13 +226,11 @@ class SharedStudy:
 
     def _write(self) -> None:
         while self._given:
-            name, trial = self._given[0]
+            trial = self._given[0][1]
             try:
                 self._study.add_trial(trial)
             except ValueError:  # a dose with another range than before, as another version may have
-                self._study.add_trial(
-                    optuna.create_trial(state=trial.state, value=trial.value, user_attrs={**trial.user_attrs, "name": name})
-                )
+                self._study.add_trial(create_trial(state=trial.state, value=trial.value, user_attrs=trial.user_attrs))
             self._given.popleft()
 
     def _read(self) -> None:
@@ -291,10 +288,3 @@ def digest(parts: Sequence[bytes]) -> str:
 def as_json(thing: object) -> bytes:
     """Content whose names are sorted, so that equal things are equal."""
     return json.dumps(thing, sort_keys=True, default=str).encode()
-
-
-def _unreachable(error: BaseException) -> bool:
-    """Whether nobody answers, or refuses; a second attempt at once is then in vain."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return "OperationalError" in type(error).__name__

@@ -1,4 +1,7 @@
-"""Optuna's storage in a database, whose connections end with it."""
+"""Optuna's storage in a database, whose connections end with it.
+
+Imported where it is used: SQLAlchemy takes some tenths of a second, and most commands need no database.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,9 +30,15 @@ def opened(address: str, **options: Any) -> Iterator[optuna.storages.RDBStorage]
         storage.engine.dispose()
 
 
-def reason(error: BaseException) -> str:
-    """What the innermost part of an error says, in one line."""
+def innermost(error: BaseException) -> BaseException:
+    """The error that caused it all."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")[:200]
+    return error
+
+
+def reason(error: BaseException) -> str:
+    """What the innermost part of an error says, in one line."""
+    root = innermost(error)
+    lines = [line.strip() for line in str(root).splitlines() if line.strip()]
+    return (lines[0] if lines else type(root).__name__).rstrip(".")[:200]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import optuna
 import torch
@@ -33,8 +34,6 @@ from titrant.search.kinds import start_for
 from titrant.search.pace import Pace, measured
 from titrant.search.proposers import MODELS, Bayesian, Grid, Mutation, QuasiRandom, Random, distribution, sampler
 from titrant.search.region import Region
-from titrant.search.shared import SharedStudy
-from titrant.search.storage import TROUBLES, opened, reason
 from titrant.texts import say
 from titrant.train.cohort import Cohort, batch_sizes
 from titrant.train.kinds import problem_of
@@ -43,6 +42,9 @@ from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
 from titrant.train.workers import Workers
 from titrant.tricks.acting import derived_seed, own_randomness
+
+if TYPE_CHECKING:
+    from titrant.search.shared import SharedStudy
 
 FOLDS = 8
 """Folds of the development rows in the finals."""
@@ -147,7 +149,7 @@ class Study:
     ensemble: bool = True
     search: str = "mixed"
     before: list[MemberRecord] = field(default_factory=list)
-    shared: SharedStudy | None = None
+    shared: "SharedStudy | None" = None
     tried: list[Tried] = field(default_factory=list)
     records: list[MemberRecord] = field(default_factory=list)
     best: Trained | None = None
@@ -171,9 +173,9 @@ class Study:
         first = self.given or (self.region.base if self.region is not None else Recipe())
         self._pace = Pace.usual(self.device, [first], self.workers)
         turn: list[str | int] = [len(self.before)] if self.before else []  # what was drawn before is not drawn again
-        if self._follows:  # nor what another command draws
-            turn += ["command", 0 if self.shared is None else self.shared.rank]
-        seed = derived_seed(self.seed, "sampler", *turn) if self._follows else self.seed
+        if self._rank:  # nor what another command draws
+            turn += ["command", self._rank]
+        seed = derived_seed(self.seed, "sampler", *turn) if self._rank else self.seed
         self._study = optuna.create_study(direction=self.metric.direction, sampler=sampler(self.search, seed % 2**31))
         if self.region is not None:
             self._random = QuasiRandom(self.region, derived_seed(self.seed, "quasi-random", *turn))
@@ -189,10 +191,7 @@ class Study:
             if record.origin == "refit":
                 self.records.append(record)
                 continue
-            tried = self._recalled(record)
-            if self.shared is not None and not self.shared.knows(record):  # the database was away when the run ended
-                tried = replace(tried, record=self.shared.give(record, self._trial(tried)))
-            self._take(tried)
+            self._take(self._recalled(record))
         self._exchange()
 
     def _recalled(self, record: MemberRecord) -> Tried:
@@ -204,7 +203,9 @@ class Study:
         return Tried(member, score, loss, record)
 
     def _take(self, tried: Tried) -> None:
-        """Counts and learns from a member that was trained before, or elsewhere."""
+        """Counts and learns from a member that has left training, now, in an earlier part of the search, or elsewhere."""
+        if self.shared is not None and not self.shared.knows(tried.record):
+            tried = replace(tried, record=self.shared.give(tried.record, self._trial(tried)))
         self._number = max(self._number, tried.member.number + 1)
         self.tried.append(tried)
         self.records.append(tried.record)
@@ -224,9 +225,9 @@ class Study:
                 self._take(tried)
 
     @property
-    def _follows(self) -> bool:
-        """Whether another command of a shared study tries the known recipes."""
-        return self.shared is not None and self.shared.rank > 0
+    def _rank(self) -> int:
+        """Commands of a shared study that came before this one; the first of them tries the known recipes."""
+        return 0 if self.shared is None else self.shared.rank
 
     def run(self) -> Outcome:
         """Searches, trains the finalists, and returns the best.
@@ -290,11 +291,7 @@ class Study:
             """Takes over the members that have left, so that a search that is killed has lost no others."""
             nonlocal learned
             for tried in bracket.tried[learned:]:
-                if self.shared is not None:
-                    tried = replace(tried, record=self.shared.give(tried.record, self._trial(tried)))
-                self.tried.append(tried)
-                self.records.append(tried.record)
-                self._learn(tried)
+                self._take(tried)
             learned = len(bracket.tried)
 
         def watched(rung: int, alive: int) -> None:
@@ -331,7 +328,7 @@ class Study:
             proposals += [*known[:2], *plain, *known[2:]]
         wanted = self._wanted(self._first)
         shapes = [recipe for recipe, origin, _ in proposals if origin != "baseline"] or [self.region.base]
-        if self._follows:
+        if self._rank:
             proposals = []
         for turn in range(max(0, wanted - len(proposals))):
             shape = shapes[turn // 2 % len(shapes)]
@@ -492,6 +489,8 @@ class Study:
 
     def _write_study(self) -> None:
         """Keeps the study as an ordinary Optuna study in SQLite: as much of it as a few percent of the time can write."""
+        from titrant.search.storage import TROUBLES, opened, reason
+
         until = time.monotonic() + max(1.0, _WRITING * (self.clock.end - self.clock.start))
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
         written = self.folder / ".study.db"  # an earlier one stays readable until this one is whole
