@@ -68,11 +68,14 @@ def test_killed_at_any_moment_a_run_goes_on_and_nothing_is_half_written(tmp_path
         records = read_members(folder / "members.jsonl")
         assert len(records) >= known, "a recipe that was written down is lost"
         known = len(records)
+        (folder / "report.html").unlink(missing_ok=True)
+        assert listed(folder)[1].endswith("cut off")
     if not (folder / "summary.json").exists():
         subprocess.run(begin, check=True)
     done = subprocess.run(go_on, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (Summary.read(folder / "summary.json").score_test or 0) > 0.9
+    assert listed(folder)[1].endswith(("finished", "interrupted"))
     assert [path.name for path in folder.rglob(".*")] == []
 
 

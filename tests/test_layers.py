@@ -23,6 +23,7 @@ LAYERS = (
     "texts",
     "errors",
     "clock",
+    "background",
     "space",
     "record",
     "view",
@@ -38,6 +39,7 @@ LAYERS = (
     "evidence",
     "predictor",
     "report",
+    "logs",
     "job",
     "studies",
     "find",
@@ -71,6 +73,7 @@ OPTIONAL = (
     "fastapi",
     "uvicorn",
     "starlette",
+    "mlflow",
 )
 UNSAFE_CALLS = {"eval", "exec", "torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "joblib.load"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}

@@ -1,12 +1,6 @@
 """Runs that go on: after they ended, after they were killed, and never two at a time."""
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +51,14 @@ def test_what_was_asked_for_is_remembered(tmp_path: Path) -> None:
     space = {"dropout": ["bernoulli"], "dropout.p": {"low": 0.1, "high": 0.2}}
     titrant.fit(PENGUINS, "species", budget="60s", members=2, out=tmp_path / "run", metric="log_loss", space=space)
     assert Asked.read(tmp_path / "run" / "asked.json").space == space
+    asked = Asked.read(tmp_path / "run" / "asked.json")
+    foreign = {"cluster": "ray://127.0.0.1:9", "study": "postgresql://me@127.0.0.1:9/searches"}
+    asked.model_copy(update=foreign).write(tmp_path / "run" / "asked.json")
     found = titrant.resume(tmp_path / "run", budget="10s")
     assert found.summary.metric == "log_loss"
+    named = [warning for warning in found.summary.warnings if any(address in warning for address in foreign.values())]
+    assert len(named) == 2, "addresses of a folder are told, and not contacted"
+    assert Asked.read(tmp_path / "run" / "asked.json").study == foreign["study"]
     recipes = [record.recipe for record in read_members(tmp_path / "run" / "members.jsonl") if record.origin != "baseline"]
     assert all(0.1 <= recipe["dropout"]["p"] <= 0.2 for recipe in recipes)
 
@@ -87,36 +87,6 @@ def test_options_of_another_search_are_refused(run: Path) -> None:
     done = CliRunner().invoke(app, ["fit"])
     assert done.exit_code == 2
     assert "titrant fit --resume RUN" in done.output
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "titrant", "fit", *map(str, arguments), "--quiet"]
-
-
-def test_a_killed_run_goes_on_and_is_never_half_written(tmp_path: Path) -> None:
-    folder, draw = tmp_path / "run", random.Random(0)
-    starts = [command(PENGUINS, "--target", "species", "--budget", "60s", "--out", folder)]
-    starts += [command("--resume", folder, "--budget", "60s")] * 3
-    for arguments in starts:
-        process = subprocess.Popen(arguments, start_new_session=True)
-        deadline = time.monotonic() + 60
-        while not (folder / "summary.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(draw.uniform(0.0, 5.0))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        before = titrant.load(folder)  # whatever moment it was, everything can be read
-        assert before.predict(pl.read_csv(PENGUINS)).shape == (344,)
-        read_members(folder / "members.jsonl")
-        (folder / "report.html").unlink(missing_ok=True)
-        assert listed(folder)[1].endswith("cut off")
-    done = subprocess.run(command("--resume", folder, "--budget", "30s"), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    summary = Summary.read(folder / "summary.json")
-    assert summary.final == "refit"
-    assert (summary.score_test or 0) > 0.9
-    assert listed(folder)[1].endswith(("finished", "interrupted"))
-    assert [path.name for path in folder.rglob(".*")] == []
 
 
 def test_runs_are_listed_with_their_state(run: Path, tmp_path: Path) -> None:

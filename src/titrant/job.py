@@ -28,6 +28,7 @@ from titrant.data.decode import Progress
 from titrant.data.learnable import Learnable, read_again, read_data, source_of
 from titrant.data.series import Series
 from titrant.errors import BudgetError, OutputError, TitrantError
+from titrant.logs import Logs, checked
 from titrant.models.network import Factory
 from titrant.models.own import declared, factory_name
 from titrant.predictor import Predictor
@@ -178,6 +179,7 @@ def fit(
     workers: int | None = None,
     cluster: str | None = None,
     study: str | None = None,
+    log: Sequence[str] = (),
     device: str = "auto",
     hold_out: bool = True,
     ensemble: bool = True,
@@ -221,6 +223,7 @@ def fit(
             belongs to, or "local" to start one here; with `workers` on so many of its processors.
         study: the address of a database, such as "postgresql://user@host/name", through which several `fit` on several machines
             search together; all need the same data, options and seed. See `titrant.search.shared.SharedStudy`.
+        log: where else the run is written as it goes: mlflow, tensorboard; see `titrant.logs`.
         device: auto, cpu, cuda, cuda:1, mps.
         hold_out: False sets no test rows aside, and then no held-out score is reported.
         ensemble: True averages networks of several recipes where that scores better and there is time to train them; False
@@ -258,7 +261,7 @@ def fit(
     asked = Asked(
         metric=metric, seed=seed, recipe=None if given is None else given.plain(), space=limits, members=members,
         ensemble=ensemble, search=search, device=device, surgery=list(surgery), workers=workers, cluster=cluster,
-        study=_without_password(study),
+        study=_without_password(study), log=checked(log),
     )  # fmt: skip
     reading: dict[str, Any] = {
         "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "horizon": horizon, "text": text,
@@ -270,7 +273,7 @@ def fit(
         return dataset, source_of(data, target, test, kinds=kinds or {}, **reading)
 
     place = None if out is None else free_place(Path(out))
-    return _carried_out(asked, read, budget, place, model, None, view or QuietView(), started, study)
+    return _carried_out(asked, read, budget, place, model, None, view or QuietView(), started, _Places(cluster, study))
 
 
 def resume(
@@ -279,6 +282,7 @@ def resume(
     budget: str | float = "10m",
     data: object = None,
     model: Factory | None = None,
+    cluster: str | None = None,
     study: str | None = None,
     view: View | None = None,
     started: float | None = None,
@@ -294,7 +298,8 @@ def resume(
         budget: wall clock for everything that is done now.
         data: the run's data, where they were in memory or have moved.
         model: the factory of a run with a network of your own.
-        study: where the shared study is now, or its address with a password; as before if None.
+        cluster, study: a Ray cluster to train on, and a shared study, as for `fit`. What the run had before is not contacted
+            unless it is named again: the folder may come from anybody.
         view, started: as for `fit`.
 
     Raises:
@@ -311,13 +316,21 @@ def resume(
     folder = Path(run)
     before = _before(folder)
     asked = before.asked.model_copy(update={"members": None, "metric": before.summary.metric})
-    study = study or asked.study
-    asked = asked.model_copy(update={"study": _without_password(study)})
+    again = {"cluster": cluster, "study": _without_password(study)}
+    asked = asked.model_copy(update={name: address for name, address in again.items() if address is not None})
 
     def read(notes: list[str], progress: Progress) -> tuple[Learnable, Source]:
         return read_again(before.source, notes, data, progress), before.source
 
-    return _carried_out(asked, read, budget, folder, model, before, view or QuietView(), started, study)
+    return _carried_out(asked, read, budget, folder, model, before, view or QuietView(), started, _Places(cluster, study))
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Addresses that this command may contact."""
+
+    cluster: str | None = None
+    study: str | None = None
 
 
 @dataclass(frozen=True)
@@ -359,24 +372,24 @@ def _carried_out(
     before: _Before | None,
     watcher: View,
     started: float | None,
-    address: str | None,
+    places: _Places,
 ) -> Run:
-    """The job from its start to its end; `before` is what the folder holds already, `address` that of a shared study."""
+    """The job from its start to its end; `before` is what the folder holds already."""
     limit = seconds(budget)
-    notes: list[str] = []
+    notes = _not_contacted(asked, places)
     with Interrupt() as interrupt, watcher, new_folder(place) as folder, ExitStack() as ending:
         clock = Clock.of(limit, started, interrupt)
         given, limits = None if asked.recipe is None else Recipe.of(asked.recipe), asked.space
         device = asked.device
         used = device_of(device if device != "auto" or given is None else given.hardware.device)
         prepare(given.hardware if given is not None else Recipe().hardware, used)
-        if asked.workers is not None and asked.cluster is None:
+        if asked.workers is not None and places.cluster is None:
             ending.enter_context(threads(asked.workers))
-        if asked.cluster is None:
+        if places.cluster is None:
             count = workers_wanted(used, given, model, None if asked.workers else asked.members)
             workers = ending.enter_context(Workers(count, interrupt))  # they start meanwhile
         else:
-            cluster = ending.enter_context(Cluster(asked.cluster))
+            cluster = ending.enter_context(Cluster(places.cluster))
             count = min(cluster.count, asked.workers or cluster.count)
             workers = ending.enter_context(Workers(count, interrupt, cluster.worker))
 
@@ -392,7 +405,7 @@ def _carried_out(
 
         dataset, source = read(notes, decoding)
         large = sum(tensor.nbytes for tensor in dataset.inputs) > LARGEST
-        if large and asked.cluster is None:
+        if large and places.cluster is None:
             workers.close()
         goal = metric_for(dataset.schema.task, asked.metric)
         region = region_for(dataset, given, limits, model, asked.surgery)
@@ -403,26 +416,39 @@ def _carried_out(
         for note in notes:
             watcher.note(note)
 
+        def tell(note: str) -> None:
+            """Something that a person should know now and find in the report; once is enough."""
+            if note not in notes:
+                notes.append(note)
+                watcher.note(note)
+
         def progress(phase: str, rung: int, alive: int, tried: int, best: float | None) -> None:
             watcher.update(phase, rung, alive, tried, best, goal.name, max(0.0, clock.end - monotonic()))
+            logs.follow(study.records, mine)
+            for trouble in logs.troubles():
+                tell(trouble)
             if place is not None:
                 try:
                     results.keep()
                 except OutputError as error:  # there may be room again at the end
-                    if str(error) not in notes:
-                        notes.append(str(error))
-                        watcher.note(str(error))
+                    tell(str(error))
 
-        shared = None if address is None else _shared(address, asked, dataset, goal)
+        shared = None if places.study is None else _shared(places.study, asked, dataset, goal)
+        mine = (lambda _: True) if shared is None else shared.mine
+        facts = {
+            "data": dataset.summary.source, "target": dataset.schema.target, "task": dataset.schema.task, "metric": goal.name,
+            "budget": str(budget), "seed": str(asked.seed), "folder": str(folder),
+        }  # fmt: skip
+        known = 0 if before is None else len(before.records)
+        logs = ending.enter_context(Logs(asked.log, folder, folder.name, facts, known))
         study = Study(
             dataset, region, goal, clock.before_end(_reserve(limit, dataset)), asked.seed, used, folder, progress,
             given=given, narrowed=limits is not None or model is not None, members=asked.members, factory=model,
-            workers=None if large and asked.cluster is None else workers, ensemble=asked.ensemble, search=asked.search,
+            workers=None if large and places.cluster is None else workers, ensemble=asked.ensemble, search=asked.search,
             before=[] if before is None else before.records, shared=shared,
         )  # fmt: skip
         for note in _about(study):
-            notes.append(note)
-            watcher.note(note)
+            tell(note)
         results = _Results(folder, dataset, source, asked, study, notes, limit, clock, before)
         outcome = _searched(study, budget, clock, interrupt)
         notes += study.notes
@@ -430,6 +456,8 @@ def _carried_out(
             notes += shared.close(min(_HANDED_IN, 0.5 * max(0.0, clock.end - monotonic())))
         progress("evaluation", 0, 0, _tried(outcome.records), outcome.score_validation)
         predictor, summary = results.finish(outcome, model, report=place is not None)
+        for problem in logs.close(folder, summary):
+            watcher.note(problem)
         watcher.finish(summary, place)
     run = Run(folder, predictor, summary)
     if place is None:
@@ -438,6 +466,22 @@ def _carried_out(
 
 
 # ------------------------------------------------------------------ before
+
+
+def _not_contacted(asked: Asked, places: _Places) -> list[str]:
+    """What a run was connected with before and is not now."""
+    found = []
+    if asked.cluster is not None and places.cluster is None:
+        found.append(
+            say("This run trained on the Ray cluster {address}; now it trains here. To go on there: --cluster {address}",
+                address=asked.cluster)
+        )  # fmt: skip
+    if asked.study is not None and places.study is None:
+        found.append(
+            say("This run searched together with others at {address}; now it searches alone. To go on together: "
+                "--study {address}", address=asked.study)
+        )  # fmt: skip
+    return found
 
 
 def _without_password(address: str | None) -> str | None:

@@ -166,6 +166,7 @@ class Asked(Record):
     workers: int | None = Field(default=None, description="processes that train at the same time")
     cluster: str | None = Field(default=None, description="the address of a Ray cluster that trains")
     study: str | None = Field(default=None, description="the address of a study that several commands share, without password")
+    log: list[str] = Field(default=[], description="where else the run is written: mlflow, tensorboard")
     surgery: list[str] = Field(default=[], description="slots that reach into a network of the person's own")
 
 

@@ -143,7 +143,7 @@ def test_commands_search_together_and_a_resumed_one_hands_in_what_was_missing(pl
     assert all(json.dumps(record.recipe, sort_keys=True) not in before for record in own)
     assert Asked.read(tmp_path / "second" / "asked.json").study == place
     Path(str(parsed(place)[0].database)).unlink()  # the database is lost, with all that was in it
-    again = titrant.resume(tmp_path / "second", budget="12s")
+    again = titrant.resume(tmp_path / "second", budget="12s", study=place)
     assert again.summary.n_members > 8
     assert len(kept(place, optuna.get_all_study_names(place)[0])) >= again.summary.n_members
     with pytest.raises(TitrantError, match="of another search: the data, their division or the seed differs"):
@@ -264,5 +264,5 @@ def test_a_database_that_is_gone_for_good_does_not_end_the_run(server: Server, t
     summary = json.loads(out)
     assert summary["n_members"] > 3
     assert any("shared study" in warning and "are missing there" in warning for warning in summary["warnings"])
-    again = titrant.resume(tmp_path / "run", budget="10s")
+    again = titrant.resume(tmp_path / "run", budget="10s", study=server.address)
     assert len(kept(server.address, "lost")) >= again.summary.n_members

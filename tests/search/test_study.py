@@ -306,6 +306,22 @@ def test_a_refit_that_does_far_worse_on_the_same_rows_is_refused(
     assert outcome.final == [study.best]
 
 
+def test_a_refit_that_does_far_worse_than_an_earlier_part_of_the_run_is_refused(
+    people: Dataset, tmp_path: Path, small: Recipe
+) -> None:
+    """Its network is gone, but what it lost on the validation rows is written down."""
+    given = small.replace("stop.epochs", 1)
+    first = study_of(people, tmp_path, given, members=None, clock=Clock.of(36000)).run()
+    assert first.kind == "refit"
+    record = next(one for one in first.records if one.origin != "refit" and one.score_validation is not None)
+    point = record.curve[-1].model_copy(update={"score_validation": 1.0, "loss_validation": 0.001})
+    better = record.model_copy(update={"score_validation": 1.0, "curve": [*record.curve, point], "number": 999})
+    study = study_of(people, tmp_path, given, members=None, clock=Clock.of(36000), before=[better])
+    outcome = study.run()
+    assert (outcome.kind, outcome.refused) == ("checkpoint", True)
+    assert outcome.final == [study.best]
+
+
 def test_what_a_network_predicts_is_its_own(searched: tuple[Study, Outcome, Told]) -> None:
     study, outcome, _ = searched
     problem, rows = study.development_problem(), torch.arange(20)

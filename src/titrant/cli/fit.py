@@ -178,6 +178,10 @@ def fit(
             help=say("Search together with other commands, through a database: postgresql://USER@HOST/DATABASE[#NAME]."),
         ),
     ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help=say("Write the run into mlflow or tensorboard, too. May be repeated.")),
+    ] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help=say("Where to train: auto, cpu, cuda, cuda:1, mps."))] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help=say("Print nothing but errors."))] = False,
     as_json: Annotated[
@@ -191,11 +195,14 @@ def fit(
 
     view = JsonView() if as_json else QuietView() if quiet else LiveView()
     if resume is not None:
-        if given := given_options(context, {"resume", "data", "budget", "study", "quiet", "as_json"}):
+        if given := given_options(context, {"resume", "data", "budget", "cluster", "study", "quiet", "as_json"}):
             raise TitrantError(
                 say("A resumed run goes on as it began, so {options} cannot be given with --resume.", options=", ".join(given))
             )
-        go_on(resume, budget=budget.removeprefix("+"), data=data, study=study, view=view, started=process_started())
+        go_on(
+            resume, budget=budget.removeprefix("+"), data=data, cluster=cluster, study=study, view=view,
+            started=process_started(),
+        )  # fmt: skip
         return
     if data is None:
         raise TitrantError(say("Name the data: titrant fit DATA, or a run to go on with: titrant fit --resume RUN."))
@@ -226,6 +233,7 @@ def fit(
             workers=workers,
             cluster=cluster,
             study=study,
+            log=log or [],
             device=device,
             view=view,
             started=process_started(),

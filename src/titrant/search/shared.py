@@ -3,9 +3,8 @@
     this command                             the database                       other commands
     members that left  -- give, a thread -->  finished trials  -- taken -->  their proposals, their finals
 
-Training never waits for the database. A thread of its own writes and reads; while the database cannot be reached it tries
-again, later and later, and the search goes on with what it has. What could not be written at the end stays in the run folder,
-and `titrant fit --resume` hands it in.
+Training never waits for the database (`titrant.background`): while it cannot be reached, the search goes on with what it has.
+What could not be written at the end stays in the run folder, and `titrant fit --resume RUN --study ADDRESS` hands it in.
 
 A trial has the doses of a member as its parameters, so that optuna-dashboard shows the search as any other. The whole record is
 an attribute; it is JSON, checked when it is read, and trials that hold no such record are passed over.
@@ -14,7 +13,6 @@ an attribute; it is JSON, checked when it is read, and trials that hold no such 
 import json
 import os
 import socket
-import threading
 import time
 import uuid
 from collections import deque
@@ -30,13 +28,13 @@ from pydantic import ValidationError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from titrant.background import Background
 from titrant.errors import TitrantError
 from titrant.record import Direction, MemberRecord
 from titrant.search.storage import TROUBLES, innermost, opened, reason
 from titrant.texts import say
 
 _EVERY = 1.0  # seconds between two looks into the database
-_LATEST = 30.0  # and between two attempts to reach it again, at most
 _PATIENCE = 5  # seconds that a connection may take
 _ATTEMPTS = 5  # at joining: two commands that make the tables at the same time disturb one another
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -56,7 +54,6 @@ class SharedStudy:
 
     Attributes:
         rank: commands that joined before this one.
-        lost: why the database cannot be reached at the moment, or None.
 
     Raises:
         TitrantError: there is no such database, the package that speaks with it is missing, or it holds another search there.
@@ -71,11 +68,9 @@ class SharedStudy:
         self._url, fragment = parsed(address)
         self.name = fragment or name
         self.command = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.lost: str | None = None
         self._known: set[str] = set()
         self._given: deque[tuple[str, FrozenTrial]] = deque()
         self._taken: deque[MemberRecord] = deque()
-        self._woken, self._looked, self._ending = threading.Event(), threading.Event(), threading.Event()
         self._shown = self._url.render_as_string(hide_password=True)
         self._close = ExitStack()
         try:
@@ -86,8 +81,12 @@ class SharedStudy:
         except BaseException:
             self._close.close()
             raise
-        self._thread = threading.Thread(target=self._work, name="shared study", daemon=True)
-        self._thread.start()
+        self._thread = Background("shared study", self._work, lambda: bool(self._given), TROUBLES, reason, _EVERY)
+
+    @property
+    def lost(self) -> str | None:
+        """Why the database cannot be reached at the moment, or None."""
+        return self._thread.lost
 
     def give(self, record: MemberRecord, trial: FrozenTrial) -> MemberRecord:
         """Has a member written for the others.
@@ -102,12 +101,16 @@ class SharedStudy:
         trial.set_user_attr("record", named.model_dump_json())
         self._known.add(name)
         self._given.append((name, trial))
-        self._woken.set()
+        self._thread.wake()
         return named
 
     def knows(self, record: MemberRecord) -> bool:
         """Whether the study has a member, or will have it."""
         return record.shared in self._known
+
+    def mine(self, record: MemberRecord) -> bool:
+        """Whether this command has trained a member."""
+        return record.shared is None or record.shared.startswith(f"{self.command}:")
 
     def taken(self, patience: float = 0.0) -> list[MemberRecord]:
         """Members of other commands that have come since the last call, in the order of their arrival.
@@ -116,9 +119,7 @@ class SharedStudy:
             patience: seconds that a look into the database may take now; without any, what the last look has brought.
         """
         if patience:
-            self._looked.clear()
-            self._woken.set()
-            self._looked.wait(patience)
+            self._thread.turn(patience)
         found = []
         while self._taken:
             found.append(self._taken.popleft())
@@ -130,15 +131,13 @@ class SharedStudy:
         Returns:
             What a person should know: whether the others lack anything.
         """
-        self._ending.set()
-        self._woken.set()
-        self._thread.join(max(0.0, seconds))
+        self._thread.close(seconds)
         self._close.close()
         if not self._given:
             return []
         return [
             say("The shared study at {address} could not be written at the end ({reason}); {count} recipes of this run are "
-                "missing there. They are in the run folder, and `titrant fit --resume` hands them in.",
+                "missing there. They are in the run folder, and `titrant fit --resume RUN --study {address}` hands them in.",
                 address=self._shown, reason=self.lost or say("there was no time"), count=len(self._given))
         ]  # fmt: skip
 
@@ -209,20 +208,8 @@ class SharedStudy:
     # -------------------------------------------------------------- the thread
 
     def _work(self) -> None:
-        pause = _EVERY
-        while True:
-            # while the database is away, a member that has left is no reason to knock earlier
-            (self._woken if self.lost is None else self._ending).wait(pause)
-            self._woken.clear()
-            try:
-                self._read()  # first, because what seemed to fail may be there
-                self._write()
-                self.lost, pause = None, _EVERY
-                self._looked.set()
-            except TROUBLES as error:
-                self.lost, pause = reason(error), min(_LATEST, 2 * pause)
-            if self._ending.is_set() and (not self._given or self.lost is not None):
-                return
+        self._read()  # first, because what seemed to fail may be there
+        self._write()
 
     def _write(self) -> None:
         while self._given:

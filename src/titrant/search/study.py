@@ -520,7 +520,7 @@ class Study:
         plain = self._baseline(share) if finished else None  # first, so that the finalists know what is left for them
         found = self._train_finalists(leaders, self.clock) if finished else []
         interrupted = self._interrupted
-        refused = bool(found) and self.members is None and self._failed(found[0].finalist, self.best)
+        refused = bool(found) and self.members is None and self._failed(found[0].finalist, self.best, leaders[0])
         if found and not interrupted and not refused:
             problem, searched = self.development_problem(), found[0].leader.score
             recipe = found[0].finalist.networks[0].member.recipe
@@ -541,14 +541,22 @@ class Study:
         predicted = self._problem.predicted(best.network, best.encoder, self._validation)
         return self._problem.band(self._validation, predicted)
 
-    def _failed(self, refit: Finalist, searched: Trained) -> bool:
-        """Whether a refit is far worse than the search's network on rows that neither learned from: it was cut too short."""
+    def _failed(self, refit: Finalist, searched: Trained, leader: Tried) -> bool:
+        """Whether a refit is far worse than the search's best on rows that neither learned from: it was cut too short.
+
+        Args:
+            refit: the final networks.
+            searched: the best network that there is.
+            leader: the best that was tried, whose network is not there if an earlier part of a run or another command had it.
+        """
         common = torch.isin(refit.rows, self._validation)
         rows = refit.rows[common]
         if len(rows) == 0:
             return False
         target = self._problem.target[rows]
-        before = self._problem.plain_loss(self._problem.predicted(searched.network, searched.encoder, rows), target)
+        before = torch.as_tensor(leader.loss)
+        if searched.member.number == leader.member.number:
+            before = self._problem.plain_loss(self._problem.predicted(searched.network, searched.encoder, rows), target)
         now = self._problem.plain_loss(refit.predicted[common], target)
         negligible = _NEGLIGIBLE if self._problem.is_regression else _NEGLIGIBLE_GUESS * math.log(self._problem.classes)
         return not bool(now <= _FAILED * before.clamp(min=negligible))
