@@ -1,5 +1,6 @@
 """What befalls a run from outside: kills at any moment, a full or read-only disk, a wall clock that jumps, foreign files."""
 
+import io
 import json
 import os
 import pickle
@@ -9,16 +10,19 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import titrant
 from titrant import samples
+from titrant.data.learnable import read_data
 from titrant.errors import TitrantError
 from titrant.job import Run
 from titrant.record import Summary, read_members
@@ -178,3 +182,25 @@ def test_a_tampered_file_is_refused_or_passed_over_and_never_executed(name: str,
             with suppress(TitrantError):
                 use()
     assert not mark.exists()
+
+
+def test_names_inside_archives_and_models_lead_out_of_no_folder(whole: Path, tmp_path: Path) -> None:
+    outside, place = tmp_path / "outside.npy", tmp_path / "in" / "data"
+    place.mkdir(parents=True)
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((9, 4, 4), np.uint8))
+    for name in ("../../outside.npy", str(outside), "..\\..\\outside.npy"):
+        with zipfile.ZipFile(place / "data.npz", "w") as archive:
+            archive.writestr(name, stream.getvalue())
+            archive.writestr("x.npy", stream.getvalue())
+        with suppress(TitrantError):
+            read_data(place / "data.npz", None, notes=[])
+        assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["data.npz"]
+    shutil.copytree(whole, tmp_path / "run")
+    weights = next((tmp_path / "run" / "model").glob("weights-*"))
+    shutil.move(weights, tmp_path / "secret.safetensors")
+    described = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
+    for name in ("../../secret.safetensors", str(tmp_path / "secret.safetensors")):
+        (tmp_path / "run" / "model" / "model.json").write_text(json.dumps({**described, "weights": name}))
+        with pytest.raises(TitrantError, match=r"secret\.safetensors is missing"):
+            Run.load(tmp_path / "run")

@@ -264,5 +264,5 @@ def test_a_database_that_is_gone_for_good_does_not_end_the_run(server: Server, t
     summary = json.loads(out)
     assert summary["n_members"] > 3
     assert any("shared study" in warning and "are missing there" in warning for warning in summary["warnings"])
-    again = titrant.resume(tmp_path / "run", budget="10s", study=server.address)
+    again = titrant.resume(tmp_path / "run", budget="10s", study=server.address + "#lost")
     assert len(kept(server.address, "lost")) >= again.summary.n_members

@@ -65,7 +65,7 @@ def problem() -> TableProblem:
     numbers = torch.arange(2000.0).view(1000, 2)
     nothing = torch.zeros(1000, 0, dtype=torch.int64)
     target, rows = numbers[:, 0].contiguous(), torch.arange(1000)
-    return TableProblem(numbers, nothing, (), target, "regression", 1, rows, torch.device("cpu"))
+    return TableProblem(numbers, nothing, target, (), "regression", 1, rows, torch.device("cpu"))
 
 
 def first_number(given: TableProblem, row: int) -> float:

@@ -2,13 +2,16 @@
 
 import math
 import os
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from operator import truediv
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,6 +146,62 @@ def test_a_dead_worker_is_noticed_and_its_task_done_here() -> None:
 def slow(place: int) -> int:
     time.sleep(0.4)
     return place
+
+
+def hungry(home: int, place: int) -> tuple[int, int]:
+    """Takes more memory than its process may have, but in the process `home`."""
+    if os.getpid() != home:
+        confined(256 << 20)
+        torch.ones(1 << 32)
+    return place, os.getpid()
+
+
+def confined(more: int) -> None:
+    """Lets this process take so many further bytes and no more."""
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + more, resource.RLIM_INFINITY))
+
+
+def address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+needs_limits = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+
+
+@needs_limits
+def test_what_a_workers_memory_does_not_hold_is_done_here_and_the_worker_ends() -> None:
+    with Workers(1) as workers:
+        worker = workers.idle.get(timeout=60)
+        workers.idle.put(worker)
+        found = dict(side_by_side([partial(hungry, os.getpid(), place) for place in range(4)], 2, 4, workers))
+        assert found == dict.fromkeys(range(4), os.getpid())
+        assert worker._process.poll() is not None
+        assert workers.idle.empty()
+
+
+def trained_within(more: int, made: Callable[[], Cohort], step: int) -> Cohort:
+    """A cohort after so many steps in a process that may take `more` bytes."""
+    cohort = made()
+    confined(more)
+    return trained_to(partial(same, cohort), step)
+
+
+@needs_limits
+def test_a_batch_that_a_workers_memory_does_not_hold_is_computed_in_parts() -> None:
+    numbers = torch.randn(1 << 15, 8, generator=torch.Generator().manual_seed(0))
+    target = (numbers.sum(1) > 0).long()
+    rows, nothing = torch.arange(len(numbers)), torch.zeros(len(numbers), 0, dtype=torch.int64)
+    problem = TableProblem(numbers, nothing, target, (), "binary", 2, rows, torch.device("cpu"))
+    recipe = Recipe().replace("model.width", 256).replace("batch.size", 1 << 15).replace("stop.epochs", 3)
+    recipe = recipe.replace("dropout", "off").replace("normalize", "off")
+    member = Member(0, recipe, 1, "test", problem.rows, torch.arange(64))
+    make = partial(Cohort, problem, [member], METRICS["accuracy"], Clock.of(3600.0))
+    here = trained_to(make, 2)
+    assert here.parts == 1
+    with Workers(1) as workers:
+        there = workers.idle.get(timeout=60).run(partial(trained_within, 64 << 20, make, 2))
+    assert there.parts > 1
+    torch.testing.assert_close(there.weights.flat, here.weights.flat, rtol=1e-3, atol=1e-5)
 
 
 def whose(place: int) -> tuple[int, int]:

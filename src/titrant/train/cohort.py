@@ -28,7 +28,7 @@ from titrant.recipe import Recipe
 from titrant.record import Point, Receipt
 from titrant.surgery import SLOTS
 from titrant.train.build import layout_of, start
-from titrant.train.hardware import threads
+from titrant.train.hardware import out_of_memory, threads
 from titrant.train.member import History, Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.objective import Objective
@@ -226,8 +226,8 @@ class Cohort:
         while True:
             try:
                 return self._gradient(rows.chunk(max(self.members[0].recipe.batch.parts, self.parts), dim=1))
-            except torch.OutOfMemoryError:
-                if 2 * self.parts > rows.shape[1]:
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or 2 * self.parts > rows.shape[1]:
                     raise
             self.parts *= 2
             _forget(self.device)  # out of the handler, whose traceback still holds the failed step
@@ -345,8 +345,8 @@ class Cohort:
         while True:
             try:
                 return torch.cat([self._predicted(weights, some) for some in torch.split(rows, most, dim=1)], dim=1)
-            except torch.OutOfMemoryError:
-                if most == 1:
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or most == 1:
                     raise
             most = (most + 1) // 2
             _forget(self.device)

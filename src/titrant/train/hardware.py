@@ -54,6 +54,18 @@ def prepare(hardware: Hardware, device: torch.device) -> None:
     keep_memory()
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory does not hold something, on any device.
+
+    Example:
+        >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("shapes differ"))
+        (True, False)
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)  # torch has no class for it
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Has torch use so many threads for a while."""

@@ -16,6 +16,7 @@ from typing import TypeVar
 import torch
 
 from titrant.recipe import Recipe
+from titrant.train.hardware import out_of_memory
 from titrant.train.workers import WorkerLostError, Workers
 from titrant.tricks.model import Custom
 
@@ -82,7 +83,7 @@ def side_by_side(
 
 
 def _done(task: Callable[[], T], threads: int, workers: Workers | None) -> T:
-    """Has a task done by an idle worker, or does it in this thread, also if its worker dies."""
+    """Has a task done by an idle worker, or does it in this thread, also if its worker dies or has too little memory."""
     try:
         worker = None if workers is None else workers.idle.get_nowait()
     except Empty:
@@ -93,7 +94,10 @@ def _done(task: Callable[[], T], threads: int, workers: Workers | None) -> T:
         result = worker.run(partial(_with_threads, threads, task))
     except WorkerLostError:
         return task()
-    except BaseException:
+    except BaseException as error:
+        if out_of_memory(error):
+            worker.close()  # what it holds is free for others, this process among them
+            return task()
         workers.idle.put(worker)
         raise
     workers.idle.put(worker)
