@@ -385,6 +385,7 @@ def _carried_out(
         prepare(given.hardware if given is not None else Recipe().hardware, used)
         if asked.workers is not None and places.cluster is None:
             ending.enter_context(threads(asked.workers))
+        cluster = None
         if places.cluster is None:
             count = workers_wanted(used, given, model, None if asked.workers else asked.members)
             workers = ending.enter_context(Workers(count, interrupt))  # they start meanwhile
@@ -452,6 +453,11 @@ def _carried_out(
         results = _Results(folder, dataset, source, asked, study, notes, limit, clock, before)
         outcome = _searched(study, budget, clock, interrupt)
         notes += study.notes
+        if cluster is not None and cluster.lost:
+            notes.append(
+                say("{lost} of {count} workers on the Ray cluster at {address} were lost; what they had begun was trained "
+                    "here.", lost=cluster.lost, count=count, address=places.cluster)
+            )  # fmt: skip
         if shared is not None:
             notes += shared.close(min(_HANDED_IN, 0.5 * max(0.0, clock.end - monotonic())))
         progress("evaluation", 0, 0, _tried(outcome.records), outcome.score_validation)

@@ -1,28 +1,37 @@
 """Workers on a real Ray cluster of two nodes on this machine: tasks, what is shared, lost actors and nodes, and a whole fit."""
 
 import os
+import shutil
 import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 import titrant
+from titrant import samples
 from titrant.clock import Clock, Interrupt
 from titrant.errors import TitrantError
-from titrant.record import read_members
+from titrant.record import Summary, read_members
 from titrant.train import cluster as module
-from titrant.train.cluster import Cluster, RayWorker, own_signals
+from titrant.train.cluster import Cluster, RayWorker
 from titrant.train.lanes import side_by_side
 from titrant.train.tables import TableProblem
 from titrant.train.workers import WorkerLostError, Workers
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # of Ray itself, and of the processes that it leaves to the system
 ]
@@ -38,10 +47,8 @@ def nodes() -> Iterator[Any]:
     os.environ["RAY_AUTH_MODE"] = "disabled"
     made = utilities.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     made.add_node(num_cpus=1)
-    ray.init(address=made.address, configure_logging=False, log_to_driver=False)
     made.wait_for_nodes()
     yield made
-    ray.shutdown()
     made.shutdown()
     if before is None:
         del os.environ["RAY_AUTH_MODE"]
@@ -49,7 +56,7 @@ def nodes() -> Iterator[Any]:
 
 @pytest.fixture
 def cluster(nodes: Any) -> Iterator[Cluster]:
-    with Cluster("auto") as found:
+    with Cluster(nodes.address) as found:
         yield found
 
 
@@ -131,7 +138,7 @@ def test_an_interrupt_ends_the_task_under_way(cluster: Cluster) -> None:
 def test_a_lost_actor_costs_nothing_but_its_task(cluster: Cluster) -> None:
     with Workers(2, None, cluster.worker) as workers:
         both = [workers.idle.get() for _ in range(2)]
-        ray.kill(both[0].actor)  # type: ignore[attr-defined]
+        os.kill(both[0].run(where), signal.SIGKILL)
         for one in both:
             workers.idle.put(one)
         found = list(side_by_side((partial(slowly, number) for number in range(6)), 2, workers=workers))
@@ -139,9 +146,9 @@ def test_a_lost_actor_costs_nothing_but_its_task(cluster: Cluster) -> None:
     assert os.getpid() in {process for _, process in found}
 
 
-def test_the_same_fit_on_a_cluster_and_here(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_same_fit_on_a_cluster_and_here(nodes: Any, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"budget": "5m", "members": 4}
-    there = titrant.fit(TABLE, "y", cluster="auto", out=tmp_path / "there", **settings)
+    there = titrant.fit(TABLE, "y", cluster=nodes.address, out=tmp_path / "there", **settings)
     here = titrant.fit(TABLE, "y", out=tmp_path / "here", **settings)
     np.testing.assert_allclose(there.predict_proba(TABLE), here.predict_proba(TABLE), atol=1e-5)
     one, other = (
@@ -166,30 +173,98 @@ def test_a_lost_node_ends_its_workers_and_not_the_search(nodes: Any, cluster: Cl
     assert lost == 1
 
 
-def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ImportError(name)
+@contextmanager
+def head(port: int) -> Iterator[psutil.Process]:
+    """A cluster of its own, which is killed at the end."""
+    place = tempfile.mkdtemp(prefix="ray")  # short: the names of sockets below it are limited
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}", "--num-cpus=2", "--block",
+               "--include-dashboard=false", f"--temp-dir={place}"]  # fmt: skip
+    quiet = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    process = subprocess.Popen(command, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            time.sleep(0.2)
+        time.sleep(3)  # its node joins after the head
+        yield psutil.Process(process.pid)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(place, ignore_errors=True)
 
-    monkeypatch.setattr(module, "import_module", missing)
+
+def trains(node: psutil.Process) -> bool:
+    """Whether an actor of a node is doing a task."""
+    for process in node.children(recursive=True):
+        with suppress(psutil.Error):
+            if "ray::Actor.do" in " ".join(process.cmdline()):
+                return True
+    return False
+
+
+@pytest.mark.slow
+def test_when_the_head_is_lost_the_run_ends_in_time_and_goes_on_with_a_new_one(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, folder = f"127.0.0.1:{port}", tmp_path / "run"
+    command = [sys.executable, "-m", "titrant", "fit", "--cluster", address, "--quiet", "--budget"]
+    quiet = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    with head(port) as node:
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            [*command, "40s", str(samples.path("adult")), "--target", "income", "--out", str(folder)],
+            env=quiet, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while time.monotonic() < begun + 30:
+            time.sleep(0.3)
+            if (folder / "summary.json").exists() and trains(node):
+                break
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert time.monotonic() - begun < 60
+    before = Summary.read(folder / "summary.json")
+    assert any(f"workers on the Ray cluster at {address} were lost" in warning for warning in before.warnings), before.warnings
+    with head(port):
+        done = subprocess.run(
+            [*command, "20s", "--resume", str(folder)], env=quiet, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    after = Summary.read(folder / "summary.json")
+    assert after.n_members > before.n_members
+    assert not any("were lost" in warning for warning in after.warnings if warning not in before.warnings)
+
+
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
     with pytest.raises(TitrantError, match=r"pip install 'titrant\[ray\]'"):
         Cluster("local")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9"])
-def test_an_address_where_nobody_listens_is_said_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # whatever other tests have connected
+def test_an_address_where_nobody_listens_is_said_at_once(address: str) -> None:
     begun = time.monotonic()
     with pytest.raises(TitrantError, match=r"There is no Ray cluster at '.*127\.0\.0\.1:9'.*ray start --head"):
         Cluster(address)
     assert time.monotonic() - begun < 20
 
 
-def test_what_connects_does_not_take_over_a_persons_interrupt() -> None:
-    with Interrupt():
-        mine = signal.getsignal(signal.SIGTERM)
-        with own_signals():
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        assert signal.getsignal(signal.SIGTERM) == mine
+def test_a_lost_bridge_is_a_lost_worker_and_its_task_is_done_here(nodes: Any) -> None:
+    with Cluster(nodes.address) as found, Workers(1, None, found.worker) as workers:
+        one = workers.idle.get(timeout=60)
+        workers.idle.put(one)
+        killer = threading.Timer(0.8, found.bridge.kill)
+        killer.start()
+        done = list(side_by_side((partial(slowly, number) for number in range(6)), 2, workers=workers))
+        killer.join()
+        with pytest.raises(WorkerLostError):
+            one.run(where)
+    assert sorted(number for number, _ in done) == list(range(6))
+    assert len({process for _, process in done}) == 2
+    assert found.lost == 1
 
 
 def test_networks_of_ones_own_stay_here() -> None:

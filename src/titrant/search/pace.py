@@ -15,7 +15,7 @@ import torch
 from titrant.clock import Clock
 from titrant.recipe import Recipe
 from titrant.train.cohort import Cohort
-from titrant.train.lanes import lanes, side_by_side
+from titrant.train.lanes import lanes, may_share, side_by_side
 from titrant.train.member import Member
 from titrant.train.workers import Workers
 
@@ -49,8 +49,8 @@ class Pace:
     @classmethod
     def usual(cls, device: torch.device, recipes: Sequence[Recipe], workers: Workers | None = None) -> "Pace":
         """What needs no measurement: as many lanes as the recipes allow, stacks that fit the caches of most machines."""
-        here = lanes(device, recipes)
-        return cls(here if workers is None or workers.lanes is None or here == 1 else workers.lanes, workers=workers)
+        elsewhere = workers.lanes if workers is not None and may_share(device, recipes) else None
+        return cls(elsewhere or lanes(device, recipes), workers=workers)
 
     def side_by_side(self, tasks: Iterable[Callable[[], T]], expected: int) -> Iterator[T]:
         """Runs tasks in the lanes; see `titrant.train.lanes.side_by_side`."""

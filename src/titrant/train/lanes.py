@@ -25,14 +25,17 @@ T = TypeVar("T")
 _LISTENING = 0.1  # seconds after which a person's interrupt is passed on at the latest
 
 
-def lanes(device: torch.device, recipes: Sequence[Recipe] = ()) -> int:
-    """How many cohorts may be trained at the same time: one for each thread that torch may use on a CPU.
+def may_share(device: torch.device, recipes: Sequence[Recipe] = ()) -> bool:
+    """Whether cohorts may be trained at the same time, here or elsewhere: on CPUs.
 
-    One if a recipe holds a person's own module, which may use anything that threads share, or is to be compiled.
+    Not if a recipe holds a person's own module, which may use anything that threads share, or is to be compiled.
     """
-    if device.type != "cpu" or any(isinstance(r.model, Custom) or r.hardware.compile for r in recipes):
-        return 1
-    return torch.get_num_threads()
+    return device.type == "cpu" and not any(isinstance(r.model, Custom) or r.hardware.compile for r in recipes)
+
+
+def lanes(device: torch.device, recipes: Sequence[Recipe] = ()) -> int:
+    """How many cohorts may be trained at the same time here: one for each thread that torch may use."""
+    return torch.get_num_threads() if may_share(device, recipes) else 1
 
 
 def side_by_side(
