@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench-tables bench-tables-peers bench-clock bench-engine bench-doctor bench-cures bench-images bench-series bench-series-peers bench-text bench-text-peers bench-forecasts bench-augment bench-peers format clean
+.PHONY: help install check test demo bench-tables bench-tables-peers bench-clock bench-scale bench-engine bench-doctor bench-cures bench-images bench-series bench-series-peers bench-text bench-text-peers bench-forecasts bench-augment bench-peers format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ bench-tables: install  ## compare on tables with boosted trees, RealMLP, TabM, A
 
 bench-clock: install  ## measure how well budgets are kept, about half an hour (ARGS="--budgets 20 --tables all" for others)
 	$(BIN)/python benchmarks/clock.py $(ARGS)
+
+bench-scale: install  ## measure processes, Ray, shared studies, rows and members, about a quarter of an hour
+	$(BIN)/python benchmarks/scale.py $(ARGS)
 
 bench-engine: install  ## measure the population engine against other loops, about half an hour
 	$(BIN)/python benchmarks/engine.py $(ARGS)

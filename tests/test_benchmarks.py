@@ -1,6 +1,8 @@
 """The benchmark scripts: their arguments, who sees which rows, how scores are computed, and the peer on a tiny frame."""
 
 import argparse
+import random
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,7 @@ def tiny(rows: int = 240) -> pl.DataFrame:
         "forecasts",
         "augment",
         "augment_side",
+        "scale",
     ],
 )
 def test_help_says_how_to_call_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -441,3 +444,18 @@ def test_the_simple_forecasts_are_what_they_say() -> None:
     assert found["linear"][0] < 0.01
     text = bench.page({"toy": ([(0.2, 0.1, 0.8, 60.0)], found)}, 60)
     assert "| toy | 0.2 | 0.24 | 1.68 |" in text
+
+
+def test_a_simulated_search_is_as_busy_as_its_rungs_allow() -> None:
+    scale = import_module("scale")
+    problem, train, _ = scale.adults()
+    known = [scale.Known(scale.RECIPE.replace("model.width", 32 + 8 * (place % 3)), 6.0, float(-place)) for place in range(9)]
+    run = partial(scale.simulate, known, problem=problem, rows=train, way=0.0, proposing=0.0)
+    alone, many = (run(workers=count, draw=random.Random(0), brackets=2) for count in (1, 1000))
+    assert alone.busy == pytest.approx(1.0)
+    assert 0 < many.busy < 1
+    assert 6.0 <= many.best_after < alone.best_after < 2 * 6.0 * (16 / 6 + 5 / 3 + 2 / 2)
+    # two brackets of 16: all to a sixth, 5 on to a half, 2 to the end
+    waiting = run(workers=1, draw=random.Random(0), brackets=2, proposing=1.0)
+    spent = 2 * 6.0 * (16 / 6 + 5 / 3 + 2 / 2)
+    assert waiting.busy == pytest.approx(spent / (spent + 32))

@@ -323,6 +323,19 @@ def test_one_group_is_cut_for_all_lanes(
     assert max(sizes) - min(sizes) <= 1
 
 
+@pytest.mark.parametrize(("counts", "lanes", "expected"), [((6, 2), 4, 4), ((6, 2), 64, 8), ((9, 1, 1), 5, 5), ((4, 4), 2, 2)])
+def test_groups_are_cut_further_where_lanes_would_idle(
+    counts: tuple[int, ...], lanes: int, expected: int, make_problem: MakeProblem, make_members: MakeMembers, small: Recipe
+) -> None:
+    recipes = [small.replace("model.width", 8 * (place + 1)) for place, count in enumerate(counts) for _ in range(count)]
+    members = make_members(recipes)
+    cut = stacks(members, make_problem(), Pace(lanes))
+    assert len(cut) == expected
+    assert all(len({member.recipe.model.width for member in stack}) == 1 for stack in cut)  # type: ignore[union-attr]
+    assert sorted(member.number for stack in cut for member in stack) == [member.number for member in members]
+    assert max(map(len, cut)) <= math.ceil(max(counts) / max(1, lanes - len(counts) + 1))
+
+
 @pytest.mark.parametrize("rungs", [RUNGS, (1.0,)])
 def test_lanes_change_nothing_but_the_time(
     rungs: tuple[float, ...], make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock

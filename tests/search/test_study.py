@@ -322,6 +322,18 @@ def test_a_refit_that_does_far_worse_than_an_earlier_part_of_the_run_is_refused(
     assert outcome.final == [study.best]
 
 
+def test_brackets_grow_with_the_lanes_and_never_depend_on_them_where_members_are_counted(
+    people: Dataset, tmp_path: Path, small: Recipe
+) -> None:
+    study = study_of(people, tmp_path, small, members=None, clock=Clock.of(36000))
+    assert [study._for_lanes(16) for study._pace in (Pace(1), Pace(2), Pace(4))] == [16, 16, 32]
+    study._pace = Pace(1000)
+    assert study._for_lanes(16) == study._most
+    counted = study_of(people, tmp_path, small, members=64)
+    counted._pace = Pace(64)
+    assert counted._for_lanes(16) == 16
+
+
 def test_what_a_network_predicts_is_its_own(searched: tuple[Study, Outcome, Told]) -> None:
     study, outcome, _ = searched
     problem, rows = study.development_problem(), torch.arange(20)

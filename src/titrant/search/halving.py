@@ -210,18 +210,22 @@ def advanced(place: int, made: Callable[[], Cohort], share: float, clock: Clock)
 def stacks(members: Sequence[Member], problem: Problem, pace: Pace) -> list[list[Member]]:
     """Groups members that can share a cohort, in the order of their first member, and cuts groups that would not fit the cache.
 
-    Inside a stack members of like kind stand together, so that each kind of trick acts once on neighbouring rows. A single
-    group is cut into parts for all lanes, so that none of them idles.
+    Inside a stack members of like kind stand together, so that each kind of trick acts once on neighbouring rows. Groups are
+    cut further where there would be fewer stacks than lanes, so that none of them idles.
     """
     groups: dict[Hashable, list[Member]] = {}
     for member in members:
         groups.setdefault(cohort_key(member.recipe), []).append(member)
+    sizes = [len(group) for group in groups.values()]
+    parts = [math.ceil(len(group) / pace.stack_size(group[0], problem.columns)) for group in groups.values()]
+    if len(sizes) == 1:
+        parts = [min(sizes[0], math.ceil(parts[0] / pace.lanes) * pace.lanes)]
+    while sum(parts) < min(pace.lanes, len(members)):
+        largest = max(range(len(sizes)), key=lambda place: sizes[place] / parts[place])
+        parts[largest] += 1
     cut: list[list[Member]] = []
-    for group in groups.values():
-        parts = math.ceil(len(group) / pace.stack_size(group[0], problem.columns))
-        if len(groups) == 1:
-            parts = min(len(group), math.ceil(parts / pace.lanes) * pace.lanes)
-        ends = [round(len(group) * part / parts) for part in range(parts + 1)]
+    for group, count in zip(groups.values(), parts, strict=True):
+        ends = [round(len(group) * part / count) for part in range(count + 1)]
         cut += [_alike_together(group[begin:end]) for begin, end in pairwise(ends)]
     return cut
 

@@ -64,6 +64,7 @@ _CAUTION = 0.93  # share of the remaining time that a finalist may plan with
 _ATTEMPTS = 3  # at finding the length of training that fits a finalist
 _LAST_RESORT = 0.85  # share of what would fit that a finalist trains for if all attempts were too long
 _DEAR = 3.0  # times its parent's cost that a recipe of other shapes may have where time is short, more where there is plenty
+_PLANNED_LANES = 2  # for which plans are made
 _PROBED = 5  # steps by which the baseline's pace is measured
 
 
@@ -276,9 +277,7 @@ class Study:
             return False
         if self.members is not None:
             return self._number < self.members
-        # More choices than the validation rows can tell apart would only find luck.
-        most = 16 + 2 * math.isqrt(len(self._validation)) * 4
-        return self._number < most and clock.left > self._last_pace * self._plan.fewest
+        return self._number < self._most and clock.left > self._last_pace * self._plan.fewest
 
     def _bracket(self, proposals: list[tuple[Recipe, str, Trial | None]], clock: Clock) -> None:
         members = [self._member(recipe, origin, trial) for recipe, origin, trial in proposals]
@@ -341,7 +340,7 @@ class Study:
 
     def _later_proposals(self) -> list[tuple[Recipe, str, Trial | None]]:
         """Half from the model of what worked, the rest mutations of the best and an even cover, in stacks of few shapes."""
-        wanted = self._wanted(self._plan.later)
+        wanted = self._wanted(self._for_lanes(self._plan.later))
         if self.search != "mixed":
             return self._one_kind(wanted)
         leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))[:4]
@@ -411,6 +410,17 @@ class Study:
         with own_randomness(self.seed):
             return checked(make, inputs, factory_name(self.factory), self._problem.outputs)
 
+    @property
+    def _most(self) -> int:
+        """Members of the whole search: more choices than the validation rows can tell apart would only find luck."""
+        return 16 + 2 * math.isqrt(len(self._validation)) * 4
+
+    def _for_lanes(self, usual: int) -> int:
+        """Members of a bracket: plans are made for few lanes, and many need more members to have work up to the last rung."""
+        if self.members is not None:  # nothing may depend on the machine
+            return usual
+        return max(usual, min(usual * self._pace.lanes // _PLANNED_LANES, self._most - self._number))
+
     def _wanted(self, at_most: int) -> int:
         return at_most if self.members is None else max(1, min(at_most, self.members - self._number))
 
@@ -442,7 +452,7 @@ class Study:
         for_finals = _CAUTION * max(self.clock.left - clock.left, 0.1) / (full * self._plan.folds * self._growth)
         fewest = min(self._plan.fewest, max(2, int(for_search / self._plan.least)))
         self._length = min(1.0, for_search / fewest, for_finals)
-        self._first = max(fewest, min(self._plan.first, int(for_search / self._length)))
+        self._first = max(fewest, min(self._for_lanes(self._plan.first), int(for_search / self._length)))
         self._dearest = max(_DEAR, _DEAR * for_search / self._plan.first)
 
     @property

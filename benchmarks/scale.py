@@ -1,0 +1,409 @@
+"""How does training scale: with processes, with what connects them, with rows and with members?
+
+    python benchmarks/scale.py --study postgresql://me@127.0.0.1/searches
+
+Four parts, on the table of adults that ships with the package and on made data:
+
+1. member-steps a second of one and two processes and of one and two actors of a Ray cluster on this machine, each with one
+   thread, interleaved; and what a cohort's way to and fro costs.
+2. what a shared study costs: the time for which the search waits when members leave, and the time of the thread that writes.
+3. time and memory with 1 to 100 times the rows, and with 1 to 64 times the members of a stack, each in a process of its own.
+4. a simulation of 4 to 256 workers on the measured costs and scores of a real search: how busy they are, and how much sooner
+   the best of its recipes is found.
+"""
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle, islice, pairwise
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import polars as pl
+import torch
+from optuna.trial import create_trial
+
+import titrant
+from common import ROOT, circumstances, grid, shown
+from titrant import samples
+from titrant.clock import Clock
+from titrant.data.learnable import read_data
+from titrant.recipe import Recipe
+from titrant.record import MemberRecord, read_members
+from titrant.search.halving import KEPT, RUNGS, advanced, same, stacks
+from titrant.search.pace import Pace
+from titrant.search.shared import SharedStudy
+from titrant.search.starts import Plan
+from titrant.train.cluster import Cluster
+from titrant.train.cohort import Cohort, batch_sizes
+from titrant.train.kinds import problem_of
+from titrant.train.lanes import side_by_side
+from titrant.train.member import Member
+from titrant.train.metrics import METRICS
+from titrant.train.problem import Problem
+from titrant.train.workers import Executor, Workers
+
+RECIPE = Recipe().replace("model.width", 64).replace("batch.size", 128).replace("stop.epochs", 4).replace("dropout", "off")
+MEMBERS, COHORTS = 16, 8
+ROWS, TIMES_ROWS, TIMES_MEMBERS = 1000, (1, 3, 10, 30, 100), (1, 4, 16, 64)
+GOAL = 0.8
+"""R² to reach on 4,000 held-out rows."""
+WORKERS = (1, 2, 4, 16, 64, 256)
+_FOREVER = 1e6
+
+
+# ------------------------------------------------------------- 1: processes
+
+
+def adults() -> tuple[Problem, torch.Tensor, torch.Tensor]:
+    """The table of adults: the task, training rows, validation rows."""
+    dataset = read_data(samples.path("adult"), "income", notes=[])
+    train, validation = dataset.split.train, dataset.split.validation
+    return problem_of(dataset, train, torch.device("cpu"), torch.cat([train, validation])), train, validation
+
+
+def cohorts(problem: Problem, train: torch.Tensor, held_out: torch.Tensor) -> list[Callable[[], Cohort]]:
+    """Some cohorts of equal cost."""
+    clock = Clock.of(_FOREVER)
+    found: list[Callable[[], Cohort]] = []
+    for place in range(COHORTS):
+        members = [Member(MEMBERS * place + k, RECIPE, k, "bench", train, held_out) for k in range(MEMBERS)]
+        found.append(partial(Cohort, problem, members, METRICS["accuracy"], clock))
+    return found
+
+
+def throughput(repeats: int) -> tuple[list[list[str]], dict[str, float]]:
+    """Rows of the table of processes, and milliseconds that a cohort costs on its way, by executor."""
+    torch.set_num_threads(1)
+    problem, train, validation = adults()
+    made = cohorts(problem, train, validation)
+    clock = Clock.of(_FOREVER)
+    steps = made[0]().steps
+    rates: dict[tuple[str, int], list[float]] = {}
+    with ExitStack() as ending:
+        cluster = ending.enter_context(Cluster("local"))
+        makers: dict[str, Callable[[], Executor] | None] = {"processes": None, "actors": cluster.worker}
+        groups = {
+            (name, count): ending.enter_context(Workers(count, None, make)) for name, make in makers.items() for count in (1, 2)
+        }
+        for workers in groups.values():
+            everybody = [workers.idle.get(timeout=120) for _ in workers._all]
+            for worker in everybody:  # data are sent once
+                worker.run(partial(advanced, 0, made[0], 1e-9, clock))
+                workers.idle.put(worker)
+        for _ in range(repeats):
+            for (name, count), workers in groups.items():
+                begun = time.perf_counter()
+                tasks = [partial(advanced, place, make, 1.0, clock) for place, make in enumerate(made)]
+                # two lanes even for one worker would train here, too; a lane of one runs in this process
+                done = _by_one(tasks, workers) if count == 1 else list(side_by_side(tasks, count, None, workers))
+                rates.setdefault((name, count), []).append(len(done) * MEMBERS * steps / (time.perf_counter() - begun))
+        ways = {name: _way(groups[name, 1], made[0], clock) for name in makers}
+    rows = []
+    for name in makers:
+        one, two = rates[name, 1], rates[name, 2]
+        ratios = [b / a for a, b in zip(one, two, strict=True)]
+        rows.append([name, shown(one, ",.0f"), shown(two, ",.0f"), shown(ratios, ".2f"), f"{1000 * ways[name]:.1f}"])
+    return rows, {name: 1000 * seconds for name, seconds in ways.items()}
+
+
+def _by_one(tasks: Sequence[Callable[[], object]], workers: Workers) -> list[object]:
+    worker = workers.idle.get()
+    done = [worker.run(task) for task in tasks]
+    workers.idle.put(worker)
+    return done
+
+
+def _way(workers: Workers, make: Callable[[], Cohort], clock: Clock) -> float:
+    """Seconds for a trained cohort to and fro."""
+    _, cohort, _ = advanced(0, make, 0.5, clock)
+    worker = workers.idle.get()
+    taken = []
+    for _ in range(15):
+        begun = time.perf_counter()
+        worker.run(partial(same, cohort))
+        taken.append(time.perf_counter() - begun)
+    workers.idle.put(worker)
+    return median(taken)
+
+
+# ------------------------------------------------------------ 2: shared studies
+
+
+def study_costs(address: str, records: Sequence[MemberRecord]) -> list[str]:
+    """What a cohort of members costs the search, and the thread, in milliseconds."""
+    shared = SharedStudy(f"{address}#scale {time.time():.0f}", "scale", "maximize", {"rows": "1", "metric": "1", "search": "1"})
+    waited = []
+    begun = time.perf_counter()
+    given = 0
+    for turn in range(8):
+        start = time.perf_counter()
+        for record in islice(cycle(records), MEMBERS):
+            named = record.model_copy(update={"number": 1000 * turn + given, "shared": None})
+            shared.give(named, create_trial(value=float(record.score_validation or 0)))
+            given += 1
+        waited.append(time.perf_counter() - start)
+    problems = shared.close(600)
+    written = (time.perf_counter() - begun) / 8
+    assert not problems, problems
+    kind = address.partition(":")[0]
+    return [kind, f"{1000 * median(waited):.1f}", f"{1000 * written:.0f}"]
+
+
+# --------------------------------------------------------- 3: rows and members
+
+
+def made_problem(rows: int) -> tuple[Problem, torch.Tensor, torch.Tensor]:
+    """A smooth function of ten numbers, with `rows` rows to learn from and 4,000 held out."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(rows + 4000, 10)).astype(np.float32)
+    y = np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2] + np.abs(x[:, 3])
+    parts = np.array(["train"] * rows + ["validation"] * 3000 + ["test"] * 1000)
+    frame = pl.DataFrame({**{f"x{place}": x[:, place] for place in range(10)}, "y": y, "part": parts})
+    dataset = read_data(frame, "y", split_column="part", notes=[])
+    train, validation = dataset.split.train, dataset.split.validation
+    return problem_of(dataset, train, torch.device("cpu"), torch.cat([train, validation])), train, validation
+
+
+def child(what: str, size: int) -> dict[str, float | None]:
+    """One measurement, in a process of its own."""
+    torch.set_num_threads(1)
+    clock = Clock.of(_FOREVER)
+    problem, train, validation = made_problem(ROWS * size if what == "rows" else 10 * ROWS)
+    recipe = RECIPE.replace("learning_rate", "step").replace(
+        "stop", {"kind": "last", "epochs": 400.0 / (size if what == "rows" else 100)}
+    )
+    if what == "members":
+        members = [Member(k, recipe, k, "bench", train, validation) for k in range(size)]
+        cohort = Cohort(problem, members, METRICS["r2"], clock)
+        cohort.train(10, clock)
+        begun, steps = time.perf_counter(), min(200, cohort.steps - 10)
+        cohort.train(10 + steps, clock)
+        found: float | None = (time.perf_counter() - begun) / steps
+    else:
+        cohort = Cohort(problem, [Member(0, recipe, 0, "bench", train, validation)], METRICS["r2"], clock)
+        begun, found = time.perf_counter(), None
+        for share in np.linspace(0.005, 1, 200):
+            cohort.advance(max(1, int(share * cohort.steps)), clock)
+            if cohort.histories[0].best >= GOAL:
+                found = time.perf_counter() - begun
+                break
+    return {"seconds": found, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def measured(what: str, sizes: Sequence[int], repeats: int) -> Iterator[tuple[int, list[float], float]]:
+    """For each size, seconds and mebibytes."""
+    for size in sizes:
+        seconds, memory = [], []
+        for _ in range(repeats):
+            command = [sys.executable, __file__, "--child", what, str(size)]
+            answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            memory.append(answer["memory"])
+            if answer["seconds"] is not None:
+                seconds.append(answer["seconds"])
+        yield size, seconds, median(memory)
+
+
+# ---------------------------------------------------------------- 4: simulation
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a recipe: how long its full training takes on one worker, and how good it is; lower is better."""
+
+    recipe: Recipe
+    seconds: float
+    loss: float
+
+
+def known_of(records: Sequence[MemberRecord], train: int) -> list[Known]:
+    """The recipes of a search whose training was measured."""
+    found = []
+    for record in records:
+        if record.origin != "refit" and record.steps and record.score_validation is not None:
+            recipe = Recipe.of(record.recipe)
+            found.append(
+                Known(recipe, record.seconds / record.steps * len(batch_sizes(recipe, train)), -record.score_validation)
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What came of a simulated search."""
+
+    busy: float
+    best_after: float
+
+
+def simulate(
+    known: Sequence[Known],
+    workers: int,
+    problem: Problem,
+    rows: torch.Tensor,
+    draw: random.Random,
+    way: float,
+    proposing: float,
+    brackets: int = 4,
+) -> Simulated:
+    """Brackets of the size that a search has on so many workers, with what is drawn from known recipes.
+
+    Stacks are cut as in a search, given to whichever worker is free, and all wait for the last at the end of a rung.
+
+    Args:
+        known: what is drawn from; a drawn recipe is as good as it was measured, whatever its rung.
+        workers: how many.
+        problem, rows: what the recipes are trained on.
+        draw: chooses.
+        way: seconds that a cohort needs on its way.
+        proposing: seconds for the proposal of a recipe, during which nobody trains.
+        brackets: how many are simulated.
+
+    Returns:
+        The share of the time for which workers are busy, and after how many seconds the best known recipe has come through.
+    """
+    size = max(Plan().later, Plan().later * workers // 2)
+    best = min(one.loss for one in known)
+    now, worked, found = 0.0, 0.0, float("inf")
+    for _ in range(brackets):
+        drawn = [draw.choice(known) for _ in range(size)]
+        members = [Member(place, one.recipe, 0, "bench", rows, rows[:1]) for place, one in enumerate(drawn)]
+        going = stacks(members, problem, Pace(workers))
+        now += proposing * size
+        alive = set(range(size))
+        for before, share in pairwise([0.0, *RUNGS]):
+            free = [now] * workers
+            for stack in going:
+                mine = [member.number for member in stack if member.number in alive]
+                if not mine:
+                    continue
+                seconds = way + (share - before) * sum(drawn[place].seconds for place in mine)
+                place = min(range(workers), key=free.__getitem__)
+                free[place] += seconds
+                worked += seconds
+                if share == 1.0 and min(drawn[one].loss for one in mine) <= best:
+                    found = min(found, free[place])
+            now = max(free)
+            kept = max(1, round(len(alive) * KEPT))
+            alive = set(sorted(alive, key=lambda one: (drawn[one].loss, one))[:kept])
+    return Simulated(worked / (workers * now), found)
+
+
+def proposing_seconds(records: Sequence[MemberRecord]) -> float:
+    """Seconds for a proposal, by the mean of a search's own proposers after `records`."""
+    from titrant.job import region_for
+    from titrant.search.study import Study
+
+    dataset = read_data(samples.path("adult"), "income", notes=[])
+    with tempfile.TemporaryDirectory() as folder:
+        study = Study(
+            dataset, region_for(dataset, None, None, None), METRICS["accuracy"], Clock.of(_FOREVER), 0, torch.device("cpu"),
+            Path(folder), lambda *_: None, before=list(records),
+        )  # fmt: skip
+        begun = time.perf_counter()
+        return (time.perf_counter() - begun) / len(study._later_proposals())
+
+
+# -------------------------------------------------------------------- the page
+
+
+def page(parts: dict[str, list[str]]) -> str:
+    """The Markdown page."""
+    lines = ["# How training scales", "", *circumstances(), ""]
+    for title, content in parts.items():
+        lines += [f"## {title}", "", *content, ""]
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--study", action="append", default=[], help="a database to measure, beside SQLite; may be repeated")
+    found.add_argument("--repeats", type=int, default=5, help="of each measurement (default: 5)")
+    found.add_argument("--budget", default="120s", help="of the search whose costs are simulated (default: 120s)")
+    found.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    found.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "scale.md")
+    return found
+
+
+def main() -> None:
+    """Measures part after part; the page is written anew after each."""
+    given = parser().parse_args()
+    if given.child:
+        print(json.dumps(child(given.child[0], int(given.child[1]))))
+        return
+    parts: dict[str, list[str]] = {}
+
+    def add(title: str, content: list[str]) -> None:
+        parts[title] = content
+        print("\n".join([title, *content]), flush=True)
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(page(parts), encoding="utf-8")
+
+    rows, ways = throughput(given.repeats)
+    names = ["executor", "one, member-steps/s", "two, member-steps/s", "two against one", "a cohort's way to and fro, ms"]
+    add("Processes", [
+        f"{COHORTS} cohorts of {MEMBERS} networks of width 64, batches of 128, one thread each.", "", *grid(names, rows),
+    ])  # fmt: skip
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = titrant.fit(samples.path("adult"), "income", budget=given.budget, out=Path(folder) / "run")
+        records = [record for record in read_members(run.folder / "members.jsonl") if record.origin != "refit"]
+        addresses = [f"sqlite:///{folder}/study.db", *given.study]
+        costs = [study_costs(address, records) for address in addresses]
+    add("Shared studies", [
+        f"A cohort of {MEMBERS} members leaves. The search waits while they are handed over; a thread of its own writes them.",
+        "", *grid(["database", "the search waits, ms", "the thread writes, ms"], costs),
+    ])  # fmt: skip
+
+    found = list(measured("rows", TIMES_ROWS, given.repeats))
+    base = median(found[0][1]) if found[0][1] else None
+    add("Rows", [
+        f"One network of width 64 until R² {GOAL} on 3,000 held-out rows.", "",
+        *grid(["rows", "seconds", "against the fewest", "peak memory, MiB"], [
+            [f"{ROWS * size:,}", shown(taken, ".2f") if taken else "not reached",
+             f"{median(taken) / base:.1f}" if taken and base else "", f"{memory:,.0f}"] for size, taken, memory in found
+        ]),
+    ])  # fmt: skip
+
+    found = list(measured("members", TIMES_MEMBERS, given.repeats))
+    alone = median(found[0][1])
+    add("Members", [
+        "A stack of networks of width 64 on 10,000 rows.", "",
+        *grid(["members", "ms for a step of all", "a member's step against one alone", "peak memory, MiB"], [
+            [str(size), shown([1000 * one for one in taken], ".2f"), f"{median(taken) / size / alone:.2f}", f"{memory:,.0f}"]
+            for size, taken, memory in found
+        ]),
+    ])  # fmt: skip
+
+    problem, train, _ = adults()
+    known, draw = known_of(records, len(train)), random.Random(0)
+    proposing = proposing_seconds(records)
+    table, first = [], None
+    for workers in WORKERS:
+        tries = [simulate(known, workers, problem, train, draw, ways["actors"] / 1000, proposing) for _ in range(20)]
+        after = median(one.best_after for one in tries)
+        first = first or after
+        table.append(
+            [str(workers), shown([one.busy for one in tries], ".0%"), f"{first / after:.1f}" if after < 1e300 else "-"]
+        )
+    add("Many workers, simulated", [
+        f"Four brackets of recipes drawn from the {len(known)} of a search of {given.budget}, with their measured times; a "
+        f"proposal takes {1000 * proposing:.0f} ms, in which nobody trains.", "",
+        *grid(["workers", "busy", "the best recipe is found sooner by"], table),
+    ])  # fmt: skip
+    print(f"Written: {given.out}")
+
+
+if __name__ == "__main__":
+    main()
