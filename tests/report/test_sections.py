@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_score, recall_score
 
-from titrant.record import ColumnSummary, Evaluation, Receipt
+from titrant.record import ColumnSummary, Evaluation, Receipt, Source
 from titrant.report import sections
 from titrant.report.run import read_run
 
@@ -89,6 +89,32 @@ def test_commands_survive_the_shell(made, tmp_path):
     ]
     assert shlex.split(again)[-1] == str(run.folder / "recipe.yaml")
     assert shlex.split(predict)[2] == str(run.folder)
+
+
+def test_the_search_is_repeated_with_all_that_the_data_were_read_by(made, tmp_path):
+    folder = made.folder(tmp_path, "binary")
+    source = Source(
+        data="/x/sales.csv", target="units", by="shop", time="the day", horizon=14, kinds={"zip": "category"}, hold_out=False
+    )
+    source.write(folder / "source.json")
+    repeat = shlex.split(dict(sections.commands(read_run(folder)))["Repeat the search"])
+    assert repeat[3:-6] == [
+        *(
+            "--target",
+            "units",
+            "--id",
+            "shop",
+            "--time",
+            "the day",
+            "--horizon",
+            "14",
+            "--kind",
+            "zip=category",
+            "--no-hold-out",
+        ),
+    ]
+    (folder / "source.json").write_text("[]")
+    assert "source.json" in read_run(folder).gaps
 
 
 def test_a_frame_is_fitted_again_in_python(made, tmp_path):

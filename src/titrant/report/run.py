@@ -9,7 +9,7 @@ import yaml
 
 from titrant.errors import OutputError
 from titrant.evidence.records import Ablation, Cure, Response
-from titrant.record import DataSummary, Evaluation, MemberRecord, Summary, read_members
+from titrant.record import DataSummary, Evaluation, MemberRecord, Source, Summary, read_members
 from titrant.texts import say
 
 Part = TypeVar("Part")
@@ -29,6 +29,7 @@ class Run:
     ablation: Ablation | None = None
     responses: list[Response] = field(default_factory=list)
     cure: Cure | None = None
+    source: Source | None = None
     gaps: dict[str, str] = field(default_factory=dict)
     """File name to the sentence that says why its content is not here."""
 
@@ -69,6 +70,7 @@ def read_run(folder: Path) -> Run:
     recipe = part("recipe.yaml", _read_recipe)
     ablation = part("ablation.json", Ablation.read) if (folder / "ablation.json").exists() else None
     cure = part("cure.json", Cure.read) if (folder / "cure.json").exists() else None
+    source = part("source.json", Source.read) if (folder / "source.json").exists() else None  # older runs have none
     found = [part(path.name, Response.read) for path in sorted(folder.glob("dose-*.json"))]
     responses = [response for response in found if response is not None]
     if not responses and all(found is None for found in (summary, members, data, evaluation, recipe, ablation, cure)):
@@ -81,7 +83,7 @@ def read_run(folder: Path) -> Run:
             )
         )
     text, values = recipe or (None, None)
-    return Run(folder, summary, members or [], data, evaluation, text, values, ablation, responses, cure, gaps)
+    return Run(folder, summary, members or [], data, evaluation, text, values, ablation, responses, cure, source, gaps)
 
 
 def _read_recipe(path: Path) -> tuple[str, dict[str, Any]]:

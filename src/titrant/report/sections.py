@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from titrant.record import ColumnSummary, DataSummary, Direction, Evaluation, Fan, Line, MemberRecord, Receipt, Summary
+from titrant.record import ColumnSummary, DataSummary, Direction, Evaluation, Fan, Line, MemberRecord, Receipt, Source, Summary
 from titrant.report.run import Run
 from titrant.report.words import by_trick, differences, duration, gain, number
 from titrant.texts import say
@@ -280,11 +280,23 @@ def commands(run: Run) -> list[tuple[str, str]]:
         options = f"budget={summary.budget_seconds:g}, metric={summary.metric!r}, seed={summary.seed}"
         call = f"titrant.fit(frame, target={data.target!r}, {options})"
         return [(say("Repeat the search, in Python"), call), *found]
-    base = f"titrant fit {shlex.quote(data.source)} --target {shlex.quote(data.target)} --metric {shlex.quote(summary.metric)}"
-    base += f" --text {shlex.quote(data.text_column)}" if data.text_column else ""
-    base += f" --budget {summary.budget_seconds:g}s --seed {summary.seed}"
+    reading = Source(data=data.source, target=data.target, text=data.text_column or None) if run.source is None else run.source
+    named = ["titrant", "fit", data.source, *_reading(reading), "--metric", summary.metric]
+    base = shlex.join([*named, "--budget", f"{summary.budget_seconds:g}s", "--seed", str(summary.seed)])
     again = f"{base} --recipe {shlex.quote(str(run.folder / 'recipe.yaml'))}"
     return [(say("Repeat the search"), base), (say("Start from the winning recipe"), again), *found]
+
+
+def _reading(source: Source) -> list[str]:
+    """The options of `titrant fit` that read the same data again."""
+    given = {
+        "--target": source.target, "--test": source.test, "--task": source.task, "--split-column": source.split_column,
+        "--group": source.group, "--id": source.by, "--time": source.time, "--horizon": source.horizon, "--text": source.text,
+        "--size": source.size,
+    }  # fmt: skip
+    found = [part for name, value in given.items() if value is not None for part in (name, str(value))]
+    found += [part for column, kind in source.kinds.items() for part in ("--kind", f"{column}={kind}")]
+    return found if source.hold_out else [*found, "--no-hold-out"]
 
 
 def facts(summary: Summary) -> list[tuple[str, str]]:
