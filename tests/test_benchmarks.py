@@ -2,7 +2,6 @@
 
 import argparse
 import random
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -450,12 +449,19 @@ def test_a_simulated_search_is_as_busy_as_its_rungs_allow() -> None:
     scale = import_module("scale")
     problem, train, _ = scale.adults()
     known = [scale.Known(scale.RECIPE.replace("model.width", 32 + 8 * (place % 3)), 6.0, float(-place)) for place in range(9)]
-    run = partial(scale.simulate, known, problem=problem, rows=train, way=0.0, proposing=0.0)
-    alone, many = (run(workers=count, draw=random.Random(0), brackets=2) for count in (1, 1000))
+
+    def run(workers: int, **options: Any) -> Any:
+        given = {"way": 0.0, "proposing": (0.0, 0.0), "lasting": 1e6, "most": 2} | options
+        return scale.simulate(known, workers, problem, train, random.Random(0), **given)
+
+    alone, many = run(1), run(1000, most=1)
     assert alone.busy == pytest.approx(1.0)
     assert 0 < many.busy < 1
-    assert 6.0 <= many.best_after < alone.best_after < 2 * 6.0 * (16 / 6 + 5 / 3 + 2 / 2)
-    # two brackets of 16: all to a sixth, 5 on to a half, 2 to the end
-    waiting = run(workers=1, draw=random.Random(0), brackets=2, proposing=1.0)
-    spent = 2 * 6.0 * (16 / 6 + 5 / 3 + 2 / 2)
-    assert waiting.busy == pytest.approx(spent / (spent + 32))
+    # two brackets of 24 and 16: all to a sixth, a third on to a half, a third of those to the end
+    spent = 6.0 * (24 / 6 + 8 / 3 + 3 / 2 + 16 / 6 + 5 / 3 + 2 / 2)
+    assert 6.0 <= many.reached < alone.reached < spent
+    waiting = run(1, proposing=(1.0, 2.0))
+    assert waiting.busy == pytest.approx(spent / (spent + 24 + 32))
+    # where brackets overlap, nobody waits for the last stack of a rung
+    assert run(8, lasting=60.0, most=None).busy > 0.9
+    assert run(2, lasting=60.0, most=None).busy < 0.9

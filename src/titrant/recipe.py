@@ -12,6 +12,7 @@ A recipe is a tree of frozen values. Its YAML form mirrors it one to one:
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -172,7 +173,12 @@ def slots() -> dict[str, tuple[type[Trick], ...]]:
         >>> [kind.name() for kind in slots()["clip"]]
         ['off', 'norm', 'value', 'adaptive']
     """
-    return dict(_slots(Recipe, ""))
+    return dict(_all_slots())
+
+
+@cache
+def _all_slots() -> tuple[tuple[str, tuple[type[Trick], ...]], ...]:
+    return tuple(_slots(Recipe, ""))
 
 
 def augmentations(kind: type[Trick]) -> list[str]:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from titrant.clock import Clock
 from titrant.recipe import Recipe
-from titrant.search.halving import KEPT, RUNGS, Bracket, cost, rank, stacks
+from titrant.search.halving import KEPT, RUNGS, Bracket, Race, cost, rank, stacks
 from titrant.search.pace import Pace
 from titrant.train.build import cohort_key
 from titrant.train.member import Member, Trained
@@ -269,6 +270,94 @@ def test_a_paced_bracket_says_of_nobody_what_is_not_true(
         assert tried.record.rung == max(reached, default=0)
 
 
+# ---------------------------------------------------------------------- race
+
+
+def widths(small: Recipe, low: int) -> list[Recipe]:
+    """Recipes of unequal shapes, so that each has a cohort of its own."""
+    return [small.replace("model.width", width) for width in range(low, low + 4)]
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_brackets_of_a_race_share_the_lanes_and_all_come_through(
+    overlapping: bool, make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock
+) -> None:
+    problem = make_problem()
+    pace = Pace(3)
+    made: list[Bracket] = []
+    most_open, told = 0, Counter[int]()
+
+    def begin() -> Bracket | None:
+        if len(made) == 3:
+            return None
+        members = [replace(member, number=10 * len(made) + member.number) for member in make_members(widths(small, 8))]
+        made.append(Bracket(problem, members, LOG_LOSS, endless, pace=pace))
+        return made[-1]
+
+    def hear(bracket: Bracket) -> None:
+        nonlocal most_open
+        most_open = max(most_open, len(race.brackets))
+        told[bracket.number] += 1
+
+    race = Race(pace, begin, hear, overlapping)
+    race.run()
+    assert [bracket.number for bracket in made] == [0, 10, 20]
+    assert (most_open > 1) is overlapping
+    assert race.brackets == {}
+    for bracket in made:
+        assert bracket.over
+        assert bracket.in_time
+        assert told[bracket.number] >= 4
+        assert sorted(tried.member.number for tried in bracket.tried) == [bracket.number + place for place in range(4)]
+        assert [tried.record.state for tried in bracket.tried].count("finished") == 1
+
+
+def test_a_race_changes_nothing_for_a_bracket(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock
+) -> None:
+    """Beside others or alone, the same members leave with the same scores."""
+
+    def found(overlapping: bool) -> list[tuple[int, float, str]]:
+        waiting = [
+            Bracket(make_problem(), make_members(widths(small, low)), LOG_LOSS, endless, pace=Pace(3)) for low in (8, 20)
+        ]
+        brackets = list(waiting)
+        Race(Pace(3), lambda: waiting.pop(0) if waiting else None, lambda _: None, overlapping).run()
+        return [(tried.member.number, tried.score, tried.record.state) for one in brackets for tried in one.tried]
+
+    assert found(True) == found(False)
+
+
+def test_what_begins_first_is_trained_first(make_problem: MakeProblem, make_members: MakeMembers, small: Recipe) -> None:
+    """A younger bracket takes a lane only where no older one has use for it."""
+    clock, problem = Clock.of(36000), make_problem()
+    brackets = [Bracket(problem, make_members(widths(small, low)), LOG_LOSS, clock, pace=Pace(3)) for low in (8, 20)]
+    waiting = list(brackets)
+    race = Race(Pace(3), lambda: waiting.pop(0) if waiting else None, lambda _: None, overlapping=True)
+    tasks = race.tasks()
+    begun: list[Any] = []
+
+    def begin(count: int) -> list[int]:
+        for _ in range(count):
+            task = next(tasks)
+            assert task is not None
+            begun.append(task)
+        return [task.args[0][0] for task in begun[-count:]]  # type: ignore[attr-defined]
+
+    def end(place: int) -> None:
+        (number, stack), cohort, in_time = begun[place]()
+        race.done(number, stack, cohort, in_time)
+
+    assert begin(5) == [0, 0, 0, 0, 1]
+    for place in range(4):
+        end(place)
+    assert brackets[0].rung == 0
+    assert begin(1) == [0]  # the best of the older one goes on before three of the younger one have begun
+    assert brackets[0].rung == 1
+    assert begin(3) == [1, 1, 1]
+    assert next(tasks) is None
+
+
 # -------------------------------------------------------------------- stacks
 
 
@@ -334,6 +423,15 @@ def test_groups_are_cut_further_where_lanes_would_idle(
     assert all(len({member.recipe.model.width for member in stack}) == 1 for stack in cut)  # type: ignore[union-attr]
     assert sorted(member.number for stack in cut for member in stack) == [member.number for member in members]
     assert max(map(len, cut)) <= math.ceil(max(counts) / max(1, lanes - len(counts) + 1))
+
+
+def test_lanes_do_not_cut_stacks_below_the_smallest(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe
+) -> None:
+    recipes = [small] * 9 + [small.replace("model.width", 24)] * 3
+    cut = stacks(make_members(recipes), make_problem(), Pace(64), smallest=4)
+    assert [len(stack) for stack in cut] == [3, 3, 3, 3]
+    assert [len(stack) for stack in stacks(make_members([small] * 9), make_problem(), Pace(64), smallest=4)] == [3, 3, 3]
 
 
 @pytest.mark.parametrize("rungs", [RUNGS, (1.0,)])

@@ -19,6 +19,7 @@ from titrant.errors import BudgetError
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
 from titrant.search.finals import Final, Finalist
+from titrant.search.halving import Race, Turn
 from titrant.search.pace import Pace
 from titrant.search.portfolio import baseline, portfolio, start
 from titrant.search.region import Region
@@ -322,16 +323,45 @@ def test_a_refit_that_does_far_worse_than_an_earlier_part_of_the_run_is_refused(
     assert outcome.final == [study.best]
 
 
-def test_brackets_grow_with_the_lanes_and_never_depend_on_them_where_members_are_counted(
-    people: Dataset, tmp_path: Path, small: Recipe
-) -> None:
+def test_with_many_lanes_the_first_bracket_grows_and_later_ones_overlap(people: Dataset, tmp_path: Path, small: Recipe) -> None:
     study = study_of(people, tmp_path, small, members=None, clock=Clock.of(36000))
-    assert [study._for_lanes(16) for study._pace in (Pace(1), Pace(2), Pace(4))] == [16, 16, 32]
+    first = study._plan.first
+    assert [study._for_lanes for study._pace in (Pace(1), Pace(2), Pace(6))] == [first, first, first]
     study._pace = Pace(1000)
-    assert study._for_lanes(16) == study._most
+    assert study._most // 3 > first
+    assert study._for_lanes == study._most // 3
+    assert [study._overlapping for study._pace in (Pace(1), Pace(2), Pace(4))] == [False, False, True]
     counted = study_of(people, tmp_path, small, members=64)
     counted._pace = Pace(64)
-    assert counted._for_lanes(16) == 16
+    assert not counted._overlapping
+
+
+def test_a_search_with_many_lanes_loses_nobody(
+    people: Dataset, tmp_path: Path, small: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four lanes, and time for a hundred small trainings: several brackets at once, each member tried and told once."""
+    monkeypatch.setattr(Study, "_most", property(lambda study: 40))
+    monkeypatch.setattr(Study, "_measure", lambda study, clock: setattr(study, "_first", 12))
+    most_open = 0
+
+    class Watched(Race):
+        def _turn(self) -> tuple[int, Turn] | None:
+            nonlocal most_open
+            most_open = max(most_open, len(self.brackets))
+            return super()._turn()
+
+    monkeypatch.setattr("titrant.search.study.Race", Watched)
+    study = study_of(people, tmp_path, small.replace("stop.epochs", 2), members=None, clock=Clock.of(36000))
+    study._pace = Pace(4)
+    assert study._brackets(study.clock)
+    assert most_open > 1
+    numbers = [tried.member.number for tried in study.tried]
+    assert sorted(numbers) == list(range(len(numbers)))
+    assert len(numbers) >= 40
+    assert not study._trials
+    trials = study._study.trials
+    assert sorted(trial.user_attrs["member"] for trial in trials) == sorted(numbers)
+    assert all(trial.state.is_finished() for trial in trials)
 
 
 def test_what_a_network_predicts_is_its_own(searched: tuple[Study, Outcome, Told]) -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -51,6 +52,48 @@ def test_a_task_is_taken_only_when_there_is_a_lane_for_it() -> None:
     assert done == 8
 
 
+@pytest.mark.parametrize("lanes", [2, 3])
+def test_a_task_may_hang_on_a_result_to_come(lanes: int) -> None:
+    found: list[int] = []
+
+    def tasks() -> Iterator[Callable[[], int] | None]:
+        """Three tasks, each of which is known when the one before is done; more lanes than that have nothing to do."""
+        for number in range(3):
+            while len(found) < number:
+                yield None
+            yield partial(abs, number)
+
+    found.extend(side_by_side(tasks(), lanes))  # one after another, as they come
+    assert found == [0, 1, 2]
+
+
+def test_meanwhile_is_used_when_all_lanes_are_at_work() -> None:
+    seen: list[int] = []
+    running = 0
+    lock = threading.Lock()
+    go_on = threading.Event()
+
+    def task() -> None:
+        nonlocal running
+        with lock:
+            running += 1
+        go_on.wait(10)
+        with lock:
+            running -= 1
+
+    def meanwhile() -> None:
+        while running < 2 and not go_on.is_set():
+            time.sleep(0.001)
+        seen.append(running)
+        go_on.set()
+
+    list(side_by_side([task] * 3, 2, meanwhile=meanwhile))
+    assert seen[0] == 2
+    seen.clear()
+    list(side_by_side([task], 2, meanwhile=meanwhile))
+    assert seen == []
+
+
 def test_what_a_task_raises_arrives_here() -> None:
     def broken() -> None:
         raise ArithmeticError("broken")
@@ -65,6 +108,8 @@ def test_threads_inside_of_operations_are_divided_and_given_back() -> None:
     try:
         assert set(side_by_side([torch.get_num_threads] * 2, 2)) == {2}
         assert set(side_by_side([torch.get_num_threads], 8, expected=1)) == {4}
+        assert set(side_by_side([torch.get_num_threads] * 3, 4, lambda: 2)) == {2}
+        assert set(side_by_side([torch.get_num_threads] * 3, 4, lambda: 1)) == {4}
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)

@@ -2,6 +2,11 @@
 
 Members whose tensors have equal shapes share cohorts; a rung is a share of each member's own full training, so that members of
 different batch sizes are compared at equal parts of their schedules.
+
+    Race                    lanes                Bracket
+    next() of the oldest -> train a cohort -> done(): best so far; the rung's last one -> who goes on -> the next rung
+
+In a rung all wait for the last cohort. With many lanes, a race lets younger brackets use those that would idle.
 """
 
 import math
@@ -9,6 +14,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import TypeVar
 
 from titrant.clock import Clock
 from titrant.models.network import Factory
@@ -19,6 +25,8 @@ from titrant.train.cohort import Cohort
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
+
+P = TypeVar("P")
 
 RUNGS = (1 / 6, 1 / 2, 1.0)
 """Shares of a full training at which members are compared.
@@ -71,8 +79,19 @@ def rank(metric: Metric, score: float, loss: float) -> tuple[float, float]:
     return (metric.as_loss(score) if score == score else math.inf, loss)
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A cohort's training to a rung: where the cohort stands in its bracket, what makes it, and the share of its steps."""
+
+    place: int
+    made: Callable[[], Cohort]
+    share: float
+
+
 class Bracket:
     """One round of successive halving.
+
+    In the first rung a cohort is made when its turn comes: one that the clock does not reach costs neither time nor memory.
 
     Args:
         problem: the data.
@@ -83,6 +102,18 @@ class Bracket:
         rungs: shares of the full training; (1.0,) trains everybody to the end.
         paced: True starts no further stack in a rung that has used up its share of the time, so that later rungs get theirs.
         pace: how cohorts are laid out; what is usual if None.
+        smallest: members below which no stack is cut for the sake of lanes.
+
+    Attributes:
+        members: those who start.
+        number: of the first of them.
+        rung: under way.
+        alive: members that have reached it, or may.
+        width: cohorts of the rung.
+        over: whether all members have left.
+        in_time: False if the clock has rung first.
+        tried: members that have left.
+        best: the best network so far.
     """
 
     def __init__(
@@ -95,69 +126,109 @@ class Bracket:
         rungs: Sequence[float] = RUNGS,
         paced: bool = False,
         pace: Pace | None = None,
+        smallest: int = 1,
     ) -> None:
+        self.members = list(members)
+        self.number = members[0].number if members else -1
         self.paced = paced
         self.metric = metric
         self.clock = clock
         self.rungs = list(rungs)
         self.tried: list[Tried] = []
         self.best: Trained | None = None
+        self.pace = pace or Pace.usual(problem.device, [member.recipe for member in members])
+        self.rung, self.alive, self.in_time, self.over = 0, len(members), True, not members
         self._best_rank = (math.inf, math.inf, 0)
         self._making = (problem, metric, clock, factory)
-        self._pace = pace or Pace.usual(problem.device, [member.recipe for member in members])
-        self._waiting = stacks(members, problem, self._pace)
-        self.cohorts: list[Cohort] = []
+        self._cohorts: dict[int, Cohort] = {}  # by place, so that nothing depends on who was first
+        self._waiting = [
+            Turn(place, self._maker(stack), self.rungs[0])
+            for place, stack in enumerate(stacks(members, problem, self.pace, smallest))
+        ]
+        self.width, self._under_way = len(self._waiting), 0
+        self._begun: tuple[float, float] | None = None
 
     def run(self, watch: Callable[[int, int], None]) -> bool:
-        """Trains rung by rung; `watch(rung, members alive)` is told after each cohort. False if the clock rang first."""
-        alive = sum(len(stack) for stack in self._waiting)
-        begun, allowed = self.clock.elapsed, self.clock.left
-        for rung in range(len(self.rungs)):
-            in_time = self._train(rung, begun, allowed, partial(watch, rung, alive))
-            if not in_time:
-                self._leave_all("interrupted")
-                return False
-            alive = self._drop(rung, last=rung == len(self.rungs) - 1)
-            if alive == 0:
-                break
-        return True
+        """Trains rung by rung; `watch(rung, members alive)` is told often. False if the clock rang first."""
+        coming = iter([self])
 
-    def _train(self, rung: int, begun: float, allowed: float, watch: Callable[[], None]) -> bool:
-        """Trains all cohorts to a rung, several side by side; False if the clock rang first."""
-        expected = len(self.cohorts) or len(self._waiting)
-        before = dict(enumerate(self.cohorts)) if rung else {}
-        whole = True
-        watch()
-        for place, cohort, in_time in self._pace.side_by_side(self._turns(rung, begun, allowed), expected):
-            before[place] = cohort
-            self.cohorts = [before[known] for known in sorted(before)]  # in an order that does not depend on who was first
-            self._remember_best(cohort)
-            whole = whole and in_time
-            if in_time:
-                for history in cohort.histories:
-                    history.rung = rung
-            watch()
-        return whole
+        def told(bracket: Bracket) -> None:
+            if not bracket.over:
+                watch(bracket.rung, bracket.alive)
 
-    def _turns(self, rung: int, begun: float, allowed: float) -> Iterator[Callable[[], tuple[int, Cohort, bool]]]:
-        """Training to a rung, cohort by cohort, while the rung has time.
+        Race(self.pace, lambda: next(coming, None), told).run()
+        return self.in_time
 
-        In the first rung a cohort is made when its turn comes: one that the clock does not reach costs neither time nor memory.
-        """
-        problem, metric, clock, factory = self._making
-        share = self.rungs[rung]
-        going: list[Callable[[], Cohort]] = [partial(same, cohort) for cohort in self.cohorts] if rung else []
-        going += [partial(Cohort, problem, stack, metric, clock, factory) for stack in self._waiting]
-        self._waiting = []
-        for place, cohort in enumerate(going):
-            if self.paced and self.best is not None and clock.elapsed - begun > _PACE[rung - len(self.rungs)] * allowed:
-                return
-            yield partial(advanced, place, cohort, share, clock)
+    def next(self) -> Turn | None:
+        """What can begin now; nothing while a rung waits for what is under way, or when all is over."""
+        if self._begun is None:
+            self._begun = (self.clock.elapsed, self.clock.left)
+        while not self.over:
+            if self._waiting and not self._late:
+                self._under_way += 1
+                return self._waiting.pop(0)
+            self._waiting = []
+            if self._under_way:
+                return None
+            self._end_rung()
+        return None
+
+    def done(self, place: int, cohort: Cohort, in_time: bool) -> None:
+        """Takes a cohort back; `in_time` is False if the clock rang before it was at the rung."""
+        self._under_way -= 1
+        self._cohorts[place] = cohort
+        self._remember_best(cohort)
+        if in_time:
+            for history in cohort.histories:
+                history.rung = self.rung
+        else:
+            self.in_time, self._waiting = False, []
+
+    @property
+    def cohorts(self) -> list[Cohort]:
+        """Those in training, in the order in which they were made."""
+        return [self._cohorts[place] for place in sorted(self._cohorts)]
 
     @property
     def begun(self) -> int:
         """Members that have begun to train."""
         return len(self.tried) + sum(len(cohort.members) for cohort in self.cohorts)
+
+    def standing(self) -> list[tuple[Member, float, float]]:
+        """Members in training that have been judged, with their scores and losses so far."""
+        return [
+            (member, *_standing(cohort, k))
+            for cohort in self.cohorts
+            for k, member in enumerate(cohort.members)
+            if math.isfinite(cohort.histories[k].best_loss)
+        ]
+
+    def _maker(self, stack: list[Member]) -> Callable[[], Cohort]:
+        problem, metric, clock, factory = self._making
+        return partial(Cohort, problem, stack, metric, clock, factory)
+
+    @property
+    def _late(self) -> bool:
+        """Whether the rung has used up its time."""
+        if not self.paced or self.best is None or self._begun is None:
+            return False
+        begun, allowed = self._begun
+        return self.clock.elapsed - begun > _PACE[self.rung - len(self.rungs)] * allowed
+
+    def _end_rung(self) -> None:
+        if not self.in_time:
+            self._leave_all("interrupted")
+            self.over = True
+            return
+        last = self.rung == len(self.rungs) - 1
+        self.alive = self._drop(last=last)
+        self.over = last or self.alive == 0
+        if not self.over:
+            self.rung += 1
+            cohorts = self.cohorts
+            self._cohorts = dict(enumerate(cohorts))
+            self._waiting = [Turn(place, partial(same, cohort), self.rungs[self.rung]) for place, cohort in enumerate(cohorts)]
+            self.width = len(cohorts)
 
     def _remember_best(self, cohort: Cohort) -> None:
         """Keeps the best member's network as soon as there is one, so that there is always a usable model."""
@@ -166,7 +237,7 @@ class Bracket:
             if mine < self._best_rank:
                 self._best_rank, self.best = mine, cohort.trained(k)
 
-    def _drop(self, rung: int, *, last: bool) -> int:
+    def _drop(self, *, last: bool) -> int:
         """Sends the weaker members away; returns how many go on."""
         standing = [
             (rank(self.metric, *_standing(cohort, k)), cohort, k) for cohort in self.cohorts for k in range(len(cohort.members))
@@ -174,21 +245,22 @@ class Bracket:
         standing.sort(key=lambda entry: entry[0])
         places = 0 if last else max(1, round(len(standing) * KEPT))
         staying = [(cohort, k) for _, cohort, k in standing[:places] if cohort.histories[k].alive]
-        for cohort in self.cohorts:
+        for place, cohort in sorted(self._cohorts.items()):
             mine = sorted(k for owner, k in staying if owner is cohort)
             for k in range(len(cohort.members)):
                 if k not in mine:
                     self._leave(cohort, k, "stopped")
-            if 0 < len(mine) < len(cohort.members):
+            if not mine:
+                del self._cohorts[place]
+            elif len(mine) < len(cohort.members):
                 cohort.keep(mine)
-        self.cohorts = [cohort for cohort in self.cohorts if any(owner is cohort for owner, _ in staying)]
         return len(staying)
 
     def _leave_all(self, state: str) -> None:
         for cohort in self.cohorts:
             for k in range(len(cohort.members)):
                 self._leave(cohort, k, state)
-        self.cohorts = []
+        self._cohorts = {}
 
     def _leave(self, cohort: Cohort, k: int, state: str) -> None:
         score, loss = _standing(cohort, k)
@@ -196,33 +268,117 @@ class Bracket:
         self.tried.append(Tried(cohort.members[k], score, loss, record))
 
 
+class Race:
+    """Brackets that share the lanes.
+
+    Args:
+        pace: the lanes.
+        begin: the next bracket; None if none is to begin now.
+        told: hears of a bracket after everything that happens to it.
+        overlapping: True asks for another bracket wherever a lane would idle, and beforehand while all lanes are at work; False
+            only when there is none.
+    """
+
+    def __init__(
+        self, pace: Pace, begin: Callable[[], Bracket | None], told: Callable[[Bracket], object], overlapping: bool = False
+    ) -> None:
+        self.pace = pace
+        self.brackets: dict[int, Bracket] = {}
+        self.overlapping = overlapping
+        self._begin, self._told = begin, told
+        self._ready: Bracket | None = None
+        self._count = 0
+
+    def run(self) -> None:
+        """Trains until no bracket is left and none begins."""
+        meanwhile = self.prepare if self.overlapping else None
+        for (number, place), cohort, in_time in self.pace.side_by_side(self.tasks(), self.width, meanwhile):
+            self.done(number, place, cohort, in_time)
+
+    def done(self, number: int, place: int, cohort: Cohort, in_time: bool) -> None:
+        """Takes a cohort back."""
+        bracket = self.brackets[number]
+        bracket.done(place, cohort, in_time)
+        self._told(bracket)
+
+    def tasks(self) -> Iterator[Callable[[], tuple[tuple[int, int], Cohort, bool]] | None]:
+        """What to do next, the oldest bracket first; None where that hangs on what is under way."""
+        while True:
+            found = self._turn()
+            if found is not None:
+                number, turn = found
+                yield partial(advanced, (number, turn.place), turn.made, turn.share, self.brackets[number].clock)
+            elif self.brackets and not self.overlapping:
+                yield None
+            elif (bracket := self._next()) is not None:
+                self.brackets[self._count] = bracket
+                self._count += 1
+                self._told(bracket)
+            elif self.brackets:
+                yield None
+            else:
+                return
+
+    def prepare(self) -> None:
+        """Has the next bracket ready before a lane asks for it."""
+        self._ready = self._next()
+
+    def width(self) -> int:
+        """Tasks that may be under way together."""
+        lone = len(self.brackets) == 1 and (self._ready is None or not self.overlapping)
+        return next(iter(self.brackets.values())).width if lone else self.pace.lanes
+
+    def _turn(self) -> tuple[int, Turn] | None:
+        for number, bracket in list(self.brackets.items()):
+            rung, turn = bracket.rung, bracket.next()
+            if bracket.over:
+                del self.brackets[number]
+            if bracket.over or bracket.rung != rung:
+                self._told(bracket)
+            if turn is not None:
+                return number, turn
+        return None
+
+    def _next(self) -> Bracket | None:
+        found, self._ready = self._ready, None
+        return found or self._begin()
+
+
 def same(cohort: Cohort) -> Cohort:
     """A cohort that there is already, where one may have to be made."""
     return cohort
 
 
-def advanced(place: int, made: Callable[[], Cohort], share: float, clock: Clock) -> tuple[int, Cohort, bool]:
-    """A cohort after a share of its steps, perhaps in another process, and whether that was reached before the clock rang."""
+def advanced(place: P, made: Callable[[], Cohort], share: float, clock: Clock) -> tuple[P, Cohort, bool]:
+    """A cohort after a share of its steps, perhaps in another process, and whether that was reached before the clock rang.
+
+    Args:
+        place: is handed back.
+        made: makes the cohort.
+        share: of all its steps.
+        clock: rings.
+    """
     cohort = made()
     return place, cohort, cohort.advance(math.ceil(cohort.steps * share), clock)
 
 
-def stacks(members: Sequence[Member], problem: Problem, pace: Pace) -> list[list[Member]]:
+def stacks(members: Sequence[Member], problem: Problem, pace: Pace, smallest: int = 1) -> list[list[Member]]:
     """Groups members that can share a cohort, in the order of their first member, and cuts groups that would not fit the cache.
 
     Inside a stack members of like kind stand together, so that each kind of trick acts once on neighbouring rows. Groups are
-    cut further where there would be fewer stacks than lanes, so that none of them idles.
+    cut further where there would be fewer stacks than lanes, so that none of them idles, down to `smallest` members.
     """
     groups: dict[Hashable, list[Member]] = {}
     for member in members:
         groups.setdefault(cohort_key(member.recipe), []).append(member)
     sizes = [len(group) for group in groups.values()]
     parts = [math.ceil(len(group) / pace.stack_size(group[0], problem.columns)) for group in groups.values()]
+    most = [max(count, math.ceil(size / smallest)) for size, count in zip(sizes, parts, strict=True)]
     if len(sizes) == 1:
-        parts = [min(sizes[0], math.ceil(parts[0] / pace.lanes) * pace.lanes)]
-    while sum(parts) < min(pace.lanes, len(members)):
-        largest = max(range(len(sizes)), key=lambda place: sizes[place] / parts[place])
-        parts[largest] += 1
+        parts = [min(most[0], math.ceil(parts[0] / pace.lanes) * pace.lanes)]
+    while sum(parts) < min(pace.lanes, sum(most)):
+        uncut = [place for place in range(len(sizes)) if parts[place] < most[place]]
+        parts[max(uncut, key=lambda place: sizes[place] / parts[place])] += 1
     cut: list[list[Member]] = []
     for group, count in zip(groups.values(), parts, strict=True):
         ends = [round(len(group) * part / count) for part in range(count + 1)]

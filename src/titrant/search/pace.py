@@ -52,9 +52,14 @@ class Pace:
         elsewhere = workers.lanes if workers is not None and may_share(device, recipes) else None
         return cls(elsewhere or lanes(device, recipes), workers=workers)
 
-    def side_by_side(self, tasks: Iterable[Callable[[], T]], expected: int) -> Iterator[T]:
+    def side_by_side(
+        self,
+        tasks: Iterable[Callable[[], T] | None],
+        expected: int | Callable[[], int],
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Iterator[T]:
         """Runs tasks in the lanes; see `titrant.train.lanes.side_by_side`."""
-        return side_by_side(tasks, self.lanes, expected, self.workers)
+        return side_by_side(tasks, self.lanes, expected, self.workers, meanwhile)
 
     def stack_size(self, member: Member, columns: int) -> int:
         """How many members of this shape are trained in one stack.

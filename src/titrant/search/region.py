@@ -6,6 +6,7 @@ Every number that a proposer chooses has one full name: `dropout` chooses a kind
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 from titrant.errors import RecipeError
@@ -159,13 +160,17 @@ class Region:
 
     def make(self, choose: Chooser) -> Recipe:
         """The recipe that a chooser's answers make."""
-        recipe = self.base
-        for path, kinds in self._slots():
-            kind = self._chosen_kind(recipe, path, kinds, choose)
-            recipe = self._with_doses(recipe, path, kind, choose)
-        recipe = self._with_learning_rate(recipe, choose)
+        values, chosen = self.base.plain(), dict[str, type[Trick]]()
+        for path, kinds in self._kinds_by_slot.items():
+            chosen[path] = self._chosen_kind(path, kinds, choose)
+            *way, last = path.split(".")
+            place = values
+            for key in way:
+                place = place[key]
+            place[last] = self._doses(path, chosen[path], choose)
+        values["learning_rate"] |= self._learning_rate(chosen["optimizer"], choose)
         # Features are for networks that read rows; choosing a network comes after choosing what it reads.
-        return fitted(recipe)
+        return fitted(Recipe.of(values))
 
     def nearest(self, recipe: Recipe) -> Recipe:
         """A recipe of the region that takes from another whatever the region allows."""
@@ -203,9 +208,10 @@ class Region:
 
     # ------------------------------------------------------------------------
 
-    def _slots(self) -> list[tuple[str, list[type[Trick]]]]:
-        """Slots with the kinds to choose from; the optimizer comes before the learning rate, whose range hangs on it."""
-        return [(path, self._kinds(path, kinds)) for path, kinds in slots().items()]
+    @cached_property
+    def _kinds_by_slot(self) -> dict[str, list[type[Trick]]]:
+        """Slots with the kinds to choose from."""
+        return {path: self._kinds(path, kinds) for path, kinds in slots().items()}
 
     def _kinds(self, path: str, kinds: tuple[type[Trick], ...]) -> list[type[Trick]]:
         here = type(self.base.at(path))
@@ -221,13 +227,14 @@ class Region:
         fitting = [kind for kind in kinds if self.reads in kind.reads]
         return [kind for kind in fitting if kind.searched and not (kind is Off and path in _NEEDED)] or [here]
 
-    def _chosen_kind(self, recipe: Recipe, path: str, kinds: list[type[Trick]], choose: Chooser) -> type[Trick]:
+    def _chosen_kind(self, path: str, kinds: list[type[Trick]], choose: Chooser) -> type[Trick]:
         if len(kinds) == 1:
             return kinds[0]
         name = choose(Axis(path, tuple(kind.name() for kind in kinds)))
         return next(kind for kind in kinds if kind.name() == name)
 
-    def _with_doses(self, recipe: Recipe, path: str, kind: type[Trick], choose: Chooser) -> Recipe:
+    def _doses(self, path: str, kind: type[Trick], choose: Chooser) -> dict[str, Any]:
+        """A slot's kind with its doses."""
         here = self.base.at(path)
         values: dict[str, Any] = here.model_dump() if type(here) is kind else {"kind": kind.name()}
         for dose in doses(kind):
@@ -241,7 +248,7 @@ class Region:
                 axis = self._own_axis(dose)
                 if axis is not None:
                     values["doses"][dose.name] = choose(axis) if not isinstance(axis, _Fixed) else axis.value
-        return recipe if values == here.model_dump() else recipe.replace(path, values)
+        return values
 
     def _axis(self, path: str, name: str, dose: Dose) -> "Axis | _Fixed | None":
         """How a dose is searched: as the person says, as its mark says, or not at all (None)."""
@@ -259,8 +266,8 @@ class Region:
             return Axis(name, dose.mark)
         return self._axis(path, name, dose)
 
-    def _with_learning_rate(self, recipe: Recipe, choose: Chooser) -> Recipe:
-        optimizer = type(recipe.optimizer)
+    def _learning_rate(self, optimizer: type[Trick], choose: Chooser) -> dict[str, Any]:
+        """Doses of the learning rate; the range of its peak hangs on the optimizer."""
         assert issubclass(optimizer, OptimizerTrick)
         marks = {dose.name: dose for dose in doses(LearningRate)}
         typical = optimizer.typical_rate
@@ -268,11 +275,12 @@ class Region:
         assert isinstance(mark, Range)
         search = (max(mark.low, typical / PEAK_SPREAD), min(mark.high, typical * PEAK_SPREAD))
         peak = Dose("peak", Range(mark.low, mark.high, log=True, search=search), False, typical)
-        for dose, name in ((peak, f"learning_rate.{recipe.optimizer.kind}.peak"), (marks["warmup"], "learning_rate.warmup")):
+        values = {}
+        for dose, name in ((peak, f"learning_rate.{optimizer.name()}.peak"), (marks["warmup"], "learning_rate.warmup")):
             axis = self._axis(f"learning_rate.{dose.name}", name, dose)
             if axis is not None:
-                recipe = recipe.replace(f"learning_rate.{dose.name}", axis.value if isinstance(axis, _Fixed) else choose(axis))
-        return recipe
+                values[dose.name] = axis.value if isinstance(axis, _Fixed) else choose(axis)
+        return values
 
     def _check(self) -> None:
         """Refuses limits that no recipe could follow."""
@@ -368,6 +376,7 @@ def _allowed(name: str, dose: Dose, value: Any, *, within: bool = False) -> None
         )  # fmt: skip
 
 
+@cache
 def slot_of(name: str) -> str:
     """The slot of an axis, or of a dose or a kind in it; the name itself where no slot holds it, as of `learning_rate.peak`.
 

@@ -9,7 +9,7 @@ gives the same result.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from titrant.models.own import OwnBody, checked, factory_name
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
 from titrant.search.finals import Final, Finalist, blended, temperature
-from titrant.search.halving import Bracket, Tried, rank
+from titrant.search.halving import Bracket, Race, Tried, rank
 from titrant.search.kinds import start_for
 from titrant.search.pace import Pace, measured
 from titrant.search.proposers import MODELS, Bayesian, Grid, Mutation, QuasiRandom, Random, distribution, sampler
@@ -46,11 +46,20 @@ from titrant.tricks.acting import derived_seed, own_randomness
 if TYPE_CHECKING:
     from titrant.search.shared import SharedStudy
 
+Proposal = tuple[Recipe, str, Trial | None]
+"""A recipe, its origin, and the trial that waits for its score."""
+
 FOLDS = 8
 """Folds of the development rows in the finals."""
 
 CONTENDERS = 6
 """Recipes that meet in the finals at most."""
+
+PLANNED_LANES = 2
+"""Lanes for which plans are made; with more, brackets overlap."""
+
+SMALLEST = 4
+"""Members of a stack that is not cut for the sake of lanes: a member's step then costs a third of one alone."""
 
 _FAILED = 2.0  # times the loss of the search's best network on the same rows, above which a refit is not used
 _NEGLIGIBLE = 0.01  # a loss below which that does not matter: a hundredth of the target's variance,
@@ -64,7 +73,7 @@ _CAUTION = 0.93  # share of the remaining time that a finalist may plan with
 _ATTEMPTS = 3  # at finding the length of training that fits a finalist
 _LAST_RESORT = 0.85  # share of what would fit that a finalist trains for if all attempts were too long
 _DEAR = 3.0  # times its parent's cost that a recipe of other shapes may have where time is short, more where there is plenty
-_PLANNED_LANES = 2  # for which plans are made
+_PARENTS = 4  # of mutations
 _PROBED = 5  # steps by which the baseline's pace is measured
 
 
@@ -243,7 +252,7 @@ class Study:
             first = self._first_proposals()[:1]
             if self._plain_first:
                 first = [(self._at_length(self._start.baseline(len(self._train))), "baseline", None)]
-            self._bracket(first, self.clock)
+            self._race(lambda _: first, self.clock, 1)
         outcome = self._finals(finished)
         self._write_study()
         return outcome
@@ -251,63 +260,110 @@ class Study:
     # ---------------------------------------------------------------- brackets
 
     def _brackets(self, clock: Clock) -> bool:
-        """Bracket after bracket while there is time for another; False if a person interrupted."""
+        """Bracket after bracket while there is time for another, or several at once; False if a person interrupted."""
         first = not self.tried
         if first and self._plan.varied and self.members is None and self._plain_first:
             plain = self._at_length(self._start.baseline(len(self._train)))
-            self._bracket([(plain, "baseline", None)], clock.before_end((1 - _SAFETY) * clock.left))
-        while first or self._another(clock):
+            self._race(lambda _: [(plain, "baseline", None)], clock.before_end((1 - _SAFETY) * clock.left), 1)
+
+        def propose(others: Sequence[Bracket]) -> list[Proposal]:
+            nonlocal first
+            begins, first = first, False
+            if not begins and not self._another(clock, others):
+                return []
             self._exchange()
-            proposals = self._first_proposals() if first else self._later_proposals()
-            begun, before = time.monotonic(), self._number
-            if not proposals:
-                break  # a grid that has ended
-            self._bracket(proposals, clock)
-            self._last_pace = (time.monotonic() - begun) / max(1, self._number - before)
-            first = False
+            return self._first_proposals() if begins else self._later_proposals(others)
+
+        self._race(propose, clock)
         return not self._interrupted
+
+    def _race(self, propose: Callable[[Sequence[Bracket]], list[Proposal]], clock: Clock, most: int | None = None) -> None:
+        """Trains brackets.
+
+        Args:
+            propose: what the next one holds, given those that have not ended; nothing if none is to begin now.
+            clock: when to end at the latest.
+            most: how many.
+        """
+        open_brackets: list[Bracket] = []
+        taken: dict[int, int] = {}  # members that have left each of them
+        closed, before = time.monotonic(), self._number
+
+        def begin() -> Bracket | None:
+            if len(taken) == most or not (proposals := propose(open_brackets)):
+                return None
+            open_brackets.append(bracket := self._bracket(proposals, clock))
+            taken[bracket.number] = 0
+            return bracket
+
+        def told(bracket: Bracket) -> None:
+            """Takes over the members that have left, so that a search that is killed has lost no others."""
+            nonlocal closed, before
+            for tried in bracket.tried[taken[bracket.number] :]:
+                self._take(tried)
+            taken[bracket.number] = len(bracket.tried)
+            if bracket.over:
+                open_brackets.remove(bracket)
+                self._forget(bracket)
+                now = time.monotonic()
+                self._last_pace = (now - closed) / max(1, self._number - before)
+                closed, before = now, self._number
+            begun = sum(one.begun - len(one.tried) for one in open_brackets)
+            self._tell("search", bracket.rung, sum(one.alive for one in open_brackets), bracket.best, begun)
+
+        Race(self._pace, begin, told, self._overlapping).run()
+        for bracket in open_brackets:  # one that was made ready and never began
+            self._forget(bracket)
+
+    def _forget(self, bracket: Bracket) -> None:
+        """Tells Optuna's study of members that the clock did not reach."""
+        for member in bracket.members:
+            if member.number in self._trials:
+                self._study.tell(self._trials.pop(member.number), state=TrialState.FAIL)
 
     @property
     def _plain_first(self) -> bool:
         """Whether the plain baseline may be tried."""
         return self.region is not None and not (self.narrowed or self.region.only or self.given)
 
-    def _another(self, clock: Clock) -> bool:
+    def _another(self, clock: Clock, open_brackets: Sequence[Bracket]) -> bool:
+        """Whether a further bracket is to begin, beside those that have."""
         if self.region is None or clock.left <= 0:
             return False
         if self.members is not None:
             return self._number < self.members
+        if open_brackets and len(self._leaders(open_brackets)) < self._plan.fewest:
+            return False  # nothing is known yet by which to choose
         return self._number < self._most and clock.left > self._last_pace * self._plan.fewest
 
-    def _bracket(self, proposals: list[tuple[Recipe, str, Trial | None]], clock: Clock) -> None:
+    @property
+    def _overlapping(self) -> bool:
+        """Whether a bracket may begin before another has ended: where more lanes than plans are made for would wait for it.
+
+        What is proposed then hangs on who was first, so not where nothing may depend on the machine.
+        """
+        return self.members is None and self.region is not None and self._pace.lanes > PLANNED_LANES
+
+    def _bracket(self, proposals: list[Proposal], clock: Clock) -> Bracket:
         members = [self._member(recipe, origin, trial) for recipe, origin, trial in proposals]
         rungs = self._plan.rungs if self.region is not None else (1.0,)
         paced = self.members is None and self.region is not None
-        bracket = Bracket(self._problem, members, self.metric, clock, self.factory, rungs, paced, self._pace)
-        learned = 0
+        smallest = SMALLEST if self._overlapping else 1
+        return Bracket(self._problem, members, self.metric, clock, self.factory, rungs, paced, self._pace, smallest)
 
-        def learn() -> None:
-            """Takes over the members that have left, so that a search that is killed has lost no others."""
-            nonlocal learned
-            for tried in bracket.tried[learned:]:
-                self._take(tried)
-            learned = len(bracket.tried)
+    def _leaders(self, open_brackets: Sequence[Bracket] = ()) -> list[Recipe]:
+        """Recipes that have been judged, the best first, those in training among them."""
+        found = [(tried.rank(self.metric), tried.member) for tried in self.tried]
+        found += [
+            (rank(self.metric, score, loss), member) for bracket in open_brackets for member, score, loss in bracket.standing()
+        ]
+        found.sort(key=lambda one: one[0])
+        return [member.recipe for _, member in found if member.origin not in {"baseline", "given"}]
 
-        def watched(rung: int, alive: int) -> None:
-            learn()
-            self._tell("search", rung, alive, bracket.best, bracket.begun - learned)
-
-        bracket.run(watched)
-        learn()
-        for member in members:  # those that the clock did not reach
-            if member.number in self._trials:
-                self._study.tell(self._trials.pop(member.number), state=TrialState.FAIL)
-        self._tell("search", len(rungs) - 1, 0, bracket.best, 0)
-
-    def _first_proposals(self) -> list[tuple[Recipe, str, Trial | None]]:
+    def _first_proposals(self) -> list[Proposal]:
         """Known good recipes and the baseline first, then mutations of those and an even cover of the region."""
         rows = len(self._train)
-        proposals: list[tuple[Recipe, str, Trial | None]] = []
+        proposals: list[Proposal] = []
         if self.given is not None:
             proposals.append((self.given, "given", None))
         if self.region is None:
@@ -338,15 +394,14 @@ class Study:
         chosen = proposals[: max(wanted, 1)]
         return [(self._at_length(self.region.suited(recipe)), origin, trial) for recipe, origin, trial in chosen]
 
-    def _later_proposals(self) -> list[tuple[Recipe, str, Trial | None]]:
+    def _later_proposals(self, open_brackets: Sequence[Bracket] = ()) -> list[Proposal]:
         """Half from the model of what worked, the rest mutations of the best and an even cover, in stacks of few shapes."""
-        wanted = self._wanted(self._for_lanes(self._plan.later))
+        wanted = self._wanted(self._plan.later)
         if self.search != "mixed":
             return self._one_kind(wanted)
-        leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))[:4]
-        parents = [leader.member.recipe for leader in leaders if leader.member.origin not in {"baseline", "given"}]
+        parents = self._leaders(open_brackets)[:_PARENTS]
         parents = parents or [self.region.base] if self.region is not None else []
-        proposals: list[tuple[Recipe, str, Trial | None]] = []
+        proposals: list[Proposal] = []
         for turn in range(wanted):
             parent = parents[(turn // 2) % len(parents)]
             if turn % 4 == 3:
@@ -359,9 +414,9 @@ class Study:
             proposals.append((self._at_length(recipe), origin, trial))
         return proposals
 
-    def _one_kind(self, wanted: int) -> list[tuple[Recipe, str, Trial | None]]:
+    def _one_kind(self, wanted: int) -> list[Proposal]:
         """Recipes of the one proposer that a person named; fewer where a grid ends."""
-        proposals: list[tuple[Recipe, str, Trial | None]] = []
+        proposals: list[Proposal] = []
         for _ in range(wanted):
             recipe: Recipe | None
             trial = None
@@ -415,11 +470,10 @@ class Study:
         """Members of the whole search: more choices than the validation rows can tell apart would only find luck."""
         return 16 + 2 * math.isqrt(len(self._validation)) * 4
 
-    def _for_lanes(self, usual: int) -> int:
-        """Members of a bracket: plans are made for few lanes, and many need more members to have work up to the last rung."""
-        if self.members is not None:  # nothing may depend on the machine
-            return usual
-        return max(usual, min(usual * self._pace.lanes // _PLANNED_LANES, self._most - self._number))
+    @property
+    def _for_lanes(self) -> int:
+        """Members of the first bracket: a small stack for each lane, but most are left for what is learned from it."""
+        return max(self._plan.first, min(SMALLEST * self._pace.lanes, self._most // 3))
 
     def _wanted(self, at_most: int) -> int:
         return at_most if self.members is None else max(1, min(at_most, self.members - self._number))
@@ -452,7 +506,7 @@ class Study:
         for_finals = _CAUTION * max(self.clock.left - clock.left, 0.1) / (full * self._plan.folds * self._growth)
         fewest = min(self._plan.fewest, max(2, int(for_search / self._plan.least)))
         self._length = min(1.0, for_search / fewest, for_finals)
-        self._first = max(fewest, min(self._for_lanes(self._plan.first), int(for_search / self._length)))
+        self._first = max(fewest, min(self._for_lanes, int(for_search / self._length)))
         self._dearest = max(_DEAR, _DEAR * for_search / self._plan.first)
 
     @property

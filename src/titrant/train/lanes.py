@@ -39,7 +39,11 @@ def lanes(device: torch.device, recipes: Sequence[Recipe] = ()) -> int:
 
 
 def side_by_side(
-    tasks: Iterable[Callable[[], T]], lanes: int, expected: int | None = None, workers: Workers | None = None
+    tasks: Iterable[Callable[[], T] | None],
+    lanes: int,
+    expected: int | Callable[[], int] | None = None,
+    workers: Workers | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Iterator[T]:
     """Runs tasks, `lanes` of them at a time, and yields their results as they come.
 
@@ -49,31 +53,40 @@ def side_by_side(
     Args:
         tasks: functions without arguments; everything that they share must be left alone or locked. With workers they must be
             functions of modules or `functools.partial`s of such, and only what they return may count: a worker changes copies.
+            None says that the next one hangs on a result to come.
         lanes: 1 runs them here, one after another.
-        expected: how many tasks there are at most, if that is known; fewer lanes than that get more threads each.
+        expected: how many tasks there are at most, if that is known, or what says so of those that may be under way beside the
+            one that was taken last; fewer than lanes get more threads each.
         workers: processes that take tasks while they are idle.
+        meanwhile: what this thread does whenever all lanes are at work.
 
     Raises:
         Exception: what a task raised, after the tasks that had begun are done.
     """
-    lanes = min(lanes, expected or lanes)
+    if isinstance(expected, int):
+        lanes, expected = min(lanes, expected), None
     if lanes <= 1:
         for task in tasks:
+            assert task is not None  # nothing is under way
             yield task()
         return
     mine = torch.get_num_threads()
-    threads = max(1, mine // lanes)
     coming = iter(tasks)
     running: set[Future[T]] = set()
-    with ThreadPoolExecutor(lanes, "titrant", torch.set_num_threads, (threads,)) as pool:
+    with ThreadPoolExecutor(lanes, "titrant") as pool:
         try:
             while True:
                 for task in coming:
-                    running.add(pool.submit(_done, task, threads, workers))
+                    if task is None:
+                        break
+                    together = lanes if expected is None else min(lanes, expected())
+                    running.add(pool.submit(_done, task, max(1, mine // together), workers if together > 1 else None))
                     if len(running) == lanes:
                         break
                 if not running:
                     return
+                if meanwhile is not None and len(running) == lanes:
+                    meanwhile()
                 done: set[Future[T]] = set()
                 while not done:
                     done, running = wait(running, None if workers is None else _LISTENING, FIRST_COMPLETED)
@@ -87,20 +100,21 @@ def side_by_side(
 
 def _done(task: Callable[[], T], threads: int, workers: Workers | None) -> T:
     """Has a task done by an idle worker, or does it in this thread, also if its worker dies or has too little memory."""
+    alike = partial(_with_threads, threads, task)
     try:
         worker = None if workers is None else workers.idle.get_nowait()
     except Empty:
         worker = None
     if worker is None or workers is None:
-        return task()
+        return alike()
     try:
-        result = worker.run(partial(_with_threads, threads, task))
+        result = worker.run(alike)
     except WorkerLostError:
-        return task()
+        return alike()
     except BaseException as error:
         if out_of_memory(error):
             worker.close()  # what it holds is free for others, this process among them
-            return task()
+            return alike()
         workers.idle.put(worker)
         raise
     workers.idle.put(worker)
