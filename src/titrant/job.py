@@ -249,6 +249,13 @@ def fit(
         ['low', 'high']
     """
     _check_search(search, space)
+    if cluster is not None and device not in {"auto", "cpu"}:
+        raise TitrantError(
+            say(
+                "A cluster trains on its own GPUs, or its processors if it has none; leave out --device {device}.",
+                device=device,
+            )
+        )
     if cluster is not None and model is not None:
         raise TitrantError(say("A network of your own is trained in this process; it cannot be sent to a cluster."))
     if workers is not None and workers < 1:
@@ -381,6 +388,8 @@ def _carried_out(
         clock = Clock.of(limit, started, interrupt)
         given, limits = None if asked.recipe is None else Recipe.of(asked.recipe), asked.space
         device = asked.device
+        if places.cluster is not None:
+            device = "cpu"  # training is for the cluster, and its GPUs if it has any
         used = device_of(device if device != "auto" or given is None else given.hardware.device)
         prepare(given.hardware if given is not None else Recipe().hardware, used)
         if asked.workers is not None and places.cluster is None:
@@ -392,7 +401,8 @@ def _carried_out(
         else:
             cluster = ending.enter_context(Cluster(places.cluster))
             count = min(cluster.count, asked.workers or cluster.count)
-            workers = ending.enter_context(Workers(count, interrupt, cluster.worker))
+            awaited = clock if cluster.gpus else None  # this process would take many times as long
+            workers = ending.enter_context(Workers(count, interrupt, cluster.worker, awaited))
 
         def decoding(done: int, every: int) -> None:
             watcher.reading(done, every)

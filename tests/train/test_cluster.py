@@ -270,3 +270,37 @@ def test_a_lost_bridge_is_a_lost_worker_and_its_task_is_done_here(nodes: Any) ->
 def test_networks_of_ones_own_stay_here() -> None:
     with pytest.raises(TitrantError, match="cannot be sent"):
         titrant.fit(TABLE, "y", model=torch.nn.Linear, cluster="local")
+
+
+# ------------------------------------------------------------------------ GPUs
+
+
+def gpus_given() -> list[str]:
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+
+
+def test_each_gpu_gets_an_actor_and_all_training(tmp_path: Path) -> None:
+    """Ray is told of GPUs that are not there, so the actors compute on processors, but each is given one."""
+    utilities = pytest.importorskip("ray.cluster_utils")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        made = utilities.Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 3, "num_gpus": 2, "include_dashboard": False}
+        )
+        try:
+            with Cluster(made.address) as cluster:
+                assert (cluster.count, cluster.gpus) == (2, 2)
+                workers = [cluster.worker() for _ in range(2)]
+                assert sorted(worker.run(gpus_given) for worker in workers) == [["0"], ["1"]]
+                for worker in workers:
+                    worker.close()
+            run = titrant.fit(TABLE, target="y", budget="60s", members=3, cluster=made.address, out=tmp_path / "run")
+            assert run.summary.n_members == 3
+        finally:
+            made.shutdown()
+
+
+def test_a_device_is_not_named_beside_a_cluster(tmp_path: Path) -> None:
+    with pytest.raises(TitrantError, match="leave out --device cuda"):
+        titrant.fit(TABLE, target="y", budget="10s", cluster="local", device="cuda", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from operator import truediv
@@ -25,7 +26,8 @@ from titrant.train.lanes import side_by_side
 from titrant.train.member import Member
 from titrant.train.metrics import METRICS
 from titrant.train.tables import TableProblem
-from titrant.train.workers import Worker, WorkerLostError, Workers
+from titrant.train.workers import Shared, Worker, WorkerLostError, Workers
+from titrant.tricks.acting import Streams
 
 Problems = Callable[..., TableProblem]
 
@@ -231,6 +233,72 @@ def test_an_interrupt_reaches_tasks_under_way() -> None:
         workers.idle.put(workers.idle.get(timeout=60))
         threading.Timer(0.3, setattr, [interrupt, "asked", True]).start()
         assert list(side_by_side([partial(until_stopped, clock)] * 2, 2, 2, workers)) == [True, True]
+
+
+def test_a_task_waits_for_a_worker_where_this_process_is_not_to_train() -> None:
+    """Also where workers are lost, until none is left or the clock rings."""
+    with Workers(2, awaited=Clock.of(60.0)) as workers:
+        found = dict(side_by_side([partial(whose, place) for place in range(6)], 4, 6, workers))
+        assert os.getpid() not in found.values()
+        first, second = workers.idle.get(timeout=60), workers.idle.get(timeout=60)
+        first._process.kill()  # type: ignore[attr-defined]
+        workers.idle.put(first)
+        workers.idle.put(second)
+        assert dict(side_by_side([partial(whose, place) for place in range(4)], 2, 4, workers)).keys() == {0, 1, 2, 3}
+        assert workers.idle.get(timeout=60) is second
+        second._process.kill()  # type: ignore[attr-defined]
+        workers.idle.put(second)
+        assert set(dict(side_by_side([partial(whose, place) for place in range(3)], 2, 3, workers)).values()) == {os.getpid()}
+    with Workers(1, awaited=Clock.of(-1.0)) as workers:
+        assert workers.free() is None
+
+
+# ------------------------------------------------------------- devices
+
+
+def test_what_lies_on_one_sides_device_comes_to_lie_on_the_others() -> None:
+    """Meta tensors have a place but no numbers, which is enough to see where they go."""
+    elsewhere = torch.device("meta")
+    here, there = Shared(), Shared(elsewhere)
+    arrived = there.unpack(here.pack((torch.ones(3), torch.device("cpu"), torch.nn.Linear(2, 2)))[1])
+    assert arrived[0].device == arrived[1] == arrived[2].weight.device == elsewhere
+    back = here.unpack(there.pack((elsewhere, torch.ones(3)))[1])  # what lay on the CPU there stays on the CPU
+    assert back[0] == torch.device("cpu")
+    assert torch.equal(back[1], torch.ones(3))
+
+
+def test_data_and_members_go_to_the_workers_device(make_problem: Problems) -> None:
+    here, there = Shared(), Shared(torch.device("meta"))
+    problem = make_problem()
+    member = Member(0, Recipe(), 1, "test", problem.rows, torch.arange(4))
+    definitions, message = here.pack((problem, member))
+    for definition in definitions:
+        there.define(definition)
+    arrived, moved = there.unpack(message)
+    assert arrived.device == arrived.numbers.device == moved.rows.device == moved.held_out.device == torch.device("meta")
+
+
+def test_streams_go_on_where_they_were_also_after_another_kind_of_device_had_them() -> None:
+    """What a GPU has drawn cannot be drawn on by a CPU; its states pass through, and come back whole."""
+    streams = Streams([1, 2], torch.device("cpu"))
+    streams.uniform("dropout", (4,), 0, 2)
+    untouched = deepcopy(streams)
+    expected = streams.uniform("dropout", (4,), 0, 2)
+    state = untouched.__getstate__()
+    assert torch.equal(deepcopy(untouched).uniform("dropout", (4,), 0, 2), expected)
+    # as a GPU would hand it in: states that this CPU cannot use
+    foreign = {slot: ("cuda", found) for slot, (_, found) in state["state"].items()}
+    passing = Streams.__new__(Streams)
+    passing.__setstate__({**state, "state": foreign})
+    assert passing.state() == {}
+    assert passing.__getstate__()["state"]["dropout"][0] == "cuda"
+    kept = deepcopy(passing)
+    kept.keep([1])
+    assert torch.equal(kept.__getstate__()["state"]["dropout"][1][0], foreign["dropout"][1][1])
+    drawn = passing.uniform("dropout", (4,), 0, 2)
+    assert not torch.equal(drawn, expected)
+    assert not torch.equal(drawn, Streams([1, 2], torch.device("cpu")).uniform("dropout", (4,), 0, 2))
+    assert passing.__getstate__()["state"]["dropout"][0] == "cpu"
 
 
 def test_closing_ends_the_processes() -> None:

@@ -13,6 +13,7 @@ goes on in this process. The bytes between the two go through a socket that only
 """
 
 import json
+import math
 import os
 import secrets
 import socket
@@ -29,9 +30,12 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
+import torch
+
 from titrant.errors import TitrantError
 from titrant.texts import say
-from titrant.train.workers import Shared, WorkerLostError, answered, begun
+from titrant.train.hardware import device_of
+from titrant.train.workers import CPU, Shared, WorkerLostError, answered, begun
 
 T = TypeVar("T")
 
@@ -47,7 +51,8 @@ class Cluster:
             cluster listens, such as `ray://head:10001`.
 
     Attributes:
-        count: actors that the cluster has processors for.
+        count: actors that the cluster has GPUs for, one each, or else processors.
+        gpus: of the cluster.
 
     Raises:
         TitrantError: Ray is not installed, or there is no such cluster.
@@ -71,6 +76,7 @@ class Cluster:
                     answer.get("error") or say("Ray cannot be used: `python -c 'import ray; ray.init()'` may say why.")
                 )
             self.count: int = answer["count"]
+            self.gpus: int = answer["gpus"]
             manager = _Manager(str(place), key)
             manager.connect()
             self._driver: Any = manager.driver()  # type: ignore[attr-defined]  # registered below
@@ -222,7 +228,8 @@ class Driver:
         address: see `Cluster`.
 
     Attributes:
-        count: actors that the cluster has processors for.
+        count: actors that the cluster has GPUs for, or else processors.
+        gpus: of the cluster.
 
     Raises:
         TitrantError: there is no such cluster.
@@ -240,12 +247,15 @@ class Driver:
                 self._ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise _nobody(address, error) from None
-        self._actor = self._ray.remote(Actor).options(num_cpus=1, max_concurrency=2, max_restarts=0)
-        self.count = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        has = self._ray.cluster_resources()
+        self.gpus = int(has.get("GPU", 0))
+        each = {"num_cpus": 1, "num_gpus": 1} if self.gpus else {"num_cpus": 1}
+        self._actor = self._ray.remote(Actor).options(max_concurrency=2, max_restarts=0, **each)
+        self.count = max(1, min(self.gpus or math.inf, int(has.get("CPU", 1))))
 
     def start(self) -> int:
         """Asks Ray for an actor; returns its number."""
-        self._actors.append(self._actor.remote())
+        self._actors.append(self._actor.remote(self.gpus > 0))
         return len(self._actors) - 1
 
     def put(self, key: bytes, content: bytes) -> None:
@@ -302,7 +312,7 @@ def bridge() -> None:
         driver = Driver(asked["address"])
         _Manager.register("driver", callable=lambda: driver)
         server = _Manager(asked["place"], bytes.fromhex(asked["key"])).get_server()
-        answer: dict[str, Any] = {"count": driver.count}
+        answer: dict[str, Any] = {"count": driver.count, "gpus": driver.gpus}
     except TitrantError as error:
         answer = {"error": str(error)}
     sink.write(json.dumps(answer).encode() + b"\n")
@@ -321,10 +331,14 @@ def bridge() -> None:
 
 
 class Actor:
-    """What runs on a node of the cluster: one task at a time, in one thread."""
+    """What runs on a node of the cluster: one task at a time, in one thread.
 
-    def __init__(self) -> None:
-        self._shared, self._interrupt = begun()
+    Args:
+        gpu: whether it has been given one.
+    """
+
+    def __init__(self, gpu: bool) -> None:
+        self._shared, self._interrupt = begun(device_of("cuda") if gpu and torch.cuda.is_available() else CPU)
 
     def ready(self) -> int:
         """The number of its process."""

@@ -10,7 +10,6 @@ gets one cohort at a time.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
-from queue import Empty
 from typing import TypeVar
 
 import torch
@@ -101,18 +100,17 @@ def side_by_side(
 def _done(task: Callable[[], T], threads: int, workers: Workers | None) -> T:
     """Has a task done by an idle worker, or does it in this thread, also if its worker dies or has too little memory."""
     alike = partial(_with_threads, threads, task)
-    try:
-        worker = None if workers is None else workers.idle.get_nowait()
-    except Empty:
-        worker = None
+    worker = None if workers is None else workers.free()
     if worker is None or workers is None:
         return alike()
     try:
         result = worker.run(alike)
     except WorkerLostError:
-        return alike()
+        workers.lose()
+        return _done(task, threads, workers) if workers.awaited is not None else alike()
     except BaseException as error:
         if out_of_memory(error):
+            workers.lose()
             worker.close()  # what it holds is free for others, this process among them
             return alike()
         workers.idle.put(worker)

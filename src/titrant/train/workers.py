@@ -26,7 +26,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import IO, Any, Protocol, TypeVar
 
 import numpy as np
@@ -34,17 +34,21 @@ import torch
 from torch import Tensor
 
 from titrant.clock import Clock, Interrupt
-from titrant.train.hardware import keep_memory
+from titrant.train.hardware import prepare
 from titrant.train.member import Member
 from titrant.train.problem import Problem
+from titrant.tricks.hardware import Hardware
 
 T = TypeVar("T")
 
 LARGEST = 1 << 26
 """Bytes of raw data up to which workers are used: each holds a copy, and large data makes steps long enough for threads."""
 
+CPU = torch.device("cpu")
+
 _START = "import sys; sys.path[:] = {path!r}; from titrant.train.workers import serve; serve()"
 _LENGTH = struct.Struct(">Q")
+_LOOK = 0.1  # seconds after which a person's interrupt is noticed at the latest
 
 
 class WorkerLostError(Exception):
@@ -149,6 +153,7 @@ class Workers:
         count: how many; fewer are there if the system refuses.
         interrupt: ends their tasks when a person asks.
         make: makes one; processes of this machine if None.
+        awaited: a task waits for one to be idle while there is any and this clock has not rung; None does it in this process.
 
     Attributes:
         lanes: how many tasks they take together, where they are to do all of them; None where this process trains beside them.
@@ -162,8 +167,16 @@ class Workers:
         (2, 1)
     """
 
-    def __init__(self, count: int, interrupt: Interrupt | None = None, make: Callable[[], Executor] | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        interrupt: Interrupt | None = None,
+        make: Callable[[], Executor] | None = None,
+        awaited: Clock | None = None,
+    ) -> None:
         self.interrupt = interrupt
+        self.awaited = awaited
+        self._alive, self._counting = 0, threading.Lock()
         self.lanes = None if make is None else count
         self.idle: SimpleQueue[Executor] = SimpleQueue()
         self._all: list[Executor] = []
@@ -171,17 +184,35 @@ class Workers:
             for _ in range(count):
                 worker = (make or Worker)()
                 self._all.append(worker)
+                self._alive += 1
                 threading.Thread(target=self._welcome, args=[worker], daemon=True).start()
 
     def _welcome(self, worker: Executor) -> None:
         if worker.wait():
             self.idle.put(worker)
+        else:
+            self.lose()
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def free(self) -> Executor | None:
+        """One that has nothing to do, which the caller puts back into `idle`, or counts as lost; None if there is none."""
+        with suppress(Empty):
+            if self.awaited is None:
+                return self.idle.get_nowait()
+        while self.awaited is not None and self._alive > 0 and self.awaited.left > 0:
+            with suppress(Empty):
+                return self.idle.get(timeout=_LOOK)
+        return None
+
+    def lose(self) -> None:
+        """Counts one that has died."""
+        with self._counting:
+            self._alive -= 1
 
     def stop_if_asked(self) -> None:
         """Passes a person's interrupt on."""
@@ -232,12 +263,12 @@ def serve() -> None:
             _send(sink, *answered(shared, content))
 
 
-def begun() -> tuple["Shared", Interrupt]:
+def begun(device: torch.device = CPU) -> tuple["Shared", Interrupt]:
     """Sets a worker's process up: one thread, what the first task needs, and what ends a task early."""
     torch.set_num_threads(1)
-    keep_memory()
+    prepare(Hardware(), device)
     import_module("titrant.train.cohort")
-    shared = Shared()
+    shared = Shared(device)
     shared.interrupt = interrupt = Interrupt()
     return shared, interrupt
 
@@ -283,9 +314,14 @@ def _exactly(pipe: IO[bytes], count: int) -> bytes:
 
 
 class Shared:
-    """What both sides know by name: problems, their raw data, rows of members; and the interrupt."""
+    """What both sides know by name: problems, their raw data, rows of members; the interrupt, and each side's own device.
 
-    def __init__(self) -> None:
+    Args:
+        device: where this side computes; what lies on one side's device comes to lie on the other's.
+    """
+
+    def __init__(self, device: torch.device = CPU) -> None:
+        self.device = device
         self.interrupt: Interrupt | None = None
         self._objects: dict[int, Any] = {}
         self._names: dict[int, int] = {}
@@ -315,6 +351,8 @@ class Shared:
         """The name of something shared, which is defined first if it is new; None for anything else."""
         if isinstance(thing, Interrupt):
             return "interrupt"
+        if isinstance(thing, torch.device) and thing == self.device:
+            return "device"
         if id(thing) in self._names:
             return self._names[id(thing)]
         if not isinstance(thing, Problem):
@@ -326,7 +364,7 @@ class Shared:
         if id(thing) not in self._names:
             if isinstance(thing, Problem):
                 for raw in (part for part in thing.parts().values() if isinstance(part, Tensor)):
-                    self.share(raw, definitions, partial(_tensor, raw.numpy(), False))
+                    self.share(raw, definitions, partial(_tensor, raw.cpu().numpy(), False, raw.device))
             name = len(self._objects)
             self._keep(name, thing)
             definitions.append(self._packed((name, recipe), definitions))
@@ -334,6 +372,8 @@ class Shared:
 
     def named(self, name: Any) -> Any:
         """What has a name."""
+        if name == "device":
+            return self.device
         return self.interrupt if name == "interrupt" else self._objects[name]
 
     def _keep(self, name: int, thing: Any) -> None:
@@ -346,8 +386,8 @@ class Shared:
         return stream.getvalue()
 
 
-def _tensor(array: "np.ndarray[Any, Any]", requires_grad: bool) -> Tensor:
-    return torch.from_numpy(array).requires_grad_(requires_grad)
+def _tensor(array: "np.ndarray[Any, Any]", requires_grad: bool, device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device).requires_grad_(requires_grad)
 
 
 def _clock(elapsed: float, left: float, interrupt: Interrupt | None) -> Clock:
@@ -371,12 +411,12 @@ class _Pickler(pickle.Pickler):
         """How tensors are taken apart; on the way, the rows of members become shared."""
         if isinstance(obj, Member):
             for rows in (obj.rows, obj.held_out):
-                self._shared.share(rows, self._definitions, partial(_tensor, rows.numpy(), False))
+                self._shared.share(rows, self._definitions, partial(_tensor, rows.cpu().numpy(), False, rows.device))
         if isinstance(obj, Clock):  # another machine counts from another moment
             now = time.monotonic()
             return _clock, (now - obj.start, obj.end - now, obj.interrupt)
         if isinstance(obj, Tensor):
-            return _tensor, (obj.detach().numpy(), obj.requires_grad)
+            return _tensor, (obj.detach().cpu().numpy(), obj.requires_grad, obj.device)
         return NotImplemented
 
 

@@ -42,19 +42,23 @@ class Streams:
 
     Args:
         seeds: one for each member.
-        device: where numbers are drawn.
+        device: where numbers are drawn. Streams that move to another kind of device and back go on where they were; what is
+            drawn in between is new.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
         self.seeds = list(seeds)
         self.device = device
         self._generators: dict[str, list[Generator]] = {}
+        self._kind, self._elsewhere = "", dict[str, list[Tensor]]()
 
     def of(self, slot: str) -> list[Generator]:
         """The slot's generators, one for each member."""
         if slot not in self._generators:
+            # Another kind of device cannot go on with these states: it draws numbers that have not been drawn there.
+            moved = [self._kind] if self._elsewhere.pop(slot, None) is not None else []
             self._generators[slot] = [
-                Generator(self.device).manual_seed(derived_seed(seed, slot)) for seed in self.seeds
+                Generator(self.device).manual_seed(derived_seed(seed, slot, *moved)) for seed in self.seeds
             ]  # fmt: skip
         return self._generators[slot]
 
@@ -87,14 +91,21 @@ class Streams:
         """Goes on with the given members only."""
         self.seeds = [self.seeds[k] for k in members]
         self._generators = {slot: [found[k] for k in members] for slot, found in self._generators.items()}
+        self._elsewhere = {slot: [found[k] for k in members] for slot, found in self._elsewhere.items()}
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process; generators themselves cannot travel."""
-        return {"seeds": self.seeds, "device": self.device, "state": self.state()}
+        mine = {slot: (self.device.type, found) for slot, found in self.state().items()}
+        others = {slot: (self._kind, found) for slot, found in self._elsewhere.items()}
+        return {"seeds": self.seeds, "device": self.device, "state": others | mine}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["seeds"], state["device"])  # type: ignore[misc]  # as pickle itself would not
-        self.load(state["state"])
+        for slot, (kind, found) in state["state"].items():
+            if kind == self.device.type:
+                self.load({slot: found})
+            else:
+                self._kind, self._elsewhere[slot] = kind, found
 
     def state(self) -> dict[str, list[Tensor]]:
         """Everything needed to go on from here, for `load`."""
@@ -104,7 +115,7 @@ class Streams:
         """Goes on from a state that `state` has returned."""
         for slot, found in state.items():
             for generator, saved in zip(self.of(slot), found, strict=True):
-                generator.set_state(saved)
+                generator.set_state(saved.cpu())
 
 
 class Ledger:
