@@ -62,6 +62,7 @@ from titrant.train.hardware import device_of, prepare, threads
 from titrant.train.lanes import lanes
 from titrant.train.member import Trained
 from titrant.train.metrics import Metric, fitting_metrics, metric_for
+from titrant.train.team import Leader, launched
 from titrant.train.workers import LARGEST, Workers
 from titrant.tricks.model import Custom
 from titrant.view import View
@@ -395,6 +396,14 @@ def _carried_out(
         if asked.workers is not None and places.cluster is None:
             ending.enter_context(threads(asked.workers))
         cluster = None
+        together = processes(given)
+        if together > 1:
+            if places.cluster is not None:
+                raise TitrantError(
+                    say("{count} processes are to train together, and a cluster is to train as well; leave out --cluster, or "
+                        "hardware.processes and torchrun.", count=together)
+                )  # fmt: skip
+            ending.enter_context(Leader(together, used))
         if places.cluster is None:
             count = workers_wanted(used, given, model, None if asked.workers else asked.members)
             workers = ending.enter_context(Workers(count, interrupt))  # they start meanwhile
@@ -598,6 +607,13 @@ def _check_search(search: str, space: Mapping[str, Any] | str | Path | None) -> 
         raise TitrantError(
             say("A grid over all tricks would never end. Name what it shall cross in a search space (--space), or use random.")
         )
+
+
+def processes(given: Recipe | None) -> int:
+    """Processes that train each cohort together: as many as `torchrun` has started, or as the recipe says."""
+    if (started := launched()) is not None:
+        return started[1]
+    return 1 if given is None else given.hardware.processes
 
 
 def workers_wanted(device: torch.device, given: Recipe | None, model: Factory | None, members: int | None) -> int:

@@ -75,5 +75,13 @@ def _common(
 
 
 def main() -> None:
-    """Runs the command line; the entry point of `titrant`."""
+    """Runs the command line; the entry point of `titrant`.
+
+    Of several processes that `torchrun` starts, the first one runs it, and the others train beside that one.
+    """
+    if int(os.environ.get("RANK", "0")) > 0 and "WORLD_SIZE" in os.environ:
+        from titrant.train.team import serve
+
+        serve("", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+        return
     app(prog_name="titrant")

@@ -33,6 +33,7 @@ from titrant.train.member import History, Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.objective import Objective
 from titrant.train.problem import HELD, Encoded, Inputs, Problem
+from titrant.train.team import Team, TeamLostError, here
 from titrant.train.update import Update
 from titrant.train.weights import Weights, copied, places
 from titrant.tricks.acting import Ledger, Streams, derived_seed, own_randomness
@@ -108,6 +109,7 @@ class Cohort:
         self._loss_count = 0
         self._arranged = False
         self.observer: Observer | None = None
+        self.team: Team | None = None
         self.parts = 1
         self.weights = self._first_weights()
         self._update = Update(self.members, self.weights, self.layout, self.steps, self.ledger)
@@ -176,7 +178,8 @@ class Cohort:
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process needs to go on: all but what follows from the members."""
-        return {name: value for name, value in vars(self).items() if name not in _DERIVED} | {"_arranged": False}
+        kept = {name: value for name, value in vars(self).items() if name not in _DERIVED}
+        return kept | {"_arranged": False, "team": None}
 
     def _encoded_for(self, member: Member) -> Encoded:
         return self.problem.encoded(member.recipe.data, member.rows)
@@ -184,10 +187,15 @@ class Cohort:
     # -------------------------------------------------------------- training
 
     def advance(self, until: int, clock: Clock) -> bool:
-        """Trains to step `until`, or until the clock rings or no member is alive; False if the clock rang first."""
+        """Trains to step `until`, or until the clock rings or no member is alive; False if the clock rang first.
+
+        A team of processes, if there is one (`titrant.train.team`), does it together.
+        """
+        if self.team is None and (team := here()) is not None:
+            return team.lead(self, "advance", until, clock)
         until = min(until, self.steps)
         while self.step < until and any(history.alive for history in self.histories):
-            if clock.left <= 0:
+            if self._rang(clock):
                 return False
             begun = time.monotonic()
             target = min(next(at for at in self.evaluated_at if at > self.step), until)
@@ -202,14 +210,20 @@ class Cohort:
 
     def train(self, until: int, clock: Clock) -> bool:
         """Trains to step `until` without evaluating; False if the clock rang first."""
+        if self.team is None and (team := here()) is not None:
+            return team.lead(self, "train", until, clock)
         self._arrange()
         self.network.train()
         with threads(self._threads):
             while self.step < min(until, self.steps):
-                if clock.left <= 0:
+                if self._rang(clock):
                     return False
                 self._one_step()
         return True
+
+    def _rang(self, clock: Clock) -> bool:
+        """Whether to stop: in a team when all have heard so, so that they stop after the same step."""
+        return clock.left <= 0 if self.team is None else self.team.rang
 
     @property
     def _threads(self) -> int:
@@ -220,9 +234,19 @@ class Cohort:
     def gradient(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Each member's mean training loss [k] on its rows [k, b], and its gradient [k, P], as a step takes them.
 
-        What memory does not hold is computed in twice as many parts, from then on.
+        What memory does not hold is computed in twice as many parts, from then on. In a team each process computes a part, and
+        all come to the same gradient.
         """
         self._arrange()
+        if self.team is not None:
+            mine = self.team.part(rows)
+            try:
+                return self.team.mean(*self._gradient_here(mine), mine.shape[1], rows.shape[1])
+            except TeamLostError:
+                self.team = None
+        return self._gradient_here(rows)
+
+    def _gradient_here(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         while True:
             try:
                 return self._gradient(rows.chunk(max(self.members[0].recipe.batch.parts, self.parts), dim=1))
@@ -304,7 +328,8 @@ class Cohort:
             if not isinstance(self.members[0].recipe.model, Custom):
                 return self._outputs(self.weights, inputs, mix)
             # Modules of a person's own draw from torch's global stream, which is set for the step and put back.
-            with own_randomness(derived_seed(self.members[0].seed, "custom", self.step)):
+            apart = [self.team.rank] if self.team is not None and self.team.rank else []
+            with own_randomness(derived_seed(self.members[0].seed, "custom", self.step, *apart)):
                 return self._outputs(self.weights, inputs, mix)
 
         turns = rows + self._begun[self.step] // self._rows

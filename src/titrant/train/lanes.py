@@ -16,6 +16,7 @@ import torch
 
 from titrant.recipe import Recipe
 from titrant.train.hardware import out_of_memory
+from titrant.train.team import here
 from titrant.train.workers import WorkerLostError, Workers
 from titrant.tricks.model import Custom
 
@@ -27,9 +28,11 @@ _LISTENING = 0.1  # seconds after which a person's interrupt is passed on at the
 def may_share(device: torch.device, recipes: Sequence[Recipe] = ()) -> bool:
     """Whether cohorts may be trained at the same time, here or elsewhere: on CPUs.
 
-    Not if a recipe holds a person's own module, which may use anything that threads share, or is to be compiled.
+    Not if a recipe holds a person's own module, which may use anything that threads share, or is to be compiled, nor where
+    several processes train each cohort together.
     """
-    return device.type == "cpu" and not any(isinstance(r.model, Custom) or r.hardware.compile for r in recipes)
+    alone = any(isinstance(r.model, Custom) or r.hardware.compile for r in recipes)
+    return device.type == "cpu" and here() is None and not alone
 
 
 def lanes(device: torch.device, recipes: Sequence[Recipe] = ()) -> int:

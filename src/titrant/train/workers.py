@@ -55,6 +55,10 @@ class WorkerLostError(Exception):
     """A worker has died; its task was not done."""
 
 
+class CannotTravelError(Exception):
+    """Something cannot be sent to another process, such as a function that belongs to no module."""
+
+
 class Worker:
     """A process that does tasks one at a time, in one thread.
 
@@ -382,7 +386,10 @@ class Shared:
 
     def _packed(self, thing: Any, definitions: list[bytes]) -> bytes:
         stream = io.BytesIO()
-        _Pickler(self, stream, definitions).dump(thing)
+        try:
+            _Pickler(self, stream, definitions).dump(thing)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise CannotTravelError(str(error).splitlines()[0]) from error
         return stream.getvalue()
 
 

@@ -51,14 +51,16 @@ class Streams:
         self.device = device
         self._generators: dict[str, list[Generator]] = {}
         self._kind, self._elsewhere = "", dict[str, list[Tensor]]()
+        self._part: tuple[int, ...] = ()
 
     def of(self, slot: str) -> list[Generator]:
         """The slot's generators, one for each member."""
         if slot not in self._generators:
             # Another kind of device cannot go on with these states: it draws numbers that have not been drawn there.
             moved = [self._kind] if self._elsewhere.pop(slot, None) is not None else []
+            part = self._part if slot != "order" else ()
             self._generators[slot] = [
-                Generator(self.device).manual_seed(derived_seed(seed, slot, *moved)) for seed in self.seeds
+                Generator(self.device).manual_seed(derived_seed(seed, slot, *moved, *part)) for seed in self.seeds
             ]  # fmt: skip
         return self._generators[slot]
 
@@ -92,6 +94,12 @@ class Streams:
         self.seeds = [self.seeds[k] for k in members]
         self._generators = {slot: [found[k] for k in members] for slot, found in self._generators.items()}
         self._elsewhere = {slot: [found[k] for k in members] for slot, found in self._elsewhere.items()}
+
+    def part(self, rank: int, step: int) -> None:
+        """From now on the same order, but other numbers than the processes beside this one; all have come to `step`."""
+        self._part = (rank, step)
+        self._generators = {slot: found for slot, found in self._generators.items() if slot == "order"}
+        self._elsewhere = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process; generators themselves cannot travel."""
