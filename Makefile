@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench-tables bench-tables-peers bench-clock bench-scale bench-engine bench-doctor bench-cures bench-images bench-series bench-series-peers bench-text bench-text-peers bench-forecasts bench-augment bench-peers format clean
+.PHONY: help install check test test-gpu demo bench-tables bench-tables-peers bench-clock bench-scale bench-engine bench-doctor bench-cures bench-images bench-series bench-series-peers bench-text bench-text-peers bench-forecasts bench-augment bench-peers format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ check: install  ## style, types and the order of imports
 
 test: check  ## all that, then every test and every example in a docstring
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 15
+
+test-gpu: install  ## what only a GPU can show (skipped where there is none)
+	$(BIN)/python -m pytest tests/test_gpu.py -rs
 
 demo: install  ## fit the sample table for a minute into ./demo-run (BUDGET=3m for longer)
 	@rm -rf demo-run

@@ -47,7 +47,7 @@ from titrant.search.halving import Bracket, Race, advanced, same
 from titrant.search.pace import Pace
 from titrant.search.shared import SharedStudy
 from titrant.search.starts import Plan
-from titrant.search.study import PLANNED_LANES, SMALLEST
+from titrant.search.study import PARENTS, PLANNED_LANES, SMALLEST
 from titrant.train.cluster import Cluster
 from titrant.train.cohort import Cohort, batch_sizes
 from titrant.train.kinds import problem_of
@@ -336,7 +336,7 @@ def simulate(
     def begin() -> Bracket | None:
         nonlocal now, brackets
         judged = sum(len(bracket.standing()) for bracket in race.brackets.values())
-        if now > lasting or brackets == most or (race.brackets and brackets == 1 and judged < Plan().fewest):
+        if now > lasting or brackets == most or (race.brackets and brackets == 1 and judged < PARENTS):
             return None
         size = Plan().later if brackets else max(Plan().first, SMALLEST * workers)
         now += proposing[min(brackets, 1)] * size

@@ -474,8 +474,8 @@ def _carried_out(
         notes += study.notes
         if cluster is not None and cluster.lost:
             notes.append(
-                say("{lost} of {count} workers on the Ray cluster at {address} were lost; what they had begun was trained "
-                    "here.", lost=cluster.lost, count=count, address=places.cluster)
+                say("Lost: {lost} of {count} workers on the Ray cluster at {address}; what they had begun was trained again.",
+                    lost=cluster.lost, count=count, address=places.cluster)
             )  # fmt: skip
         if shared is not None:
             notes += shared.close(min(_HANDED_IN, 0.5 * max(0.0, clock.end - monotonic())))

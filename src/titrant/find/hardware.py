@@ -195,7 +195,7 @@ def _sides(device: torch.device, recipe: Recipe) -> list[_Side]:
         found += [_Side(say("threads: {count}", count=count), Hardware(threads=count)) for count in counts]
     if device.type == "cuda":  # the plain setting lets matrix products use TF32
         found.append(_Side(say("float32 without TF32"), Hardware(precision="fp32")))
-    found.append(_Side(say("bfloat16"), Hardware(precision="bf16")))
+    found += [_Side(say("bfloat16"), Hardware(precision="bf16")), _Side(say("float16, scaled"), Hardware(precision="fp16"))]
     if recipe.model.kind in {"cnn", "resnet", "convnext"}:
         found += [_Side(layout, Hardware(layout=layout)) for layout in ("contiguous", "channels_last")]
     found += [_Side(say("{count} networks side by side", count=count), Hardware(), count) for count in _STACKS]

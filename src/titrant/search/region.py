@@ -187,6 +187,14 @@ class Region:
             recipe = recipe.without(path)
         return recipe
 
+    def varies(self, path: str) -> bool:
+        """Whether there is anything to choose in a slot."""
+        kinds = self._kinds_by_slot[path]
+        if len(kinds) > 1:
+            return True
+        axes = [self._axis(f"{path}.{dose.name}", f"{path}.{dose.name}", dose) for dose in doses(kinds[0])]
+        return any(isinstance(axis, Axis) for axis in axes)
+
     def point(self, recipe: Recipe) -> dict[Axis, Any] | None:
         """The choices that would make `recipe`, by axis; None if it lies outside the region.
 

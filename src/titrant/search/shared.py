@@ -32,6 +32,7 @@ from titrant.background import Background
 from titrant.errors import TitrantError
 from titrant.record import Direction, MemberRecord
 from titrant.search.storage import TROUBLES, innermost, opened, reason
+from titrant.search.trials import name_metric
 from titrant.texts import say
 
 _EVERY = 1.0  # seconds between two looks into the database
@@ -181,6 +182,8 @@ class SharedStudy:
         kept = self._study.user_attrs.get(_LIKE)
         if kept is None:
             self._study.set_user_attr(_LIKE, dict(about))
+            if "metric" in about:
+                name_metric(self._study, about["metric"])
             kept = self._study.user_attrs[_LIKE]
         for part, value in about.items():
             if not isinstance(kept, dict) or kept.get(part) != value:

@@ -34,6 +34,7 @@ from titrant.search.kinds import start_for
 from titrant.search.pace import Pace, measured
 from titrant.search.proposers import MODELS, Bayesian, Grid, Mutation, QuasiRandom, Random, distribution, sampler
 from titrant.search.region import Region
+from titrant.search.trials import name_metric, trial_of
 from titrant.texts import say
 from titrant.train.cohort import Cohort, batch_sizes
 from titrant.train.kinds import problem_of
@@ -61,6 +62,9 @@ PLANNED_LANES = 2
 SMALLEST = 4
 """Members of a stack that is not cut for the sake of lanes: a member's step then costs a third of one alone."""
 
+PARENTS = 4
+"""Recipes that are mutated; before so many are judged, no further bracket begins."""
+
 _FAILED = 2.0  # times the loss of the search's best network on the same rows, above which a refit is not used
 _NEGLIGIBLE = 0.01  # a loss below which that does not matter: a hundredth of the target's variance,
 _SAFETY = 0.2  # share of the search's time in which a plain network is trained first, where others may take long to begin
@@ -73,7 +77,6 @@ _CAUTION = 0.93  # share of the remaining time that a finalist may plan with
 _ATTEMPTS = 3  # at finding the length of training that fits a finalist
 _LAST_RESORT = 0.85  # share of what would fit that a finalist trains for if all attempts were too long
 _DEAR = 3.0  # times its parent's cost that a recipe of other shapes may have where time is short, more where there is plenty
-_PARENTS = 4  # of mutations
 _PROBED = 5  # steps by which the baseline's pace is measured
 
 
@@ -215,7 +218,9 @@ class Study:
     def _take(self, tried: Tried) -> None:
         """Counts and learns from a member that has left training, now, in an earlier part of the search, or elsewhere."""
         if self.shared is not None and not self.shared.knows(tried.record):
-            tried = replace(tried, record=self.shared.give(tried.record, self._trial(tried)))
+            tried = replace(
+                tried, record=self.shared.give(tried.record, trial_of(tried.record, self.region, self._clock_of(tried)))
+            )
         self._number = max(self._number, tried.member.number + 1)
         self.tried.append(tried)
         self.records.append(tried.record)
@@ -332,7 +337,7 @@ class Study:
             return False
         if self.members is not None:
             return self._number < self.members
-        if open_brackets and len(self._leaders(open_brackets)) < self._plan.fewest:
+        if open_brackets and len(self._leaders(open_brackets)) < PARENTS:
             return False  # nothing is known yet by which to choose
         return self._number < self._most and clock.left > self._last_pace * self._plan.fewest
 
@@ -399,7 +404,7 @@ class Study:
         wanted = self._wanted(self._plan.later)
         if self.search != "mixed":
             return self._one_kind(wanted)
-        parents = self._leaders(open_brackets)[:_PARENTS]
+        parents = self._leaders(open_brackets)[:PARENTS]
         parents = parents or [self.region.base] if self.region is not None else []
         proposals: list[Proposal] = []
         for turn in range(wanted):
@@ -556,20 +561,26 @@ class Study:
         from titrant.search.storage import TROUBLES, opened, reason
 
         until = time.monotonic() + max(1.0, _WRITING * (self.clock.end - self.clock.start))
-        trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
         written = self.folder / ".study.db"  # an earlier one stays readable until this one is whole
         try:
             written.unlink(missing_ok=True)
             with opened(f"sqlite:///{written}") as storage:
                 stored = optuna.create_study(storage=storage, study_name="titrant", direction=self.metric.direction)
-                for trial in trials:
+                name_metric(stored, self.metric.name)
+                for tried in self.tried:
                     if time.monotonic() > until and self.members is None:
                         break
-                    stored.add_trial(_lean(trial))
+                    stored.add_trial(trial_of(tried.record, self.region, self._clock_of(tried)))
             written.replace(self.folder / "study.db")
         except TROUBLES as error:  # a full disk is no reason to lose the model, which comes after this
             written.unlink(missing_ok=True)
             self.notes.append(say("study.db could not be written: {reason}.", reason=reason(error)))
+
+    def _clock_of(self, tried: Tried) -> Clock | None:
+        """By which this command has trained a member; None for one of another command, or of an earlier part of the run."""
+        earlier = {record.number for record in self.before}
+        elsewhere = self.shared is not None and not self.shared.mine(tried.record)
+        return None if elsewhere or tried.record.number in earlier else self.clock
 
     # ------------------------------------------------------------------ finals
 
@@ -801,15 +812,3 @@ def _shortened(recipe: Recipe, length: float) -> Recipe:
     if length == 1.0:
         return recipe
     return recipe.replace("stop.epochs", max(0.01, float(f"{recipe.stop.epochs * length:.3g}")))
-
-
-def _lean(trial: FrozenTrial) -> FrozenTrial:
-    """The trial without the sampler's own notes."""
-    return create_trial(
-        state=trial.state,
-        value=trial.value if trial.state is TrialState.COMPLETE else None,
-        params=trial.params,
-        distributions=trial.distributions,
-        user_attrs=trial.user_attrs,
-        intermediate_values=trial.intermediate_values,
-    )

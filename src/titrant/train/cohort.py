@@ -33,6 +33,7 @@ from titrant.train.member import History, Member, Trained
 from titrant.train.metrics import Metric
 from titrant.train.objective import Objective
 from titrant.train.problem import HELD, Encoded, Inputs, Problem
+from titrant.train.scaler import Scaler
 from titrant.train.team import Team, TeamLostError, here
 from titrant.train.update import Update
 from titrant.train.weights import Weights, copied, places
@@ -47,6 +48,7 @@ _PROBED = 16  # every so many steps, tricks that act on single units are asked t
 _SHARED = 60_000_000  # floating-point operations of a step from which on it pays that two cores share them
 _FEW = 512  # rows that are predicted to see how long an evaluation takes
 _SAMPLED = 1 << 24  # numbers of training rows, about, from which first weights take their measure
+_HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _DERIVED = {"network", "_homes", "_sources", "_target", "_objective"}  # what `Cohort._arrange` makes
 
 
@@ -110,6 +112,7 @@ class Cohort:
         self._arranged = False
         self.observer: Observer | None = None
         self.team: Team | None = None
+        self.scaler = Scaler(len(members), self.device) if members[0].recipe.hardware.precision == "fp16" else None
         self.parts = 1
         self.weights = self._first_weights()
         self._update = Update(self.members, self.weights, self.layout, self.steps, self.ledger)
@@ -238,6 +241,10 @@ class Cohort:
         all come to the same gradient.
         """
         self._arrange()
+        lost, total = self._gradient_of_all(rows)
+        return lost, total if self.scaler is None else self.scaler.restored(total)
+
+    def _gradient_of_all(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         if self.team is not None:
             mine = self.team.part(rows)
             try:
@@ -261,7 +268,8 @@ class Cohort:
         lost: Tensor | None = None
         for piece in pieces:
             losses = self._losses(piece) / len(pieces)
-            (grad,) = torch.autograd.grad(losses.sum(), self.weights.flat)
+            scaled = losses if self.scaler is None else self.scaler.scaled(losses)
+            (grad,) = torch.autograd.grad(scaled.sum(), self.weights.flat)
             total = grad if total is None else total.add_(grad)
             lost = losses.detach() if lost is None else lost + losses.detach()
         assert total is not None
@@ -346,7 +354,8 @@ class Cohort:
             inputs = tuple(tensor.squeeze(0) for tensor in inputs)
             mix = None if mix is None else _of_one(mix)
         tensors = {**self.layout.views(flat), **buffers}
-        half = torch.autocast(self.device.type, torch.bfloat16) if hardware.precision == "bf16" else nullcontext()
+        kind = _HALVES.get(hardware.precision)
+        half = nullcontext() if kind is None else torch.autocast(self.device.type, kind)
         with half, warnings.catch_warnings() if hardware.compile else nullcontext():
             if hardware.compile:  # torch.compile looks at the gradient of a view and warns about it
                 warnings.simplefilter("ignore", UserWarning)
@@ -515,6 +524,8 @@ class Cohort:
         self._loss_sum = self._loss_sum[chosen]
         self._arranged = False
         self._update.keep(self.members, kept)
+        if self.scaler is not None:
+            self.scaler.keep(kept)
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on from this step in a cohort of the same members; see `load`."""
@@ -530,6 +541,7 @@ class Cohort:
             "streams": self.streams.state(),
             "ledger": self.ledger.state(),
             "histories": [history.copy() for history in self.histories],
+            "scaler": None if self.scaler is None else self.scaler.state(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -545,6 +557,8 @@ class Cohort:
         self._held_out_predictions = copied(state["held_out_predictions"])
         self.streams.load(state["streams"])
         self.ledger.load(state["ledger"])
+        if self.scaler is not None:
+            self.scaler.load(state["scaler"])
         self.histories = [history.copy() for history in state["histories"]]
 
     def receipts(self, k: int) -> list[Receipt]:

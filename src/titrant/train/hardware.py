@@ -39,7 +39,7 @@ def prepare(hardware: Hardware, device: torch.device) -> None:
     """Sets up this process: threads, precision, memory.
 
     Raises:
-        TitrantError: bfloat16 is asked of a CPU that lacks the instructions.
+        TitrantError: bfloat16 is asked of a CPU that lacks the instructions, or half precision of any.
     """
     if hardware.threads:
         torch.set_num_threads(hardware.threads)
@@ -51,6 +51,8 @@ def prepare(hardware: Hardware, device: torch.device) -> None:
                 "hardware.precision = bf16: this CPU has no bfloat16 instructions and would be 20 to 40 times slower. Use auto."
             )
         )
+    if hardware.precision == "fp16" and device.type == "cpu":
+        raise TitrantError(say("hardware.precision = fp16: half precision is for GPUs, on a CPU it is slower. Use auto."))
     keep_memory()
 
 

@@ -15,8 +15,9 @@ class Hardware(BaseModel):
         threads: CPU threads, 0 for torch's own choice.
         processes: that train one network together, each on a part of every batch (data parallel), for networks that are too
             large to train several at a time. With GPUs each process has one; otherwise they share the CPU threads.
-        precision: `auto` is float32 (TF32 matrix products on CUDA); `bf16` computes the forward pass in bfloat16.
-            On a CPU without AMX or AVX512-BF16 bfloat16 is 20 to 40 times slower, and is refused there.
+        precision: `auto` is float32 (TF32 matrix products on CUDA); `bf16` computes the forward pass in bfloat16, and `fp16` in
+            half precision, with scaled losses. On a CPU without AMX or AVX512-BF16 bfloat16 is 20 to 40 times slower, and is
+            refused there; half precision is for GPUs.
         compile: True compiles the network with `torch.compile`: 15 to 35 seconds, once for each stack size, that pay only in
             long runs.
         layout: memory layout of convolutions. Tables have none, and anything but `auto` is answered with a warning.
@@ -30,6 +31,6 @@ class Hardware(BaseModel):
     device: Annotated[str, "device"] = "auto"
     threads: Annotated[int, Range(0, 1024, off=0, search=(0, 0), unit="threads", shared=True)] = 0
     processes: Annotated[int, Range(1, 64, off=1, search=(1, 1), unit="processes", shared=True)] = 1
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
     layout: Literal["auto", "contiguous", "channels_last"] = "auto"
