@@ -396,14 +396,14 @@ def _carried_out(
         if asked.workers is not None and places.cluster is None:
             ending.enter_context(threads(asked.workers))
         cluster = None
-        together = processes(given)
+        together, team = processes(given), None
         if together > 1:
             if places.cluster is not None:
                 raise TitrantError(
                     say("{count} processes are to train together, and a cluster is to train as well; leave out --cluster, or "
                         "hardware.processes and torchrun.", count=together)
                 )  # fmt: skip
-            ending.enter_context(Leader(together, used))
+            team = ending.enter_context(Leader(together, used))
         if places.cluster is None:
             count = workers_wanted(used, given, model, None if asked.workers else asked.members)
             workers = ending.enter_context(Workers(count, interrupt))  # they start meanwhile
@@ -472,6 +472,9 @@ def _carried_out(
         results = _Results(folder, dataset, source, asked, study, notes, limit, clock, before)
         outcome = _searched(study, budget, clock, interrupt)
         notes += study.notes
+        if team is not None and team.lost:
+            lost = say("One of the {count} processes that trained together was lost; this one went on alone.", count=together)
+            notes.append(lost)
         if cluster is not None and cluster.lost:
             notes.append(
                 say("Lost: {lost} of {count} workers on the Ray cluster at {address}; what they had begun was trained again.",

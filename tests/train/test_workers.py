@@ -246,6 +246,11 @@ def test_a_task_waits_for_a_worker_where_this_process_is_not_to_train() -> None:
         workers.idle.put(second)
         assert dict(side_by_side([partial(whose, place) for place in range(4)], 2, 4, workers)).keys() == {0, 1, 2, 3}
         assert workers.idle.get(timeout=60) is second
+        workers.idle.put(second)
+        for lanes, expected in ((1, None), (4, 1)):  # also where one lane would be this process
+            (found_there,) = side_by_side([partial(whose, 0)], lanes, expected, workers)
+            assert found_there[1] != os.getpid()
+        assert workers.idle.get(timeout=60) is second
         second._process.kill()  # type: ignore[attr-defined]
         workers.idle.put(second)
         assert set(dict(side_by_side([partial(whose, place) for place in range(3)], 2, 3, workers)).values()) == {os.getpid()}

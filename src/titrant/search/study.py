@@ -772,16 +772,9 @@ class Study:
         problem = self._problem_on(self._development)
         member = Member(-2, recipe, derived_seed(self.seed, "baseline"), "baseline", self._development, self._validation[:1])
         self._tell("baseline", 0, 1, self.best)
-        cohort = Cohort(problem, [member], self.metric, self.clock, self.factory)
-        if self.members is None:
-            cohort.train(1, self.clock)
-            begun, before = time.monotonic(), cohort.step
-            cohort.train(before + _PROBED, self.clock)
-            affordable = share * max(1, cohort.step - before) / max(1e-9, (time.monotonic() - begun) * cohort.steps)
-            if affordable < 1:
-                shorter = replace(member, recipe=_shortened(recipe, affordable))
-                cohort = Cohort(problem, [shorter], self.metric, self.clock, self.factory)
-        cohort.advance(cohort.steps, self.clock)
+        make = partial(Cohort, problem, metric=self.metric, clock=self.clock, factory=self.factory)
+        task = partial(_within, make, member, self.clock, share if self.members is None else None)
+        (cohort,) = self._pace.side_by_side([task], 1)
         return cohort.trained(0) if cohort.step > 0 else None
 
     # ------------------------------------------------------------------------
@@ -801,6 +794,20 @@ class Study:
         candidates = [trained for trained in (self.best, best) if trained is not None]
         self.best = min(candidates, key=lambda trained: _rank_of(trained, self.metric), default=None)
         self.watch(phase, rung, alive, len(self.tried) + begun, self.best.history.best if self.best else None)
+
+
+def _within(make: Callable[[list[Member]], Cohort], member: Member, clock: Clock, share: float | None) -> Cohort:
+    """A network that is trained to its end, or so much shorter that this takes `share` seconds."""
+    cohort = make([member])
+    if share is not None:
+        cohort.train(1, clock)
+        begun, before = time.monotonic(), cohort.step
+        cohort.train(before + _PROBED, clock)
+        affordable = share * max(1, cohort.step - before) / max(1e-9, (time.monotonic() - begun) * cohort.steps)
+        if affordable < 1:
+            cohort = make([replace(member, recipe=_shortened(member.recipe, affordable))])
+    cohort.advance(cohort.steps, clock)
+    return cohort
 
 
 def _rank_of(trained: Trained, metric: Metric) -> tuple[float, float]:

@@ -56,7 +56,7 @@ def side_by_side(
         tasks: functions without arguments; everything that they share must be left alone or locked. With workers they must be
             functions of modules or `functools.partial`s of such, and only what they return may count: a worker changes copies.
             None says that the next one hangs on a result to come.
-        lanes: 1 runs them here, one after another.
+        lanes: 1 runs them here, one after another, unless workers are awaited.
         expected: how many tasks there are at most, if that is known, or what says so of those that may be under way beside the
             one that was taken last; fewer than lanes get more threads each.
         workers: processes that take tasks while they are idle.
@@ -67,7 +67,8 @@ def side_by_side(
     """
     if isinstance(expected, int):
         lanes, expected = min(lanes, expected), None
-    if lanes <= 1:
+    elsewhere = workers is not None and workers.awaited is not None
+    if lanes <= 1 and not elsewhere:
         for task in tasks:
             assert task is not None  # nothing is under way
             yield task()
@@ -82,7 +83,8 @@ def side_by_side(
                     if task is None:
                         break
                     together = lanes if expected is None else min(lanes, expected())
-                    running.add(pool.submit(_done, task, max(1, mine // together), workers if together > 1 else None))
+                    helping = workers if together > 1 or elsewhere else None
+                    running.add(pool.submit(_done, task, max(1, mine // together), helping))
                     if len(running) == lanes:
                         break
                 if not running:

@@ -183,6 +183,8 @@ class Leader(Team):
 
     def lead(self, cohort: "Trainee", do: str, until: int, clock: Clock) -> bool:
         """Has all train a cohort; see `Cohort.advance` and `Cohort.train`, whose name `do` is."""
+        if clock.left <= 0 and cohort.step < until:
+            return False
         try:
             definitions, message = self._packed(cohort, do, until)
             for content in (*(_DEFINITION + one for one in definitions), _TASK + message):
