@@ -178,7 +178,7 @@ def test_tricks_are_taken_as_values() -> None:
         ({"dropout": {"kind": "bernoulli", "p": "much"}}, ["dropout.p", "'much'", "number"]),
         ({"dropout": {"kind": "bernoulli", "p": [0.1]}}, ["dropout.p", "[0.1]", "number"]),
         ({"batch": {"kind": "fixed", "size": 32.5}}, ["batch.size", "32.5", "integer"]),
-        ({"hardware": {"precision": "fp64"}}, ["hardware.precision", "'fp64'", "'auto', 'fp32' or 'bf16'"]),
+        ({"hardware": {"precision": "fp64"}}, ["hardware.precision", "'fp64'", "'auto', 'fp32', 'bf16' or 'fp16'"]),
         ({"regularize": 3}, ["regularize", "3", "dictionary"]),
         ({"augment": None}, ["augment", "None", "dictionary"]),
         ({"learning_rate": 0.01}, ["learning_rate", "0.01", "dictionary"]),

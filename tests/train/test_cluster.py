@@ -231,7 +231,7 @@ def test_when_the_head_is_lost_the_run_ends_in_time_and_goes_on_with_a_new_one(t
     assert any(warning.startswith("Lost: ") and lost in warning for warning in before.warnings), before.warnings
     with head(port):
         done = subprocess.run(
-            [*command, "20s", "--resume", str(folder)], env=quiet, capture_output=True, text=True, timeout=60, check=False
+            [*command, "45s", "--resume", str(folder)], env=quiet, capture_output=True, text=True, timeout=100, check=False
         )
     assert done.returncode == 0, done.stderr
     after = Summary.read(folder / "summary.json")
