@@ -79,9 +79,10 @@ def main() -> None:
 
     Of several processes that `torchrun` starts, the first one runs it, and the others train beside that one.
     """
-    if int(os.environ.get("RANK", "0")) > 0 and "WORLD_SIZE" in os.environ:
-        from titrant.train.team import serve
+    if "WORLD_SIZE" in os.environ:  # asked first, because torch takes seconds to load
+        from titrant.train.team import launched, serve
 
-        serve("", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-        return
+        if (started := launched()) is not None and started[0] > 0:
+            serve("", *started)
+            return
     app(prog_name="titrant")

@@ -189,11 +189,14 @@ class Region:
 
     def varies(self, path: str) -> bool:
         """Whether there is anything to choose in a slot."""
-        kinds = self._kinds_by_slot[path]
-        if len(kinds) > 1:
-            return True
-        axes = [self._axis(f"{path}.{dose.name}", f"{path}.{dose.name}", dose) for dose in doses(kinds[0])]
-        return any(isinstance(axis, Axis) for axis in axes)
+        return path in self._varying
+
+    @cached_property
+    def _varying(self) -> set[str]:
+        def has_axis(path: str, kind: type[Trick]) -> bool:
+            return any(isinstance(self._axis(f"{path}.{dose.name}", dose.name, dose), Axis) for dose in doses(kind))
+
+        return {path for path, kinds in self._kinds_by_slot.items() if len(kinds) > 1 or has_axis(path, kinds[0])}
 
     def point(self, recipe: Recipe) -> dict[Axis, Any] | None:
         """The choices that would make `recipe`, by axis; None if it lies outside the region.

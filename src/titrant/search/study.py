@@ -34,7 +34,7 @@ from titrant.search.kinds import start_for
 from titrant.search.pace import Pace, measured
 from titrant.search.proposers import MODELS, Bayesian, Grid, Mutation, QuasiRandom, Random, distribution, sampler
 from titrant.search.region import Region
-from titrant.search.trials import name_metric, trial_of
+from titrant.search.trials import name_metric, state_of, trial_of
 from titrant.texts import say
 from titrant.train.cohort import Cohort, batch_sizes
 from titrant.train.kinds import problem_of
@@ -539,11 +539,8 @@ class Study:
         self._study.tell(trial, found.value, state=found.state)
 
     def _trial(self, tried: Tried) -> FrozenTrial:
-        """A member as Optuna writes it down."""
-        score, record = tried.score, tried.record
-        state = TrialState.COMPLETE if record.state == "finished" else TrialState.PRUNED
-        if not math.isfinite(score):
-            state = TrialState.FAIL
+        """A member as proposers learn from it: what lies in the region, and its score at the rung that it has reached."""
+        score, record, state = tried.score, tried.record, state_of(tried.record)
         point = self.region.point(tried.member.recipe) if self.region is not None else None
         return create_trial(
             state=state,

@@ -41,8 +41,7 @@ def trial_of(record: MemberRecord, region: Region | None, clock: Clock | None = 
         >>> trial_of(record, None).params
         {'dropout': 'bernoulli', 'dropout.bernoulli.p': 0.2}
     """
-    score = record.score_validation
-    state = TrialState.FAIL if score is None else TrialState.COMPLETE if record.state == "finished" else TrialState.PRUNED
+    score, state = record.score_validation, state_of(record)
     shown = dict(choices(Recipe.of(record.recipe), region))
     curve = {point.step: point.score_validation for point in record.curve if point.score_validation is not None}
     if state is TrialState.PRUNED and not curve and score is not None:
@@ -60,6 +59,13 @@ def trial_of(record: MemberRecord, region: Region | None, clock: Clock | None = 
         ended = datetime.now() - timedelta(seconds=max(0.0, clock.elapsed - last))
         found.datetime_start, found.datetime_complete = ended - timedelta(seconds=record.seconds), ended
     return found
+
+
+def state_of(record: MemberRecord) -> TrialState:
+    """A member without a score has failed, one that left early was pruned."""
+    if record.score_validation is None:
+        return TrialState.FAIL
+    return TrialState.COMPLETE if record.state == "finished" else TrialState.PRUNED
 
 
 def name_metric(study: optuna.Study, name: str) -> None:

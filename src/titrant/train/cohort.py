@@ -250,6 +250,8 @@ class Cohort:
             try:
                 return self.team.mean(*self._gradient_here(mine), mine.shape[1], rows.shape[1])
             except TeamLostError:
+                if self.team.rank:  # nobody is left to whom this would matter
+                    raise
                 self.team = None
         return self._gradient_here(rows)
 
