@@ -85,7 +85,7 @@ def test_schedules_are_those_of_torch(schedule: Any, make: Any, settings: dict[s
 
 
 def test_warmup_stable_decay_stands_still_and_then_falls_to_zero() -> None:
-    multiplier = WarmupStableDecay(decay=0.25).multiplier(np.array([0.0, 0.5, 0.75, 0.8125, 1.0]))
+    multiplier = WarmupStableDecay(decay=0.25).multiplier(torch.tensor([0.0, 0.5, 0.75, 0.8125, 1.0]))
     np.testing.assert_allclose(multiplier, [1.0, 1.0, 1.0, 0.5, 0.0])
 
 
@@ -98,8 +98,8 @@ def test_warmup_stable_decay_stands_still_and_then_falls_to_zero() -> None:
 def test_every_course_stays_between_zero_and_its_peak(schedule: Any, warmup: float, steps: int, peak: float) -> None:
     rates = table(LearningRate(peak=peak, warmup=warmup, schedule=schedule), steps)
     assert rates.shape == (steps,)
-    assert rates.dtype == np.float32
-    assert np.isfinite(rates).all()
+    assert rates.dtype == torch.float32
+    assert rates.isfinite().all()
     assert (rates > 0).all()
     assert rates.max() <= peak * (1 + 1e-6)
 
@@ -123,8 +123,8 @@ def test_the_schedule_begins_after_warmup() -> None:
 def test_a_schedule_at_its_off_value_is_constant_to_the_last_bit(schedule: ScheduleTrick) -> None:
     assert schedule.is_off
     constant = table(LearningRate(peak=PEAK), STEPS)
-    assert np.array_equal(table(LearningRate(peak=PEAK, schedule=schedule), STEPS), constant)
-    assert np.array_equal(constant, np.full(STEPS, PEAK, dtype=np.float32))
+    assert torch.equal(table(LearningRate(peak=PEAK, schedule=schedule), STEPS), constant)
+    assert torch.equal(constant, torch.full((STEPS,), PEAK))
 
 
 @given(

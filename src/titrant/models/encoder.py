@@ -4,13 +4,11 @@ It learns nothing by gradient, so training applies it once to all rows; in a sav
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from titrant.data.schema import UNSEEN
-from titrant.tricks.base import Off
 from titrant.tricks.data import Data, OneHot, ScaleTrick
 
 _SCALE = "scale_"
@@ -57,7 +55,7 @@ class Encoder(nn.Module):
             cardinalities: codes of each code column, the two reserved ones included.
             may_miss: bool [f], columns that get an indicator; None finds them in the training rows.
         """
-        constants = data.scale.fit(numbers, **_doses(data.scale)) if isinstance(data.scale, ScaleTrick) else {}
+        constants = data.scale.fit(numbers, **data.scale.values()) if isinstance(data.scale, ScaleTrick) else {}
         gaps = numbers.isnan().any(0) if may_miss is None else may_miss
         tensors = {f"{_SCALE}{name}": value for name, value in constants.items()}
         tensors |= {"gaps": gaps.nonzero().flatten(), "known": _lookup(codes, cardinalities, _kept(data, cardinalities))}
@@ -105,7 +103,3 @@ def _lookup(codes: Tensor, cardinalities: Sequence[int], kept: Sequence[int]) ->
         table = torch.arange(size, dtype=torch.int32, device=codes.device)
         tables.append(torch.where(there & (table < seen), table, UNSEEN).int())
     return torch.cat(tables) if tables else torch.zeros(0, dtype=torch.int32, device=codes.device)
-
-
-def _doses(trick: ScaleTrick | Off) -> dict[str, Any]:
-    return {name: getattr(trick, name) for name in type(trick).model_fields if name != "kind"}

@@ -7,11 +7,11 @@ Axes: n series, c channel, t step, k kernel, q bias, v view (the series, and its
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, product
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -86,7 +86,7 @@ class MiniRocket(nn.Module):
         views = 2 if differences else 1
         dilations, counts = _dilations(steps, max(1, count // (84 * views)))
         groups = torch.zeros(views, len(dilations), 84, channels)
-        for at in np.ndindex(views, len(dilations), 84):
+        for at in product(range(views), range(len(dilations)), range(84)):
             most = math.log2(min(channels, _CHANNELS) + 1)
             several = min(channels, int(2 ** (most * float(torch.rand((), generator=generator)))))
             groups[at][torch.randperm(channels, generator=generator)[:several]] = 1
@@ -318,8 +318,8 @@ def _dilations(steps: int, wanted: int) -> tuple[list[int], list[int]]:
     """Dilations for series of so many steps, and the biases of each kernel at each, `wanted` in all."""
     places = min(wanted, 32)
     most = math.log2(max(1.0, (steps - 1) / (_LENGTH - 1)))
-    found, counts = np.unique(np.logspace(0, most, places, base=2).astype(int), return_counts=True)
-    shares = (counts * (wanted / places)).astype(int)
-    for turn in range(wanted - int(shares.sum())):
+    counts = Counter(int(2 ** (most * place / max(1, places - 1)) + 1e-9) for place in range(places))
+    shares = [int(count * (wanted / places)) for count in counts.values()]
+    for turn in range(wanted - sum(shares)):
         shares[turn % len(shares)] += 1
-    return found.tolist(), shares.tolist()
+    return list(counts), shares

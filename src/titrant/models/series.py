@@ -12,7 +12,6 @@ Axes: k member (absent in a plain network), b series, c channel, t step, d direc
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -112,7 +111,7 @@ class SeriesEncoder(nn.Module):
         flat = values.movedim(1, -1).flatten(0, 1)
         tensors: dict[str, Tensor] = {"lacking": _inner_gaps(values)}
         if isinstance(data.scale, ScaleTrick):
-            tensors |= {f"{_SCALE}{name}": value for name, value in data.scale.fit(flat, **_doses(data.scale)).items()}
+            tensors |= {f"{_SCALE}{name}": value for name, value in data.scale.fit(flat, **data.scale.values()).items()}
         if target is not None:
             tensors["target"] = torch.tensor(target, device=values.device)
         plain = cls(data.model_copy(update={"features": Off()}), tensors)
@@ -223,10 +222,6 @@ def _inner_gaps(values: Tensor) -> Tensor:
     """Channels that lack values before the end of some series, uint8 [c]."""
     inside = torch.arange(values.shape[-1], device=values.device) < ends_of(values).unsqueeze(-1)
     return (values.isnan() & inside.unsqueeze(1)).any(-1).any(0).to(torch.uint8)
-
-
-def _doses(trick: ScaleTrick) -> dict[str, Any]:
-    return {name: getattr(trick, name) for name in type(trick).model_fields if name != "kind"}
 
 
 # ------------------------------------------------------------------ pooling

@@ -6,13 +6,12 @@ Everything here follows from the members' recipes and seeds alone; nothing is ca
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from titrant.train.member import Member
 from titrant.train.problem import Inputs, Problem
-from titrant.tricks.acting import Ledger, Streams, derived_seed
+from titrant.tricks.acting import Ledger, Streams, derived_seed, own_randomness
 from titrant.tricks.base import Segment, active_segments
 from titrant.tricks.mix import MixTrick, Mixup
 from titrant.tricks.regularize import ClassWeights, cross_entropy
@@ -85,13 +84,13 @@ class Objective:
 
     def _mixing_shares(self, steps: int) -> Tensor:
         """How much of a row stays its own, by step and member [steps, k, 1]; drawn ahead: torch's Beta takes no stream."""
-        shares = np.ones((steps, len(self.members), 1), dtype=np.float32)
+        shares = torch.ones(steps, len(self.members), 1)
         for k, member in enumerate(self.members):
             mix = member.recipe.mix
             if isinstance(mix, MixTrick) and not mix.is_off:
-                drawn = np.random.default_rng(derived_seed(member.seed, "mix")).beta(mix.alpha, mix.alpha, steps)
-                shares[:, k, 0] = np.maximum(drawn, 1 - drawn)
-        return torch.as_tensor(shares, device=self.device)
+                with own_randomness(derived_seed(member.seed, "mix")):
+                    shares[:, k, 0] = mix.shares(steps)
+        return shares.to(self.device)
 
     def _smoothing(self, parts: list[Segment[Any]]) -> Tensor | None:
         """Label smoothing of each member [k, 1]; None where nobody smooths."""

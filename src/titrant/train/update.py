@@ -5,7 +5,6 @@ What is carried from step to step stands here: the optimizers' states and the av
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,8 +56,8 @@ class Update:
         self._clip = parts("clip")
         self._averages = parts("average")
         self._optimizers: list[Segment[OptimizerTrick]] = parts("optimizer")
-        rates = np.stack([table(member.recipe.learning_rate, self.steps) for member in members], axis=1)
-        self._rates = torch.as_tensor(rates, device=device).unsqueeze(-1)
+        rates = torch.stack([table(member.recipe.learning_rate, self.steps) for member in members], dim=1)
+        self._rates = rates.unsqueeze(-1).to(device)
 
     def __call__(self, weights: Weights, grad: Tensor, step: int) -> None:
         """Takes step number `step`, from 0, in place; `grad` [k, P] may be changed."""

@@ -50,6 +50,16 @@ class Trick(BaseModel):
         """The word that selects this kind in a recipe."""
         return str(cls.model_fields["kind"].default)
 
+    def values(self) -> dict[str, Any]:
+        """The doses by name.
+
+        Example:
+            >>> from titrant.tricks.dropout import Bernoulli
+            >>> Bernoulli(p=0.3).values()
+            {'p': 0.3}
+        """
+        return {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
+
     @property
     def is_off(self) -> bool:
         """True if this trick does nothing: its kind is off, or a dose stands at its off value."""
@@ -184,7 +194,7 @@ def _stack_key(trick: Trick) -> tuple[Any, ...]:
 
 def _stacked(tricks: Sequence[Trick], axes: int, device: torch.device | str, *, alone: bool) -> dict[str, Any]:
     first = tricks[0]
-    values: dict[str, Any] = {name: getattr(first, name) for name in type(first).model_fields if name != "kind"}
+    values = first.values()
     if not alone:
         for name in _stackable(type(first)):
             column = torch.tensor([float(getattr(trick, name)) for trick in tricks], device=device)

@@ -6,20 +6,18 @@ course of a member is one table that is computed before training starts; only `P
 Axes in names: t step.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 from titrant.space import Range
 from titrant.tricks.base import Off, Options, Trick
 
-Shares: TypeAlias = NDArray[np.float64]
-"""Progress, or a multiplier of the peak, at each step [t]."""
-
-# Shares such as 0.3 / 0.1 fall just short of a whole number; no run has so many steps that this would move an edge.
+# Tensor such as 0.3 / 0.1 fall just short of a whole number; no run has so many steps that this would move an edge.
 _ROUNDING = 1e-9
 
 
@@ -28,14 +26,14 @@ class ScheduleTrick(Trick):
 
     unit: ClassVar[str] = "steps"
 
-    def multiplier(self, progress: Shares) -> Shares:
+    def multiplier(self, progress: Tensor) -> Tensor:
         """What the peak is multiplied with.
 
         Args:
-            progress: the share of the steps after warm-up that is done [t], each in [0, 1).
+            progress: the share of the steps after warm-up that is done, float64 [t], each in [0, 1).
 
         Returns:
-            Multipliers [t].
+            Multipliers, float64 [t].
         """
         raise NotImplementedError
 
@@ -52,7 +50,7 @@ class Step(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> Step(every=0.5, factor=0.1).multiplier(np.array([0.0, 0.4, 0.5])).tolist()
+        >>> Step(every=0.5, factor=0.1).multiplier(torch.tensor([0.0, 0.4, 0.5], dtype=torch.float64)).tolist()
         [1.0, 1.0, 0.1]
 
     Source: the form of `torch.optim.lr_scheduler.StepLR`, with `every` as a share instead of a number of epochs.
@@ -65,9 +63,9 @@ class Step(ScheduleTrick):
     every: Annotated[float, Range(0.01, 1.0, search=(0.1, 0.5), unit="share of the run", raising="fewer drops")] = 0.3
     factor: Annotated[float, Range(0.01, 1.0, off=1.0, log=True, search=(0.1, 0.7), raising="smaller drops")] = 0.3
 
-    def multiplier(self, progress: Shares) -> Shares:
+    def multiplier(self, progress: Tensor) -> Tensor:
         """A staircase; see the class."""
-        return self.factor ** np.floor(progress / self.every + _ROUNDING)
+        return torch.pow(self.factor, (progress / self.every + _ROUNDING).floor())
 
 
 class Exponential(ScheduleTrick):
@@ -81,7 +79,7 @@ class Exponential(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> Exponential(final=0.01).multiplier(np.array([0.0, 0.5])).tolist()
+        >>> Exponential(final=0.01).multiplier(torch.tensor([0.0, 0.5], dtype=torch.float64)).tolist()
         [1.0, 0.1]
 
     Source: the form of `torch.optim.lr_scheduler.ExponentialLR` with γ = final^(1/steps).
@@ -96,9 +94,9 @@ class Exponential(ScheduleTrick):
         Range(1e-4, 1.0, off=1.0, log=True, search=(1e-3, 0.1), unit="of the peak", raising="a higher rate at the end"),
     ] = 0.01
 
-    def multiplier(self, progress: Shares) -> Shares:
+    def multiplier(self, progress: Tensor) -> Tensor:
         """A decaying exponential; see the class."""
-        return np.asarray(self.final**progress)
+        return torch.pow(self.final, progress)
 
 
 class Polynomial(ScheduleTrick):
@@ -112,7 +110,7 @@ class Polynomial(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> Polynomial(power=2).multiplier(np.array([0.0, 0.5])).tolist()
+        >>> Polynomial(power=2).multiplier(torch.tensor([0.0, 0.5], dtype=torch.float64)).tolist()
         [1.0, 0.25]
 
     Source: the form of `torch.optim.lr_scheduler.PolynomialLR`; for the straight line to zero, Defazio et al. 2023, "When,
@@ -124,9 +122,9 @@ class Polynomial(ScheduleTrick):
     kind: Literal["polynomial"] = "polynomial"
     power: Annotated[float, Range(0.25, 4.0, search=(0.5, 2.0), log=True, raising="the rate falls sooner")] = 1.0
 
-    def multiplier(self, progress: Shares) -> Shares:
+    def multiplier(self, progress: Tensor) -> Tensor:
         """A power of what is left; see the class."""
-        return np.asarray((1 - progress) ** self.power)
+        return (1 - progress).pow(self.power)
 
 
 class Cosine(ScheduleTrick):
@@ -140,7 +138,7 @@ class Cosine(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> Cosine().multiplier(np.array([0.0, 0.5])).round(3).tolist()
+        >>> Cosine().multiplier(torch.tensor([0.0, 0.5], dtype=torch.float64)).round(decimals=3).tolist()
         [1.0, 0.5]
 
     Source: Loshchilov & Hutter 2017, "SGDR: stochastic gradient descent with warm restarts", without restarts; the form of
@@ -154,7 +152,7 @@ class Cosine(ScheduleTrick):
         float, Range(0.0, 1.0, off=1.0, search=(0.0, 0.1), unit="of the peak", raising="a higher rate at the end")
     ] = 0.0
 
-    def multiplier(self, progress: Shares) -> Shares:
+    def multiplier(self, progress: Tensor) -> Tensor:
         """Half a cosine; see the class."""
         return self.final + (1 - self.final) * _fall(progress)
 
@@ -171,7 +169,7 @@ class WarmRestarts(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> WarmRestarts(cycles=2, growth=1).multiplier(np.array([0.0, 0.25, 0.5])).round(3).tolist()
+        >>> WarmRestarts(cycles=2, growth=1).multiplier(torch.tensor([0.0, 0.25, 0.5], dtype=torch.float64)).round(decimals=3).tolist()
         [1.0, 0.5, 1.0]
 
     Source: Loshchilov & Hutter 2017, "SGDR: stochastic gradient descent with warm restarts". Departure: the number of cycles is
@@ -185,11 +183,11 @@ class WarmRestarts(ScheduleTrick):
     cycles: Annotated[int, Range(1, 20, search=(1, 5), raising="more restarts")] = 3
     growth: Annotated[float, Range(1.0, 4.0, search=(1.0, 2.0), raising="later cycles take longer")] = 2.0
 
-    def multiplier(self, progress: Shares) -> Shares:
+    def multiplier(self, progress: Tensor) -> Tensor:
         """Several halves of a cosine; see the class."""
-        edges = np.concatenate([[0.0], np.cumsum(self.growth ** np.arange(self.cycles))])
-        edges /= edges[-1]
-        cycle = np.searchsorted(edges[1:-1], progress + _ROUNDING, side="right")
+        lengths = torch.pow(self.growth, torch.arange(self.cycles, dtype=progress.dtype))
+        edges = torch.cat([torch.zeros_like(lengths[:1]), lengths.cumsum(0)]) / lengths.sum()
+        cycle = torch.searchsorted(edges[1:-1], progress + _ROUNDING, right=True)
         begun, ends = edges[:-1][cycle], edges[1:][cycle]
         return _fall((progress - begun) / (ends - begun))
 
@@ -207,7 +205,7 @@ class OneCycle(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> OneCycle(rise=0.5, start=0.1, final=0.001).multiplier(np.array([0.0, 0.5, 0.75])).round(4).tolist()
+        >>> OneCycle(rise=0.5, start=0.1, final=0.001).multiplier(torch.tensor([0.0, 0.5, 0.75], dtype=torch.float64)).round(decimals=4).tolist()
         [0.1, 1.0, 0.5005]
 
     Source: Smith & Topin 2018, "Super-convergence: very fast training of neural networks using large learning rates"; the form
@@ -225,11 +223,11 @@ class OneCycle(ScheduleTrick):
         float, Range(1e-6, 1.0, log=True, search=(1e-5, 0.01), unit="of the peak", raising="a higher rate at the end")
     ] = 1e-4
 
-    def multiplier(self, progress: Shares) -> Shares:
+    def multiplier(self, progress: Tensor) -> Tensor:
         """A rise and a fall; see the class."""
         rising = self.start + (1 - self.start) * (1 - _fall(progress / self.rise))
         falling = self.final + (1 - self.final) * _fall((progress - self.rise) / (1 - self.rise))
-        return np.where(progress < self.rise, rising, falling)
+        return torch.where(progress < self.rise, rising, falling)
 
 
 class WarmupStableDecay(ScheduleTrick):
@@ -243,7 +241,7 @@ class WarmupStableDecay(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> WarmupStableDecay(decay=0.2).multiplier(np.array([0.0, 0.79, 0.85])).round(3).tolist()
+        >>> WarmupStableDecay(decay=0.2).multiplier(torch.tensor([0.0, 0.79, 0.85], dtype=torch.float64)).round(decimals=3).tolist()
         [1.0, 1.0, 0.5]
 
     Source: Hu et al. 2024, "MiniCPM"; the square root from Hägele et al. 2024, "Scaling laws and compute-optimal training
@@ -255,10 +253,10 @@ class WarmupStableDecay(ScheduleTrick):
     kind: Literal["warmup_stable_decay"] = "warmup_stable_decay"
     decay: Annotated[float, Range(0.01, 1.0, search=(0.1, 0.5), unit="share of the run", raising="an earlier decay")] = 0.2
 
-    def multiplier(self, progress: Shares) -> Shares:
+    def multiplier(self, progress: Tensor) -> Tensor:
         """A plateau and a decay; see the class."""
-        done = np.clip((progress - (1 - self.decay)) / self.decay, 0.0, 1.0)
-        return np.asarray(1 - np.sqrt(done))
+        done = ((progress - (1 - self.decay)) / self.decay).clamp(0.0, 1.0)
+        return 1 - done.sqrt()
 
 
 class Plateau(ScheduleTrick):
@@ -284,9 +282,9 @@ class Plateau(ScheduleTrick):
     patience: Annotated[int, Range(0, 100, search=(2, 10), unit="evaluations", raising="later drops")] = 4
     factor: Annotated[float, Range(0.01, 1.0, off=1.0, log=True, search=(0.1, 0.7), raising="smaller drops")] = 0.3
 
-    def multiplier(self, progress: Shares) -> Shares:
+    def multiplier(self, progress: Tensor) -> Tensor:
         """Ones: nothing falls ahead of the evaluations."""
-        return np.ones_like(progress)
+        return torch.ones_like(progress)
 
 
 Schedule = Annotated[
@@ -325,7 +323,7 @@ class LearningRate(BaseModel):
     schedule: Schedule = Off()
 
 
-def table(rate: LearningRate, steps: int) -> NDArray[np.float32]:
+def table(rate: LearningRate, steps: int) -> Tensor:
     """The learning rate of every step of a run.
 
     Args:
@@ -333,18 +331,18 @@ def table(rate: LearningRate, steps: int) -> NDArray[np.float32]:
         steps: the number of steps in the run, at least 1.
 
     Returns:
-        Rates [steps].
+        Rates, float32 [steps].
 
     Example:
         >>> table(LearningRate(peak=1.0, warmup=0.25, schedule="polynomial"), 4).tolist()
         [0.5, 1.0, 0.6666666865348816, 0.3333333432674408]
     """
     warm = int(rate.warmup * steps + _ROUNDING)
-    step = np.arange(steps)
-    ramp = np.minimum(1.0, (step + 1) / (warm + 1))
-    progress = np.maximum(0, step - warm) / (steps - warm)
+    step = torch.arange(steps, dtype=torch.float64)
+    ramp = ((step + 1) / (warm + 1)).clamp(max=1.0)
+    progress = (step - warm).clamp(min=0) / (steps - warm)
     course = ramp if isinstance(rate.schedule, Off) else ramp * rate.schedule.multiplier(progress)
-    return (rate.peak * course).astype(np.float32)
+    return (rate.peak * course).float()
 
 
 def lowered(scores: Sequence[float], patience: int, factor: float) -> float:
@@ -371,6 +369,6 @@ def lowered(scores: Sequence[float], patience: int, factor: float) -> float:
     return factor**drops
 
 
-def _fall(share: Shares) -> Shares:
+def _fall(share: Tensor) -> Tensor:
     """Half a cosine, from 1 at share 0 to 0 at share 1."""
-    return np.asarray((1 + np.cos(np.pi * share)) / 2)
+    return (1 + (math.pi * share).cos()) / 2

@@ -25,6 +25,11 @@ class MixTrick(Trick):
     where: ClassVar[Literal["features", "cells"]]
     alpha: float
 
+    def shares(self, steps: int) -> Tensor:
+        """λ of each of so many steps, drawn from torch's own stream: [steps]."""
+        drawn = torch.distributions.Beta(self.alpha, self.alpha).sample((steps,))
+        return torch.maximum(drawn, 1 - drawn)
+
 
 class Mixup(MixTrick):
     """Blends rows: z' = λ·z + (1 - λ)·z_partner, λ ~ Beta(alpha, alpha), one λ for a member's batch, at least 1/2.
