@@ -36,6 +36,21 @@ FORMAT = 3
 _ROWS = 8192  # rows predicted at a time, at most
 
 
+class Origin(Record):
+    """How a network came to be: what its recipe does not say.
+
+    Args:
+        seed: of all its random streams.
+        fold, folds, cut: it left out fold number `fold` of `folds` that development rows were cut into under the seed `cut`;
+            None: it learned from the training rows.
+    """
+
+    seed: int
+    fold: int | None = None
+    folds: int = 0
+    cut: int = 0
+
+
 class ModelFile(Record):
     """`model.json`: everything about a model but its weights.
 
@@ -49,6 +64,7 @@ class ModelFile(Record):
     networks: list[dict[str, Any]] = Field(
         min_length=1, description="the recipe of each; their shapes follow from recipe and columns"
     )
+    origins: list[Origin] | None = Field(default=None, description="how each network came to be; None in older models")
     shares: list[float] | None = Field(
         default=None, description="of each network in the mean of their predictions; None: equal"
     )
@@ -91,6 +107,7 @@ class Predictor(nn.Module):
         shares: the weight of each network; equal ones by default.
         temperature: by which the logarithms of the mean probabilities are divided: above 1 makes them more even.
         band: of forecasts [2, h], see `titrant.train.problem.Problem.band`.
+        origins: how each network came to be, if that is known.
 
     Shape: forward takes raw rows as the schema gives them: of a table numbers float32 [n, f] and codes int32 [n, c], of
     pictures pixels uint8 [n, c, h, w]. It returns class probabilities [n, classes] or values float64 [n].
@@ -106,8 +123,10 @@ class Predictor(nn.Module):
         shares: Sequence[float] | None = None,
         temperature: float = 1.0,
         band: Tensor | None = None,
+        origins: Sequence[Origin] | None = None,
     ) -> None:
         super().__init__()
+        self.origins = None if origins is None else list(origins)
         self.band = band
         self.shares = list(shares or [1 / len(networks)] * len(networks))
         self.temperature = temperature
@@ -139,9 +158,11 @@ class Predictor(nn.Module):
         networks = [Network(deepcopy(one.encoder).cpu(), one.network, **about) for one in trained]
         recipes = [one.member.recipe for one in trained]
         _shared(networks, recipes)
+        origins = [Origin(seed=one.member.seed, **(one.member.fold or {})) for one in trained]
         return cls(
-            schema, networks, recipes, problem.centre, problem.width, shares, temperature, None if band is None else band.cpu()
-        )
+            schema, networks, recipes, problem.centre, problem.width, shares, temperature,
+            None if band is None else band.cpu(), origins,
+        )  # fmt: skip
 
     @property
     def classifies(self) -> bool:
@@ -226,6 +247,7 @@ class Predictor(nn.Module):
             digest=digest,
             columns=self.schema,
             networks=[recipe.plain() for recipe in self.recipes],
+            origins=self.origins,
             shares=self.shares,
             temperature=self.temperature,
             band=None if self.band is None else self.band.tolist(),
@@ -294,7 +316,7 @@ class Predictor(nn.Module):
             recipes.append(recipe)
         predictor = cls(
             described.columns, networks, recipes, described.centre, described.width, described.shares, described.temperature,
-            None if described.band is None else torch.tensor(described.band, dtype=torch.float64),
+            None if described.band is None else torch.tensor(described.band, dtype=torch.float64), described.origins,
         )  # fmt: skip
         predictor.load_state_dict(tensors)
         _shared(networks, recipes)

@@ -6,14 +6,14 @@ What each form takes in is told by `inputs.json` beside it; scaling, encodings a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from titrant.data.learnable import read_again
 from titrant.errors import DataError, OutputError
-from titrant.exports import onnx, program
+from titrant.exports import onnx, program, script
 from titrant.exports.described import Described, described
 from titrant.exports.rows import Rows, rows_of
 from titrant.job import free_place, new_folder, writing
@@ -47,7 +47,11 @@ class Exported:
 Writer = Callable[[Predictor, Described, Rows, Path], object]
 """Writes the model of a predictor into a folder, and returns what the other side predicts for the rows."""
 
-FORMS: dict[str, tuple[str, Writer]] = {"onnx": ("model.onnx", onnx.write), "torch": ("model.pt2", program.write)}
+FORMS: dict[str, tuple[str, Writer]] = {
+    "onnx": ("model.onnx", onnx.write),
+    "torch": ("model.pt2", program.write),
+    "script": ("train.py", script.write),
+}
 """By name, the file that is written and what writes it."""
 
 
@@ -78,7 +82,7 @@ def export(run: str | Path, to: str, out: str | Path, data: object = None) -> Ex
     predictor = Predictor.load(folder / "model")
     notes: list[str] = []
     told = described(predictor)
-    rows = _rows(folder, predictor, data, notes)
+    rows = _rows(folder, predictor, data, notes, whole=to == "script")
     file, write = FORMS[to]
     with new_folder(free_place(Path(out))) as target, writing(target):
         found = write(predictor, told, rows, target / file)
@@ -88,21 +92,25 @@ def export(run: str | Path, to: str, out: str | Path, data: object = None) -> Ex
                 say("The exported model predicts otherwise than the original, by {difference:.2g}: nothing is kept.",
                     difference=difference)
             )  # fmt: skip
-        files = (file, *told.write(target, to))
+        if to in told.about:
+            told.write(target, to)
+        files = (file, *sorted(one.name for one in target.iterdir() if one.name != file))
     return Exported(target, files, rows.count, difference, tuple(notes))
 
 
-def _rows(folder: Path, predictor: Predictor, data: object, notes: list[str]) -> Rows:
+def _rows(folder: Path, predictor: Predictor, data: object, notes: list[str], *, whole: bool) -> Rows:
     """Rows of the run's data; of those that a person gives; or empty ones, where there are no others."""
-    if data is not None:
+    if data is not None and not whole:
         return rows_of(predictor, predictor.encode(data, notes))
     try:
-        given: tuple[Tensor, ...] | None = read_again(Source.read(folder / "source.json"), []).inputs
+        dataset = read_again(Source.read(folder / "source.json"), [], data)
     except (DataError, OSError, ValueError):
-        given = None
+        if data is not None:
+            raise
         notes.append(
             say(
                 "The data of the run are not to be had, so the check saw empty rows alone. Give them (--data) for a better one."
             )
         )
-    return rows_of(predictor, given)
+        return rows_of(predictor, None)
+    return replace(rows_of(predictor, dataset.inputs), dataset=dataset, run=folder)

@@ -1,11 +1,13 @@
 """Rows on which an exported model is compared with the original: real ones, and ones in which much is missing or unseen."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from titrant.data.learnable import Learnable
 from titrant.data.schema import MISSING, UNSEEN, Schema
 from titrant.data.text import TextSchema
 from titrant.predictor import Predictor
@@ -22,11 +24,15 @@ class Rows:
         inputs: tensors as the model's schema reads rows.
         predicted: [n, classes], values [n], or forecasts [n, h].
         unit: in which predictions are compared: 1 for probabilities, the target's standard deviation for values.
+        dataset: all data of the run, with targets; None where they are not to be had.
+        run: its folder.
     """
 
     inputs: tuple[Tensor, ...]
     predicted: Tensor
     unit: float
+    dataset: Learnable | None = None
+    run: Path | None = None
 
     @property
     def count(self) -> int:

@@ -645,9 +645,7 @@ class Study:
         """
         problem = self.development_problem()
         strata = None if self.dataset.schema.task == "regression" else self.dataset.target
-        count = min(FOLDS, len(self._development) // 2)
-        seed = derived_seed(self.seed, "folds") % 2**31
-        cut = folds(self._development.cpu(), strata, self.dataset.groups, count, seed)
+        cut = folds(self._development.cpu(), strata, self.dataset.groups, self._cut["folds"], self._cut["cut"])
         parts = [(rows.to(self.device), held_out.to(self.device)) for rows, held_out in cut]
         found: list[_Contest] = []
         places = len(parts) if self.members is None else self._plan.folds
@@ -761,7 +759,13 @@ class Study:
     def _finalist(self, leader: Tried, recipe: Recipe, fold: int, rows: Tensor, held_out: Tensor) -> Member:
         number = leader.member.number
         seed = derived_seed(self.seed, "final", number, fold)
-        return Member(self._number + FOLDS * number + fold, recipe, seed, "refit", rows, held_out)
+        return Member(self._number + FOLDS * number + fold, recipe, seed, "refit", rows, held_out, {"fold": fold, **self._cut})
+
+    @property
+    def _cut(self) -> dict[str, int]:
+        """Into how many folds development rows are cut, and under which seed."""
+        count = min(FOLDS, len(self._development) // 2)
+        return {"folds": count, "cut": derived_seed(self.seed, "folds") % 2**31}
 
     def _baseline(self, share: float) -> Trained | None:
         """The plain baseline, trained on all development rows without looking at any held-out one, within `share` seconds."""

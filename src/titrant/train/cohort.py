@@ -105,7 +105,7 @@ class Cohort:
         self.steps = len(self.sizes)
         self._begun = [0, *accumulate(self.sizes)]  # rows that were seen before each step
         most = problem.evaluations(sum(self.sizes), min(len(member.held_out) for member in members))
-        self.evaluated_at = _evaluation_steps(self.steps, most)
+        self.evaluated_at = evaluation_steps(self.steps, most)
         self._order = torch.zeros(len(members), 0, dtype=torch.int64, device=self.device)
         self._loss_sum = torch.zeros(len(members), device=self.device)
         self._loss_count = 0
@@ -656,7 +656,7 @@ def batch_sizes(recipe: Recipe, rows: int) -> list[int]:
     return sizes
 
 
-def _evaluation_steps(steps: int, most: int) -> list[int]:
+def evaluation_steps(steps: int, most: int) -> list[int]:
     """The steps after which members are evaluated: evenly spaced, the last one among them."""
     count = min(most, steps)
     return sorted({round(steps * (i + 1) / count) for i in range(count)})

@@ -1,5 +1,6 @@
 """What goes into training and what comes out: a member, its history, and the network that it became."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ class Member:
         origin: who proposed it.
         rows: int64, its training rows. Members that share rows share the tensor.
         held_out: int64, the rows that judge it while it trains.
+        fold: which fold of the development rows `held_out` is, as the fields of `titrant.predictor.Origin`; None for none.
     """
 
     number: int
@@ -28,6 +30,7 @@ class Member:
     origin: str
     rows: Tensor
     held_out: Tensor
+    fold: Mapping[str, int] | None = None
 
 
 @dataclass

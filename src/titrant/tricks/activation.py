@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from titrant.space import Range, doses
+from titrant.space import Range
 from titrant.tricks.base import Off, Options, Trick, Value
 
 
@@ -373,7 +373,7 @@ def gain_of(trick: Trick) -> float:
     """
     if not isinstance(trick, ActivationTrick):
         return 1.0
-    return type(trick).gain(**{dose.name: getattr(trick, dose.name) for dose in doses(type(trick))})
+    return trick.gain(**trick.values())
 
 
 def _weakened(x: Tensor, slope: Tensor) -> Tensor:

@@ -50,7 +50,8 @@ class Step(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> Step(every=0.5, factor=0.1).multiplier(torch.tensor([0.0, 0.4, 0.5], dtype=torch.float64)).tolist()
+        >>> progress = torch.tensor([0.0, 0.4, 0.5], dtype=torch.float64)
+        >>> Step(every=0.5, factor=0.1).multiplier(progress).tolist()
         [1.0, 1.0, 0.1]
 
     Source: the form of `torch.optim.lr_scheduler.StepLR`, with `every` as a share instead of a number of epochs.
@@ -79,7 +80,8 @@ class Exponential(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> Exponential(final=0.01).multiplier(torch.tensor([0.0, 0.5], dtype=torch.float64)).tolist()
+        >>> progress = torch.tensor([0.0, 0.5], dtype=torch.float64)
+        >>> Exponential(final=0.01).multiplier(progress).tolist()
         [1.0, 0.1]
 
     Source: the form of `torch.optim.lr_scheduler.ExponentialLR` with γ = final^(1/steps).
@@ -110,7 +112,8 @@ class Polynomial(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> Polynomial(power=2).multiplier(torch.tensor([0.0, 0.5], dtype=torch.float64)).tolist()
+        >>> progress = torch.tensor([0.0, 0.5], dtype=torch.float64)
+        >>> Polynomial(power=2).multiplier(progress).tolist()
         [1.0, 0.25]
 
     Source: the form of `torch.optim.lr_scheduler.PolynomialLR`; for the straight line to zero, Defazio et al. 2023, "When,
@@ -138,7 +141,8 @@ class Cosine(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> Cosine().multiplier(torch.tensor([0.0, 0.5], dtype=torch.float64)).round(decimals=3).tolist()
+        >>> progress = torch.tensor([0.0, 0.5], dtype=torch.float64)
+        >>> Cosine().multiplier(progress).round(decimals=3).tolist()
         [1.0, 0.5]
 
     Source: Loshchilov & Hutter 2017, "SGDR: stochastic gradient descent with warm restarts", without restarts; the form of
@@ -169,7 +173,8 @@ class WarmRestarts(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> WarmRestarts(cycles=2, growth=1).multiplier(torch.tensor([0.0, 0.25, 0.5], dtype=torch.float64)).round(decimals=3).tolist()
+        >>> progress = torch.tensor([0.0, 0.25, 0.5], dtype=torch.float64)
+        >>> WarmRestarts(cycles=2, growth=1).multiplier(progress).round(decimals=3).tolist()
         [1.0, 0.5, 1.0]
 
     Source: Loshchilov & Hutter 2017, "SGDR: stochastic gradient descent with warm restarts". Departure: the number of cycles is
@@ -205,7 +210,8 @@ class OneCycle(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> OneCycle(rise=0.5, start=0.1, final=0.001).multiplier(torch.tensor([0.0, 0.5, 0.75], dtype=torch.float64)).round(decimals=4).tolist()
+        >>> progress = torch.tensor([0.0, 0.5, 0.75], dtype=torch.float64)
+        >>> OneCycle(rise=0.5, start=0.1, final=0.001).multiplier(progress).round(decimals=4).tolist()
         [0.1, 1.0, 0.5005]
 
     Source: Smith & Topin 2018, "Super-convergence: very fast training of neural networks using large learning rates"; the form
@@ -241,7 +247,8 @@ class WarmupStableDecay(ScheduleTrick):
     Shape: progress [t] to multipliers [t].
 
     Example:
-        >>> WarmupStableDecay(decay=0.2).multiplier(torch.tensor([0.0, 0.79, 0.85], dtype=torch.float64)).round(decimals=3).tolist()
+        >>> progress = torch.tensor([0.0, 0.79, 0.85], dtype=torch.float64)
+        >>> WarmupStableDecay(decay=0.2).multiplier(progress).round(decimals=3).tolist()
         [1.0, 1.0, 0.5]
 
     Source: Hu et al. 2024, "MiniCPM"; the square root from Hägele et al. 2024, "Scaling laws and compute-optimal training
