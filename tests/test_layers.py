@@ -164,7 +164,12 @@ def test_optional_packages_are_imported_in_one_file_each() -> None:
 
 
 def test_nothing_that_is_read_can_run_code() -> None:
-    found = [f"{module}:{line} {name}" for module in FILES for line, name, _ in calls(module) if name in UNSAFE_CALLS]
+    found = [
+        f"{module}:{line} {name}"
+        for module in FILES
+        for line, name, call in calls(module)
+        if name in UNSAFE_CALLS and not (name == "torch.load" and "weights_only=True" in ast.unparse(call))
+    ]
     found += [
         f"{module} imports {name}"
         for module in FILES

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import Tensor
-
 from titrant.data.learnable import read_again
 from titrant.errors import DataError, OutputError
 from titrant.exports import onnx, program, script
@@ -60,7 +58,8 @@ def export(run: str | Path, to: str, out: str | Path, data: object = None) -> Ex
 
     Args:
         run: a folder that `titrant.fit` wrote.
-        to: "onnx" for onnxruntime and its kin, "torch" for programs that load a `torch.export.ExportedProgram`.
+        to: "onnx" for onnxruntime and its kin, "torch" for programs that load a `torch.export.ExportedProgram`, "script" for a
+            Python file that trains the model again.
         out: a new or empty folder.
         data: rows to compare on, for a run whose data were in memory or have moved.
 

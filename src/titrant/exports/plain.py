@@ -104,7 +104,7 @@ class Model:
         """Outputs as predictions: probabilities [n, c], or values."""
         if self.classes:
             return probabilities(outputs, views)
-        return values(outputs, views, self.wide) * self.width + self.centre
+        return values(outputs, views, self.wide).double() * self.width + self.centre
 
     def scored(self, predicted: Tensor, target: Tensor) -> float:
         """The score of predictions."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from titrant.data.images import Images
@@ -41,6 +42,7 @@ from titrant.tricks.model import Custom
 _CHECK = """
 import sys
 import torch
+from pydantic import BaseModel
 folder, given, found = sys.argv[1:]
 sys.path.insert(0, folder)
 import train
@@ -59,9 +61,7 @@ def write(predictor: Predictor, told: Described, rows: Rows, file: Path) -> obje
     dataset, folder = rows.dataset, file.parent
     if any(isinstance(recipe.model, Custom) for recipe in predictor.recipes):
         raise OutputError(
-            say(
-                "The model uses a network of your own, whose code stands with you: a script cannot hold it. Choose another form."
-            )
+            say("The model has a network of your own, whose code is yours: a script cannot hold it. Choose another form.")
         )
     if dataset is None or rows.run is None:
         raise OutputError(
@@ -73,7 +73,7 @@ def write(predictor: Predictor, told: Described, rows: Rows, file: Path) -> obje
                 "choose another form.")
         )  # fmt: skip
     summary = Summary.read(rows.run / "summary.json")
-    torch.save(_kept(predictor, dataset, predictor.origins, summary), folder / "rows.pt")
+    torch.save(kept(predictor, dataset, predictor.origins, summary), folder / "rows.pt")
     networks = [(network.encoder, network.body) for network in predictor.networks if isinstance(network, Network)]
     torch.save(plain.saved(networks), folder / "weights.pt")
     write_text(file, script_of(predictor, dataset, summary))
@@ -150,7 +150,7 @@ def _slots(recipe: Recipe) -> list[Any]:
     for part in found:
         if not isinstance(part, Trick):
             inner = [getattr(part, name) for name in type(part).model_fields]
-            found += [one for one in inner if hasattr(one, "model_fields") and not isinstance(one, Off)]
+            found += [one for one in inner if isinstance(one, BaseModel) and not isinstance(one, Off)]
     return found
 
 
@@ -170,7 +170,7 @@ def _as_kept(dataset: Learnable, inputs: Sequence[Tensor]) -> list[Tensor]:
     return [last(inputs[0]).contiguous()] if isinstance(dataset, Images) else [tensor.contiguous() for tensor in inputs]
 
 
-def _kept(predictor: Predictor, dataset: Learnable, origins: Sequence[Origin], summary: Summary) -> dict[str, Any]:
+def kept(predictor: Predictor, dataset: Learnable, origins: Sequence[Origin], summary: Summary) -> dict[str, Any]:
     """The content of `rows.pt`."""
     split = dataset.split
     development = torch.cat([split.train, split.validation]).sort().values

@@ -8,13 +8,14 @@ methods whose name occurs nowhere, the counting of receipts, and assertions that
 """
 
 import ast
+import builtins
 import inspect
 import operator
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
 
@@ -121,6 +122,12 @@ class Module:
         for line in self.lines:
             starts.append(starts[-1] + len(line) + 1)
         return starts
+
+
+@cache
+def module_of(name: str) -> Module:
+    """The module of a name, which is read once."""
+    return Module(name)
 
 
 @dataclass
@@ -607,15 +614,18 @@ class Reader:
         for one in _alternatives(node):
             if isinstance(one, ast.Name) and any(one.id in scope for scope in self.scopes):
                 return None
-            try:
-                value = eval(compile(ast.Expression(one), "", "eval"), vars(self.module.runtime))  # our own text
-            except (NameError, AttributeError):
-                return None
+            value = self._named_value(one)
             several = value if isinstance(value, tuple) else (value,)
             if not all(isinstance(kind, type) for kind in several):
                 return None
             found += several
         return found
+
+    def _named_value(self, node: ast.expr) -> Any:
+        """What a dotted name stands for in the module; None if it is something else."""
+        if isinstance(node, ast.Name):
+            return getattr(self.module.runtime, node.id, getattr(builtins, node.id, None))
+        return getattr(self._named_value(node.value), node.attr, None) if isinstance(node, ast.Attribute) else None
 
 
 class Book:
@@ -627,28 +637,23 @@ class Book:
 
     def __init__(self, given: Given) -> None:
         self.given = given
-        self._modules: dict[str, Module] = {}
         self._parts: dict[tuple[Key, str], Part] = {}  # of a definition, or of a member of a class
         self.reached: dict[Key, None] = {}
         self.words: set[str] = set()
 
-    def module(self, name: str) -> Module:
-        """By its name."""
-        return self._modules.setdefault(name, Module(name))
-
     def node(self, key: Key) -> ast.stmt:
         """The statement that defines a name."""
-        return self.module(key[0]).definitions[key[1]]
+        return module_of(key[0]).definitions[key[1]]
 
     def value(self, key: Key) -> Any:
         """What a name stands for."""
-        return getattr(self.module(key[0]).runtime, key[1])
+        return getattr(module_of(key[0]).runtime, key[1])
 
     def resolved(self, module: str, name: str) -> Any:
         """Where a name is defined: a key, or for other packages the name, its module, and the name there."""
         if PLACES.get(name) == module:
             return (_ALONE, name)
-        here = self.module(module)
+        here = module_of(module)
         if name in here.definitions:
             return (module, name)
         place = here.imports[name]
@@ -695,7 +700,7 @@ class Book:
 
     def _part(self, key: Key, member: str, write: Any) -> Part:
         if (key, member) not in self._parts:
-            reader = Reader(self.module(key[0]), self.given, self)
+            reader = Reader(module_of(key[0]), self.given, self)
             reader.part.text = "\n".join(write(reader) or [])
             self._parts[key, member] = reader.part
         return self._parts[key, member]
@@ -757,7 +762,7 @@ class Book:
         """Slots that belong together, those alone that some recipe fills or the script asks for."""
         node = self.node(key)
         assert isinstance(node, ast.ClassDef)
-        reader = Reader(self.module(key[0]), self.given, self)
+        reader = Reader(module_of(key[0]), self.given, self)
         reader.part.outside |= {("dataclass", "dataclasses", "dataclass"), ("Any", "typing", "Any")}
         reader.part.hard.add((_ALONE, "Off"))
         title = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
@@ -766,6 +771,10 @@ class Book:
         lines += [f"    {name}: Any = {_OPEN}{_ALONE}:Off{_CLOSE}()" for name in names]
         if "model_fields" in self.words and value.__name__ == "Augment":
             lines += ["", f"    model_fields = {tuple(names)!r}"]
+        if "model_copy" in self.words:
+            reader.part.outside.add(("replace", "dataclasses", "replace"))
+            lines += ["", "    def model_copy(self, update: dict[str, Any]) -> Any:", '        """With other slots."""',
+                      "        return replace(self, **update)"]  # fmt: skip
         for member in node.body:
             if isinstance(member, ast.FunctionDef) and member.name in ("at",) and member.name in self.words:
                 lines += ["", *(reader.statement(member) or [])]
@@ -813,16 +822,13 @@ class Book:
         outside: set[tuple[str, str, str | None]] = set()
         for module, keys in order.items():
             texts = []
-            seen: list[ast.stmt] = []
             for key in keys:
-                if any(self.node(key) is one for one in seen):  # `A, B = 0, 1` defines two
-                    continue
-                seen.append(self.node(key))
                 parts = self.parts(key)
                 for part in parts:
                     outside |= part.outside
-                texts.append(_class_text([part.text for part in parts]) if len(parts) > 1 else _whole(parts[0].text))
-            title = f"# {'-' * 100}\n# {self.module(module).title}\n"
+                text = _class_text([part.text for part in parts]) if len(parts) > 1 else parts[0].text.strip("\n")
+                texts += [] if text in texts else [text]  # `A, B = 0, 1` defines two
+            title = f"# {'-' * 100}\n# {module_of(module).title}\n"
             sections.append(title + "".join(f"\n\n{text}\n" if "\n" in text else f"\n{text}" for text in texts).rstrip("\n"))
         body = "\n\n\n".join([*sections, tail])
         text = _without_marks(body, names)
@@ -837,7 +843,7 @@ class Book:
         def visit(name: str, above: tuple[str, ...] = ()) -> None:
             if name in order or name in above:
                 return
-            for place, inner in self.module(name).imports.values():
+            for place, inner in module_of(name).imports.values():
                 for one in (place, f"{place}.{inner}"):
                     if one.startswith(f"{OWN}.") and one in sys.modules:
                         visit(one, (*above, name))
@@ -930,7 +936,7 @@ def _docstring(text: str, indent: int) -> list[str]:
         if re.match(r"\s*(Example:|Class attributes:|ledger: )", line):
             skipping = depth
             continue
-        kept.append(re.sub(r"`(titrant(?:\.\w+)*\.)(\w+)`", r"`\2`", line))
+        kept.append(line)
     while kept and not kept[-1].strip():
         kept.pop()
     joined = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).replace("\\", "\\\\")
@@ -953,10 +959,6 @@ def _class_text(texts: list[str]) -> str:
     if not before:
         found += "\n    pass"
     return found
-
-
-def _whole(text: str) -> str:
-    return text.strip("\n")
 
 
 def _groups(value: BaseModel) -> list[BaseModel]:
@@ -988,6 +990,7 @@ def _without_marks(text: str, names: Mapping[Key, str]) -> str:
         )
 
     text = re.sub(rf"{_SOFT}([^{_CLOSE}]*){_CLOSE}", annotated, text)
+    text = re.sub(rf"\b{OWN}(?:\.\w+)*\.(\w+)", r"\1", text)  # in comments
     text = re.sub(r"  # (type: ignore|noqa|fmt: skip)[^\n]*", "", text)
     text = re.sub(r" -> [\"']?\w*\x04\w*[^:\n]*:", ":", text).replace("\x04", "Any")
     return re.sub(r"\n{4,}", "\n\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip("\n") + "\n"
