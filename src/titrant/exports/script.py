@@ -27,9 +27,10 @@ from titrant.data.split import folds
 from titrant.data.text import Texts
 from titrant.errors import OutputError
 from titrant.exports import plain
+from titrant.exports.alive import Given, mark
 from titrant.exports.described import Described
 from titrant.exports.rows import Rows
-from titrant.exports.source import Book, Given, mark
+from titrant.exports.source import Book
 from titrant.models.image import last
 from titrant.predictor import Network, Origin, Predictor
 from titrant.recipe import Recipe, slots
