@@ -79,7 +79,8 @@ class Module:
     @cached_property
     def title(self) -> str:
         """What it is about, in a line."""
-        return (ast.get_docstring(self.tree) or self.name).split("\n\n")[0].replace("\n", " ")
+        found = (ast.get_docstring(self.tree) or self.name).split("\n\n")[0].replace("\n", " ")
+        return found.partition(":")[0] + "." if _COUNTING.search(found) else found
 
     @cached_property
     def definitions(self) -> dict[str, ast.stmt]:

@@ -200,8 +200,13 @@ class Book:
                     outside |= part.outside
                 text = _class_text([part.text for part in parts]) if len(parts) > 1 else parts[0].text.strip("\n")
                 texts += [] if text in texts else [text]  # `A, B = 0, 1` defines two
-            title = f"# {'-' * 100}\n# {module_of(module).title}\n"
-            sections.append(title + "".join(f"\n\n{text}\n" if "\n" in text else f"\n{text}" for text in texts).rstrip("\n"))
+            whole = f"# {'-' * 100}\n# {module_of(module).title}"
+            apart = True
+            for text in texts:
+                lone = "\n" not in text
+                whole += ("\n" if lone and not apart else "\n\n" if lone else "\n\n\n") + text
+                apart = not lone
+            sections.append(whole)
         body = "\n\n\n".join([*sections, tail])
         text = _without_marks(body, names)
         used = {one for one in outside if re.search(rf"\b{re.escape(one[0].split('.')[0])}\b", text)}
