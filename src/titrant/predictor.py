@@ -41,11 +41,13 @@ class Origin(Record):
 
     Args:
         seed: of all its random streams.
+        steps: that it took; fewer than its recipe says where the clock cut the training short.
         fold, folds, cut: it left out fold number `fold` of `folds` that development rows were cut into under the seed `cut`;
             None: it learned from the training rows.
     """
 
     seed: int
+    steps: int
     fold: int | None = None
     folds: int = 0
     cut: int = 0
@@ -158,7 +160,7 @@ class Predictor(nn.Module):
         networks = [Network(deepcopy(one.encoder).cpu(), one.network, **about) for one in trained]
         recipes = [one.member.recipe for one in trained]
         _shared(networks, recipes)
-        origins = [Origin(seed=one.member.seed, **(one.member.fold or {})) for one in trained]
+        origins = [Origin(seed=one.member.seed, steps=one.taken, **(one.member.fold or {})) for one in trained]
         return cls(
             schema, networks, recipes, problem.centre, problem.width, shares, temperature,
             None if band is None else band.cpu(), origins,

@@ -119,6 +119,18 @@ def test_every_trick_acts_in_a_script_as_in_a_fit(reads: str, place: int, recipe
     torch.testing.assert_close(predicted, predictor.raw(*dataset.inputs), rtol=1e-3, atol=3e-3)
 
 
+def test_a_training_that_was_cut_short_ends_there(tmp_path: Path) -> None:
+    dataset = data("table")
+    trained = cohort(dataset, QUICK.replace("stop.epochs", 20.0))
+    trained.advance(trained.steps // 3, Clock.of(600))
+    predictor = Predictor.of(dataset.schema, [trained.trained(0)], trained.problem)
+    summary = Summary.model_validate(SUMMARY)
+    module = loaded(script.script_of(predictor, dataset, summary), tmp_path / "train.py")
+    assert module.MODEL.members[0].steps == trained.step < trained.steps
+    _, predicted = again(module, predictor, dataset, summary)
+    torch.testing.assert_close(predicted, predictor.raw(*dataset.inputs), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("reads", READS)
 def test_every_kind_has_a_recipe(reads: Any) -> None:
     made = recipes(reads)

@@ -66,11 +66,13 @@ class Member:
         recipe: how.
         seed: of all its random streams.
         share: its weight in the mean of predictions.
+        steps: after which training ends, if the recipe does not end it before: the clock may have cut it short.
     """
 
     recipe: Recipe
     seed: int
     share: float
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -551,7 +553,7 @@ def trained(member: Member, rows: Rows, mine: Tensor, held_out: Tensor, epoch: i
         evaluated_at = evaluation_steps(len(sizes), rows.evaluations(sum(sizes), len(held_out)))
     order = mine[:0]
     network.train()
-    for step, size in enumerate(sizes):
+    for step, size in enumerate(sizes[: member.steps]):
         while len(order) < size:  # each epoch visits each row once
             (generator,) = objective.streams.of("order")
             order = torch.cat([order, mine[torch.randperm(len(mine), generator=generator, device=device)[:epoch]]])

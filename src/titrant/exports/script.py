@@ -103,10 +103,11 @@ def script_of(predictor: Predictor, dataset: Learnable, summary: Summary) -> str
         for name, text in zip(names, distinct, strict=True)
     ]
     reached = 'float("nan")' if summary.score_test is None else repr(summary.score_test)
-    members = [
-        f"        {mark(plain.Member)}({names[distinct.index(recipe.yaml())]}, seed={origin.seed}, share={share!r}),"
-        for recipe, origin, share in zip(recipes, predictor.origins or (), predictor.shares, strict=True)
-    ]
+    members = []
+    for recipe, origin, share in zip(recipes, predictor.origins or (), predictor.shares, strict=True):
+        name = names[distinct.index(recipe.yaml())]
+        about = f"seed={origin.seed}, share={share!r}, steps={origin.steps}"
+        members.append(f"        {mark(plain.Member)}({name}, {about}),")
     lines += [
         f"MODEL = {mark(plain.Model)}(",
         "    members=(", *members, "    ),",

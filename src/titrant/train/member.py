@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from titrant.models.network import Net
 from titrant.recipe import Recipe
 from titrant.record import Point, Receipt
+from titrant.tricks.stop import Last
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,9 @@ class Trained:
     receipts: list[Receipt]
     steps: int
     epochs: float
+
+    @property
+    def taken(self) -> int:
+        """Steps of which the network is the result: without early stopping those up to the last evaluation."""
+        last = isinstance(self.member.recipe.stop, Last) and self.history.best_step > 0
+        return self.history.best_step if last else self.steps
