@@ -54,18 +54,20 @@ def nodes() -> Iterator[Any]:
         del os.environ["RAY_AUTH_MODE"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster(nodes: Any) -> Iterator[Cluster]:
     with Cluster(nodes.address) as found:
         yield found
 
 
-@pytest.fixture
-def worker(cluster: Cluster) -> Iterator[RayWorker]:
-    found = cluster.worker()
-    assert found.wait()
+@pytest.fixture(scope="class")
+def pair(cluster: Cluster) -> Iterator[list[RayWorker]]:
+    """An actor on each processor: whoever needs another one waits until these are closed."""
+    found = [cluster.worker() for _ in range(2)]
+    assert all(one.wait() for one in found)
     yield found
-    found.close()
+    for one in found:
+        one.close()
 
 
 def problem() -> TableProblem:
@@ -95,27 +97,37 @@ def until_it_rings(clock: Clock) -> float:
     return time.monotonic() - begun
 
 
-def test_tasks_are_done_elsewhere_and_errors_travel(worker: RayWorker) -> None:
-    assert worker.run(partial(divmod, 7, 3)) == (2, 1)
-    assert worker.run(where) != os.getpid()
-    with pytest.raises(ZeroDivisionError):
-        worker.run(partial(divmod, 1, 0))
-    assert worker.run(partial(divmod, 7, 3)) == (2, 1)
+class TestTwoActors:
+    """What two actors do; the last test ends them."""
 
+    def test_tasks_are_done_elsewhere_and_errors_travel(self, pair: list[RayWorker]) -> None:
+        worker, _ = pair
+        assert worker.run(partial(divmod, 7, 3)) == (2, 1)
+        assert worker.run(where) != os.getpid()
+        with pytest.raises(ZeroDivisionError):
+            worker.run(partial(divmod, 1, 0))
+        assert worker.run(partial(divmod, 7, 3)) == (2, 1)
 
-def test_data_lie_in_the_object_store_once(cluster: Cluster) -> None:
-    given, workers = problem(), [cluster.worker() for _ in range(2)]
-    assert [one.run(partial(first_number, given, 7)) for one in workers[:1]] == [14.0]
-    stored = len(cluster._stored)
-    assert stored > 0
-    assert [one.run(partial(first_number, given, row)) for one in workers for row in (1, 2)] == [2.0, 4.0, 2.0, 4.0]
-    assert len(cluster._stored) == stored
-    for one in workers:
-        one.close()
+    def test_data_lie_in_the_object_store_once(self, cluster: Cluster, pair: list[RayWorker]) -> None:
+        given, before = problem(), len(cluster._stored)
+        assert [one.run(partial(first_number, given, 7)) for one in pair[:1]] == [14.0]
+        stored = len(cluster._stored)
+        assert stored > before
+        assert [one.run(partial(first_number, given, row)) for one in pair for row in (1, 2)] == [2.0, 4.0, 2.0, 4.0]
+        assert len(cluster._stored) == stored
 
+    def test_a_clock_keeps_its_time_on_the_way(self, pair: list[RayWorker]) -> None:
+        assert pair[0].run(partial(until_it_rings, Clock.of(1.0))) == pytest.approx(1.0, abs=0.5)
 
-def test_a_clock_keeps_its_time_on_the_way(worker: RayWorker) -> None:
-    assert worker.run(partial(until_it_rings, Clock.of(1.0))) == pytest.approx(1.0, abs=0.5)
+    def test_a_lost_actor_costs_nothing_but_its_task(self, pair: list[RayWorker]) -> None:
+        with Workers(2, None, iter(pair).__next__) as workers:
+            both = [workers.idle.get() for _ in range(2)]
+            os.kill(both[0].run(where), signal.SIGKILL)
+            for one in both:
+                workers.idle.put(one)
+            found = list(side_by_side((partial(slowly, number) for number in range(6)), 2, workers=workers))
+        assert sorted(number for number, _ in found) == list(range(6))
+        assert os.getpid() in {process for _, process in found}
 
 
 def test_an_interrupt_ends_the_task_under_way(cluster: Cluster) -> None:
@@ -133,17 +145,6 @@ def test_an_interrupt_ends_the_task_under_way(cluster: Cluster) -> None:
         found = list(side_by_side(tasks(), 2, workers=workers))
     assert time.monotonic() - begun < 30
     assert (2, 1) in found
-
-
-def test_a_lost_actor_costs_nothing_but_its_task(cluster: Cluster) -> None:
-    with Workers(2, None, cluster.worker) as workers:
-        both = [workers.idle.get() for _ in range(2)]
-        os.kill(both[0].run(where), signal.SIGKILL)
-        for one in both:
-            workers.idle.put(one)
-        found = list(side_by_side((partial(slowly, number) for number in range(6)), 2, workers=workers))
-    assert sorted(number for number, _ in found) == list(range(6))
-    assert os.getpid() in {process for _, process in found}
 
 
 def test_the_same_fit_on_a_cluster_and_here(nodes: Any, tmp_path: Path) -> None:
@@ -280,25 +281,21 @@ def gpus_given() -> list[str]:
     return os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
 
 
-def test_each_gpu_gets_an_actor_and_all_training(tmp_path: Path) -> None:
+def test_each_gpu_gets_an_actor_and_all_training(nodes: Any, tmp_path: Path) -> None:
     """Ray is told of GPUs that are not there, so the actors compute on processors, but each is given one."""
-    utilities = pytest.importorskip("ray.cluster_utils")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        made = utilities.Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 3, "num_gpus": 2, "include_dashboard": False}
-        )
-        try:
-            with Cluster(made.address) as cluster:
-                assert (cluster.count, cluster.gpus) == (2, 2)
-                workers = [cluster.worker() for _ in range(2)]
-                assert sorted(worker.run(gpus_given) for worker in workers) == [["0"], ["1"]]
-                for worker in workers:
-                    worker.close()
-            run = titrant.fit(TABLE, target="y", budget="60s", members=3, cluster=made.address, out=tmp_path / "run")
-            assert run.summary.n_members == 3
-        finally:
-            made.shutdown()
+    node = nodes.add_node(num_cpus=2, num_gpus=2)
+    try:
+        nodes.wait_for_nodes()
+        with Cluster(nodes.address) as cluster:
+            assert (cluster.count, cluster.gpus) == (2, 2)
+            workers = [cluster.worker() for _ in range(2)]
+            assert sorted(worker.run(gpus_given) for worker in workers) == [["0"], ["1"]]
+            for worker in workers:
+                worker.close()
+        run = titrant.fit(TABLE, target="y", budget="60s", members=3, cluster=nodes.address, out=tmp_path / "run")
+        assert run.summary.n_members == 3
+    finally:
+        nodes.remove_node(node)
 
 
 def test_a_device_is_not_named_beside_a_cluster(tmp_path: Path) -> None:
