@@ -9,11 +9,13 @@ from sklearn.datasets import load_digits
 
 import titrant
 from titrant.clock import Clock
+from titrant.data.dataset import Dataset
 from titrant.data.learnable import read_data
 from titrant.evidence.ablation import Study
 from titrant.evidence.records import Ablation, Effect
 from titrant.evidence.training import Trainings
 from titrant.recipe import Recipe
+from titrant.search.kinds import start_for
 from titrant.search.pace import Pace
 from titrant.train.metrics import metric_for
 
@@ -29,19 +31,27 @@ PICTURES: dict[str, Any] = {
 }
 
 
-def studied(data: Any, recipe: dict[str, Any], trick: str, **options: Any) -> tuple[Effect, Ablation]:
-    found = titrant.ablate(data, "y", recipe=recipe, tricks=[trick], budget="180s", **{"replicates": 8, **options})
+def compared(
+    dataset: Dataset, recipe: dict[str, Any], plain: dict[str, Any], trick: str, metric: str | None = None, **options: Any
+) -> tuple[Effect, Ablation]:
+    """The worth of a trick for a small network, which serves as the plain baseline too: that of `titrant.ablate` is slow."""
+    with_it, without, clock, cpu = Recipe.of(recipe), Recipe.of(plain), Clock.of(180.0), torch.device("cpu")
+    pace, scored = Pace.usual(cpu, [with_it]), metric_for(dataset.schema.task, metric)
+    trainings = Trainings(dataset, scored, 0, cpu, clock, pace)
+    start = start_for(dataset)
+    found = Study(trainings, with_it, without, [trick], start.reads, lambda *_: None, **options).run()
     return found.effects[0], found
 
 
+def studied(data: Any, recipe: dict[str, Any], trick: str, **options: Any) -> tuple[Effect, Ablation]:
+    return compared(read_data(data, "y", notes=[]), SMALL | recipe, SMALL, trick, **{"replicates": 8, **options})
+
+
 def augmented(data: dict[str, Any], trick: str, test: dict[str, Any] | None = None, **recipe: Any) -> Effect:
-    """The worth of a trick for a small network, which serves as the plain baseline too: that of pictures is slow."""
-    dataset = read_data(data, None, test=test, notes=[])
-    plain, clock, cpu = Recipe.of(PICTURES | recipe), Clock.of(180.0), torch.device("cpu")
     doses = {"flip": {"kind": "flip", "p": 0.5}, "rotate": {"kind": "rotate", "degrees": 180.0}}
-    with_it = plain.replace(f"augment.{trick}", doses[trick])
-    trainings = Trainings(dataset, metric_for("binary"), 0, cpu, clock, Pace.usual(cpu, [with_it]))
-    return Study(trainings, with_it, plain, None, "image", lambda *_: None, replicates=6).run().effects[0]
+    plain = PICTURES | recipe
+    with_it = plain | {"augment": {trick: doses[trick]}}
+    return compared(read_data(data, None, test=test, notes=[]), with_it, plain, f"augment.{trick}", replicates=6)[0]
 
 
 def table(rows: int = 600, noise: float = 0.0, scale: float = 1.0) -> dict[str, list[Any]]:
@@ -79,7 +89,7 @@ def bars(rows: int, seed: int) -> dict[str, Any]:
 
 
 def test_scaling_helps_where_one_column_drowns_the_others() -> None:
-    effect, study = studied(table(scale=1e4), SMALL | {"data": {"scale": "standardize"}}, "data.scale")
+    effect, study = studied(table(scale=1e4), {"data": {"scale": "standardize"}}, "data.scale")
     assert (effect.verdict, effect.instead) == ("helps", "off")
     assert effect.without.low is not None
     assert effect.without.low > 0.1
@@ -116,14 +126,14 @@ def test_turning_hurts_where_a_six_would_become_a_nine() -> None:
 
 
 def test_a_threshold_that_is_never_reached_never_acts() -> None:
-    effect, study = studied(table(), SMALL | {"clip": {"kind": "norm", "max_norm": 1000.0}}, "clip")
+    effect, study = studied(table(), {"clip": {"kind": "norm", "max_norm": 1000.0}}, "clip")
     assert effect.verdict == "never acted"
     assert effect.without_epochs.mean == 0
     assert any("never acted" in warning for warning in study.warnings)
 
 
 def test_a_penalty_too_small_to_matter_is_equivalent() -> None:
-    effect, _ = studied(table(), SMALL | {"regularize": {"l2": {"strength": 1e-8}}}, "regularize.l2", smallest=0.02)
+    effect, _ = studied(table(), {"regularize": {"l2": {"strength": 1e-8}}}, "regularize.l2", smallest=0.02)
     assert effect.verdict == "equivalent"
     assert abs(effect.without.mean) < 0.02
 
@@ -132,7 +142,7 @@ def test_a_penalty_too_small_to_matter_is_equivalent() -> None:
 def test_nothing_helps_where_the_target_is_noise(trick: dict[str, Any]) -> None:
     random = np.random.default_rng(3)
     data = table() | {"y": random.permutation(["yes", "no"] * 300).tolist()}
-    effect, _ = studied(data, SMALL | trick, next(iter(trick)))
+    effect, _ = studied(data, trick, next(iter(trick)))
     assert effect.verdict in {"no evidence", "equivalent"}
     assert effect.without.low is not None
     assert effect.without.high is not None
@@ -145,7 +155,7 @@ def test_weighted_classes_help_balanced_accuracy_where_a_class_is_rare() -> None
     x = random.normal(size=3000) + 1.0 * y
     data = {"x": x.tolist(), "y": ["rare" if one else "common" for one in y]}
     effect, _ = studied(
-        data, SMALL | {"regularize": {"class_weights": "class_weights"}}, "regularize.class_weights", metric="balanced_accuracy"
+        data, {"regularize": {"class_weights": "class_weights"}}, "regularize.class_weights", metric="balanced_accuracy"
     )
     assert effect.verdict == "helps"
     assert effect.added is not None
