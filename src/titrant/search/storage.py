@@ -16,14 +16,15 @@ TROUBLES = (SQLAlchemyError, OptunaError, OSError, KeyError, ValueError)
 
 
 @contextmanager
-def opened(address: str, **options: Any) -> Iterator[optuna.storages.RDBStorage]:
+def opened(address: str, new: bool = False, **options: Any) -> Iterator[optuna.storages.RDBStorage]:
     """A storage.
 
     Args:
         address: as SQLAlchemy writes it.
+        new: whether nothing is in it, so that there is no other version to look for.
         options: of the engine of SQLAlchemy.
     """
-    storage = optuna.storages.RDBStorage(address, engine_kwargs=options)
+    storage = optuna.storages.RDBStorage(address, engine_kwargs=options, skip_compatibility_check=new)
     try:
         yield storage
     finally:

@@ -561,13 +561,15 @@ class Study:
         written = self.folder / ".study.db"  # an earlier one stays readable until this one is whole
         try:
             written.unlink(missing_ok=True)
-            with opened(f"sqlite:///{written}") as storage:
+            with opened("sqlite://", new=True) as storage:  # in memory: a disk waits for each of hundreds of small writes
                 stored = optuna.create_study(storage=storage, study_name="titrant", direction=self.metric.direction)
                 name_metric(stored, self.metric.name)
                 for tried in self.tried:
                     if time.monotonic() > until and self.members is None:
                         break
                     stored.add_trial(trial_of(tried.record, self.region, self._clock_of(tried)))
+                with storage.engine.connect() as connection:
+                    connection.exec_driver_sql("VACUUM INTO ?", (str(written),))
             written.replace(self.folder / "study.db")
         except TROUBLES as error:  # a full disk is no reason to lose the model, which comes after this
             written.unlink(missing_ok=True)
