@@ -1,6 +1,7 @@
 """Runs that go on: after they ended, after they were killed, and never two at a time."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,17 @@ from titrant.report.runs import listed
 PENGUINS = samples.path("penguins")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resumed") / "run"
+    titrant.fit(PENGUINS, "species", budget="60s", members=3, out=folder, seed=4)
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    titrant.fit(PENGUINS, "species", budget="60s", members=3, out=tmp_path / "run", seed=4)
-    return tmp_path / "run"
+def run(whole: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
 def test_a_resumed_run_learns_from_what_was_tried(run: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import titrant
 from titrant import samples
 from titrant.cli import app
 from titrant.errors import BudgetError, DataError, OutputError, RecipeError, TitrantError
+from titrant.evidence import contest
 from titrant.evidence.records import Ablation, Response
 from titrant.report.evidence import ablation_headline, ablation_lines, forest, methods, response_curve, response_headline
 
@@ -27,6 +29,14 @@ RECIPE = {
     "stop": {"kind": "last", "epochs": 6},
 }
 QUICK: dict[str, Any] = {"budget": "60s", "replicates": 2, "tricks": ["dropout"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _two_candidates() -> Iterator[None]:
+    """Each arm is tuned with two candidates, which shows as much as six."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("titrant.evidence.contest._PLANS", [(1.0, 1.0, 2, 2), *contest._PLANS])
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +79,10 @@ def test_the_same_seed_gives_the_same_study(run: Path, study: Ablation) -> None:
     assert again.effects[0].without_epochs == study.effects[0].without_epochs
 
 
-def test_data_alone_are_studied_with_a_strong_recipe_and_written_where_asked(tmp_path: Path) -> None:
+def test_data_alone_are_studied_with_a_strong_recipe_and_written_where_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("titrant.evidence.contest._PLANS", [(0.2, 1.0, 1, 2)])  # its network is large
     found = titrant.ablate(
         {"x": [i / 99 for i in range(100)], "y": [i / 50 for i in range(100)]},
         "y",
@@ -195,7 +208,7 @@ def test_ctrl_c_before_anything_was_judged_keeps_nothing(tmp_path: Path) -> None
 def test_ctrl_c_concludes_from_what_there_is(command: list[str], tmp_path: Path) -> None:
     titrant.Recipe.of(RECIPE).save(tmp_path / "recipe.yaml")
     name, *rest = command
-    options = ["--recipe", str(tmp_path / "recipe.yaml"), "--replicates", "100000", "--budget", "60s"]
+    options = ["--recipe", str(tmp_path / "recipe.yaml"), "--replicates", "100000", "--budget", "180s"]
     out = tmp_path / "out"
     code, printed, _ = interrupted(
         r"comparing.* done \d,?\d{2}", name, str(PENGUINS), *rest, "--target", "species", "--out", str(out), *options

@@ -7,7 +7,6 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-import titrant
 from titrant.clock import Clock
 from titrant.data.dataset import Dataset
 from titrant.data.learnable import read_data
@@ -32,14 +31,14 @@ PICTURES: dict[str, Any] = {
 
 
 def compared(
-    dataset: Dataset, recipe: dict[str, Any], plain: dict[str, Any], trick: str, metric: str | None = None, **options: Any
+    dataset: Dataset, recipe: dict[str, Any], plain: dict[str, Any], *tricks: str, metric: str | None = None, **options: Any
 ) -> tuple[Effect, Ablation]:
-    """The worth of a trick for a small network, which serves as the plain baseline too: that of `titrant.ablate` is slow."""
+    """The worth of tricks for a small network, which serves as the plain baseline too: that of `titrant.ablate` is slow."""
     with_it, without, clock, cpu = Recipe.of(recipe), Recipe.of(plain), Clock.of(180.0), torch.device("cpu")
     pace, scored = Pace.usual(cpu, [with_it]), metric_for(dataset.schema.task, metric)
     trainings = Trainings(dataset, scored, 0, cpu, clock, pace)
     start = start_for(dataset)
-    found = Study(trainings, with_it, without, [trick], start.reads, lambda *_: None, **options).run()
+    found = Study(trainings, with_it, without, tricks, start.reads, lambda *_: None, **options).run()
     return found.effects[0], found
 
 
@@ -165,9 +164,8 @@ def test_weighted_classes_help_balanced_accuracy_where_a_class_is_rare() -> None
 
 def test_shares_add_up_to_the_whole_gain_and_go_to_what_caused_it() -> None:
     recipe = SMALL | {"data": {"scale": "standardize"}, "dropout": {"kind": "bernoulli", "p": 0.05}}
-    found = titrant.ablate(
-        table(scale=1e4), "y", recipe=recipe, tricks=["data.scale", "dropout"], budget="60s", replicates=4, shares=True, pairs=1
-    )
+    data = read_data(table(scale=1e4), "y", notes=[])
+    _, found = compared(data, recipe, SMALL, "data.scale", "dropout", replicates=4, shares=True, pairs=1)
     worth = {share.group: share.value for share in found.shares}
     assert set(worth) == {"inputs", "dropout"}
     assert worth["inputs"].mean > 0.1 > abs(worth["dropout"].mean)

@@ -17,6 +17,15 @@ from titrant.logs import Logs, checked, doses
 from titrant.record import MemberRecord, Point, Summary, read_members
 
 PENGUINS = samples.path("penguins")
+LIGHT: dict[str, Any] = {
+    "recipe": {"model": {"kind": "mlp", "width": 16, "depth": 1}, "stop": {"kind": "last", "epochs": 6}},
+    "space": {
+        "dropout": ["bernoulli"],
+        "dropout.p": {"low": 0.1, "high": 0.4},
+        "learning_rate.peak": {"low": 0.001, "high": 0.1},
+    },
+}
+"""A search among small networks: a tenth of the work of one that is free."""
 pytestmark = [pytest.mark.filterwarnings("ignore")]  # of the packages themselves, in threads
 
 
@@ -44,7 +53,7 @@ def record(number: int = 0, **changes: object) -> MemberRecord:
 
 
 def test_mlflow_shows_the_run_and_each_member_with_its_doses_and_curves(server: Any, tmp_path: Path) -> None:
-    run = titrant.fit(PENGUINS, "species", budget="60s", members=3, log=["mlflow"], out=tmp_path / "run")
+    run = titrant.fit(PENGUINS, "species", budget="60s", members=3, log=["mlflow"], out=tmp_path / "run", **LIGHT)
     assert run.summary.warnings == []
     experiment = server.get_experiment_by_name("titrant")
     found = server.search_runs([experiment.experiment_id])
@@ -69,7 +78,7 @@ def test_mlflow_shows_the_run_and_each_member_with_its_doses_and_curves(server: 
 def test_tensorboard_shows_curves_and_the_table_of_doses(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     accumulator = import_module("tensorboard.backend.event_processing.event_accumulator")
-    run = titrant.fit(PENGUINS, "species", budget="60s", members=3, log=["tensorboard"], out=tmp_path / "run")
+    run = titrant.fit(PENGUINS, "species", budget="60s", members=3, log=["tensorboard"], out=tmp_path / "run", **LIGHT)
     assert run.summary.warnings == []
     records = read_members(run.folder / "members.jsonl")
     assert {place.name for place in (run.folder / "tensorboard").iterdir()} == {"run", *map(logs.member_name, records)}
@@ -87,7 +96,7 @@ def test_tensorboard_shows_curves_and_the_table_of_doses(tmp_path: Path) -> None
 
 
 def test_a_resumed_run_logs_only_what_is_new(server: Any, tmp_path: Path) -> None:
-    titrant.fit(PENGUINS, "species", budget="60s", members=2, log=["mlflow"], out=tmp_path / "run")
+    titrant.fit(PENGUINS, "species", budget="60s", members=2, log=["mlflow"], out=tmp_path / "run", **LIGHT)
     before = len(read_members(tmp_path / "run" / "members.jsonl"))
     again = titrant.resume(tmp_path / "run", budget="15s")
     assert not [warning for warning in again.summary.warnings if "log" in warning]
@@ -150,7 +159,7 @@ def test_a_log_that_is_back_gets_everything_once_and_training_never_waits(away: 
 
 def test_a_log_that_stays_away_is_said_and_nothing_else_happens(away: Away, tmp_path: Path) -> None:
     away.left = 99
-    found = titrant.fit(PENGUINS, "species", budget="60s", members=1, log=["tensorboard"], out=tmp_path / "run")
+    found = titrant.fit(PENGUINS, "species", budget="60s", members=1, log=["tensorboard"], out=tmp_path / "run", **LIGHT)
     (warning,) = (one for one in found.summary.warnings if "log tensorboard" in one)
     assert "nobody is there" in warning
     assert "at all" not in warning

@@ -40,7 +40,8 @@ def test_names_that_are_nearly_right(name, near):
         card(name)
 
 
-def test_what_a_trick_did_in_a_run(tmp_path):
+def test_what_a_trick_did_in_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("titrant.evidence.contest._PLANS", [(1.0, 1.0, 2, 2)])  # few candidates are as good as many
     recipe = {"model": {"width": 16, "depth": 1}, "dropout": {"p": 0.25}, "stop": {"kind": "last", "epochs": 4}}
     recipe["model"]["kind"], recipe["dropout"]["kind"] = "mlp", "bernoulli"
     titrant.fit(samples.path("penguins"), "species", budget="60s", recipe=recipe, out=tmp_path / "run")
