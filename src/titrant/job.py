@@ -29,6 +29,7 @@ from titrant.data.learnable import Learnable, read_again, read_data, source_of
 from titrant.data.series import Series
 from titrant.errors import BudgetError, OutputError, TitrantError
 from titrant.logs import Logs, checked
+from titrant.models.blocks import recomputed
 from titrant.models.network import Factory
 from titrant.models.own import declared, factory_name
 from titrant.predictor import Predictor
@@ -999,6 +1000,9 @@ def _warnings(outcome: Outcome, receipts: list[Receipt]) -> list[str]:
             say("Memory did not hold whole batches of {count} recipes; they were computed in parts, and batch norm saw parts, "
                 "too. A smaller batch.size avoids this.", count=halved)
         )  # fmt: skip
+    if outcome.recipe.hardware.checkpoint and not recomputed(outcome.final[0].network):
+        kind = outcome.recipe.model.kind
+        found.append(say("hardware.checkpoint = true has no effect: this {kind} has no more than one block.", kind=kind))
     if outcome.recipe.hardware.layout != "auto":
         found.append(say("hardware.layout = {layout} has no effect on a table.", layout=outcome.recipe.hardware.layout))
     if outcome.refused:

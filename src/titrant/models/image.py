@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from titrant.models.blocks import Blocks
 from titrant.models.layers import Linear, Members, Normalize, Skip
 from titrant.models.network import Factory, Mixer, Net
 from titrant.models.own import OwnBody
@@ -290,41 +291,41 @@ def stages(shape: ImageShape) -> int:
     return max(1, math.ceil(math.log2(max(shape.height, shape.width) / _SMALL)))
 
 
-def cnn(builder: Builder, model: Cnn, shape: ImageShape) -> nn.Sequential:
+def cnn(builder: Builder, model: Cnn, shape: ImageShape) -> Blocks:
     """See `titrant.tricks.model.Cnn`."""
     layers: list[nn.Module] = []
     for stage in range(stages(shape) + 1):
         layers += [] if stage == 0 else [builder.pool()]
         layers += [builder.conv(model.width << min(stage, 2)) for _ in range(model.depth)]
-    return nn.Sequential(*layers, Most())
+    return Blocks(*layers, Most())
 
 
-def resnet(builder: Builder, model: ResNet, shape: ImageShape) -> nn.Sequential:
+def resnet(builder: Builder, model: ResNet, shape: ImageShape) -> Blocks:
     """See `titrant.tricks.model.ResNet`."""
     layers: list[nn.Module] = [builder.conv(model.width)]
     for stage in range(1, stages(shape) + 1):
         width = model.width << min(stage, 2)
         layers += [builder.pool(), builder.conv(width)]
         layers += [builder.around(builder.conv(width)) for _ in range(model.depth)]
-    return nn.Sequential(*layers, Most())
+    return Blocks(*layers, Most())
 
 
-def convnext(builder: Builder, model: ConvNeXt, shape: ImageShape) -> nn.Sequential:
+def convnext(builder: Builder, model: ConvNeXt, shape: ImageShape) -> Blocks:
     """See `titrant.tricks.model.ConvNeXt`."""
     layers: list[nn.Module] = [builder.cut(model.width, 1 << (stages(shape) - 1))]
     layers += [builder.around(builder.mixed()) for _ in range(model.depth)]
     layers += [OnMaps(builder.normalize()), builder.cut(2 * model.width, 2)]
     layers += [builder.around(builder.mixed()) for _ in range(model.depth)]
-    return nn.Sequential(*layers, Mean(builder.members, builder.channels))
+    return Blocks(*layers, Mean(builder.members, builder.channels))
 
 
-def vit(builder: Builder, model: ViT, shape: ImageShape) -> nn.Sequential:
+def vit(builder: Builder, model: ViT, shape: ImageShape) -> Blocks:
     """See `titrant.tricks.model.ViT`."""
     width = -(-model.width // model.heads) * model.heads
     layers: list[nn.Module] = [builder.cut(width, max(1, -(-max(shape.height, shape.width) // _SMALL)))]
     layers += [Places(width, builder.height, builder.width)]
     layers += [builder.attended(model.heads) for _ in range(model.depth)]
-    return nn.Sequential(*layers, Mean(builder.members, width))
+    return Blocks(*layers, Mean(builder.members, width))
 
 
 class ImageNet(Net):

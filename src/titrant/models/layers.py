@@ -5,6 +5,7 @@ Axes: k member (absent in a plain network), b row, d input feature, f unit.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -107,6 +108,8 @@ class Drop(nn.Module):
         axes: of what it acts on, after the members.
     """
 
+    slot: ClassVar[str] = "dropout"
+
     def __init__(self, tricks: Sequence[Trick], device: torch.device, axes: int = 2) -> None:
         super().__init__()
         self.parts = segments(tricks, axes=axes, device=device)
@@ -132,13 +135,13 @@ class Drop(nn.Module):
         lead = x.shape[: x.dim() - self.axes]
         if self.streams is None:
             return torch.randint(0, 256, (*lead, *shape), dtype=torch.uint8, device=x.device)
-        return self.streams.bytes("dropout", shape, part.start, part.stop).view(*lead, *shape)
+        return self.streams.bytes(self.slot, shape, part.start, part.stop).view(*lead, *shape)
 
     def _book(self, part: Segment[Trick], kept: Tensor) -> None:
         """Counts the units that were dropped."""
         if self.ledger is not None and self.ledger.probing:
             units = float(kept.numel() // len(part))
-            self.ledger.add("dropout", part.start, part.stop, units - kept.view(len(part), -1).sum(1), units)
+            self.ledger.add(self.slot, part.start, part.stop, units - kept.view(len(part), -1).sum(1), units)
 
 
 class Skip(nn.Module):
@@ -152,6 +155,8 @@ class Skip(nn.Module):
     Attributes:
         share: of the dose that acts in this block.
     """
+
+    slot: ClassVar[str] = "stochastic_depth"
 
     def __init__(self, tricks: Sequence[Trick], axes: int, device: torch.device) -> None:
         super().__init__()
@@ -174,7 +179,7 @@ class Skip(nn.Module):
         if self.streams is None:
             noise = torch.randint(0, 256, rows, dtype=torch.uint8, device=x.device)
         else:
-            noise = self.streams.bytes("stochastic_depth", rows[-1:], part.start, part.stop).view(rows)
+            noise = self.streams.bytes(self.slot, rows[-1:], part.start, part.stop).view(rows)
         factor = kind.factor(noise, self.share, **part.values)
         if self.ledger is not None and self.ledger.probing:
             left_out = (factor == 0).view(len(part), -1).sum(1)

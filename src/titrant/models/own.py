@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from titrant.errors import TitrantError
+from titrant.models.blocks import in_blocks
 from titrant.models.network import Factory
 from titrant.recipe import Recipe
 from titrant.space import Dose, Range
@@ -37,7 +38,7 @@ class OwnBody(nn.Module):
         in_turn: why members are computed one after another; nothing where they are not.
 
     Raises:
-        TitrantError: there is no factory.
+        TitrantError: there is no factory, or `hardware.checkpoint` finds no blocks in what it makes.
 
     Shape: [..., b, inputs, *places] to [..., b, outputs].
     """
@@ -60,7 +61,15 @@ class OwnBody(nn.Module):
             self.operation = operate(inner, **slots, sample=(sample,), seed=int(torch.randint(2**31, ())))
         self.inner = self.operation.network
         self.in_turn = ""
-        if any(isinstance(module, _CONVOLUTIONS) for module in self.inner.modules()):
+        if recipe.hardware.checkpoint and not in_blocks(self.inner):
+            raise TitrantError(
+                say("hardware.checkpoint = true: the network of {name} has no nn.Sequential of two layers with weights or "
+                    "more, whose blocks could be computed again. Put its blocks into one, or use hardware.checkpoint: false.",
+                    name=factory_name(factory))
+            )  # fmt: skip
+        if recipe.hardware.checkpoint:
+            self.in_turn = say("hardware.checkpoint computes the blocks of one network at a time again")
+        elif any(isinstance(module, _CONVOLUTIONS) for module in self.inner.modules()):
             self.in_turn = say("convolutions of several networks at once are slower")
         elif any(isinstance(module, _WITHOUT_RULE) for module in self.inner.modules()):
             self.in_turn = say("torch.vmap has no rule for attention and recurrent layers")

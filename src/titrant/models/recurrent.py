@@ -9,6 +9,7 @@ Axes: k member (absent in a plain network), b series, c channel, t step, d direc
 import torch
 from torch import Tensor, nn
 
+from titrant.models.blocks import Blocks
 from titrant.models.layers import Drop, Linear, Members, Normalize
 from titrant.recipe import Recipe
 from titrant.tricks.base import Off, Segment, Trick, by_segment
@@ -196,20 +197,19 @@ class Recurrent(nn.Module):
         self.model = model
         self.ragged = ragged
         self.width = model.width * (2 if model.direction == "both" else 1)
-        self.cells = nn.ModuleList(
-            [Cell(members, model, self.width if layer else channels, first=layer == 0) for layer in range(model.depth)]
+        self.cells = Blocks(
+            *(Cell(members, model, self.width if layer else channels, first=layer == 0) for layer in range(model.depth))
         )
         self.attend = Attended(self.width) if model.pool == "attention" else None
         self.products = sum(p.numel() for p in self.cells.parameters())
 
     def forward(self, x: Tensor, ends: Tensor) -> Tensor:
         """Layer after layer, then the pool."""
-        states = x.transpose(-1, -2)
+        states: Tensor = x.transpose(-1, -2)
         steps = torch.arange(states.shape[-2], device=x.device)
         inside = steps < ends.unsqueeze(-1) if self.ragged else None
         turn = torch.where(inside, ends.unsqueeze(-1) - 1 - steps, steps) if inside is not None else None
-        for cell in self.cells:
-            states = cell(states, turn)
+        states = self.cells(states, turn)
         if self.attend is not None:
             return self.attend(states, inside)  # type: ignore[no-any-return]  # a module call is untyped
         if self.model.pool == "mean":

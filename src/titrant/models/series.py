@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from titrant.models import kernels
+from titrant.models.blocks import Blocks
 from titrant.models.image import Builder, Conv, ImageShape, OnMaps, Places
 from titrant.models.layers import Linear, Members
 from titrant.models.network import Factory, Mixer, Net, Shape
@@ -329,14 +330,14 @@ class Shortcut(nn.Module):
         return self.activate(self.blocks(x) + self.direct(x))  # type: ignore[no-any-return]  # a module call is untyped
 
 
-def fcn(builder: SeriesBuilder, model: Fcn) -> nn.Sequential:
+def fcn(builder: SeriesBuilder, model: Fcn) -> Blocks:
     """See `titrant.tricks.model.Fcn`."""
     kernels = [2 * model.kernel, model.kernel, max(1, model.kernel // 2)]
     layers = []
     for place in range(model.depth):
         inner = 0 < place < model.depth - 1
         layers.append(builder.stage(model.width * (2 if inner else 1), kernels[min(place, 2)]))
-    return nn.Sequential(*layers)
+    return Blocks(*layers)
 
 
 def inception(builder: SeriesBuilder, model: Inception) -> nn.Sequential:
@@ -350,11 +351,11 @@ def inception(builder: SeriesBuilder, model: Inception) -> nn.Sequential:
         blocks: list[nn.Module] = []
         for _ in range(model.depth):
             blocks += [Branches(builder, model.width, kernels), builder.settled(width)]
-        spans.append(Shortcut(nn.Sequential(*blocks), direct, OnMaps(builder.members.activate(width))))
+        spans.append(Shortcut(Blocks(*blocks), direct, OnMaps(builder.members.activate(width))))
     return nn.Sequential(*spans)
 
 
-def tcn(builder: SeriesBuilder, model: Tcn) -> nn.Sequential:
+def tcn(builder: SeriesBuilder, model: Tcn) -> Blocks:
     """See `titrant.tricks.model.Tcn`."""
     layers: list[nn.Module] = [builder.along(model.width, 1)]
     builder.channels = model.width
@@ -364,7 +365,7 @@ def tcn(builder: SeriesBuilder, model: Tcn) -> nn.Sequential:
             break
         stages = [builder.stage(model.width, model.kernel, dilation) for _ in range(2)]
         layers.append(builder.around(nn.Sequential(*stages)))
-    return nn.Sequential(*layers)
+    return Blocks(*layers)
 
 
 def text_cnn(builder: SeriesBuilder, model: TextCnn) -> nn.Sequential:
@@ -374,12 +375,12 @@ def text_cnn(builder: SeriesBuilder, model: TextCnn) -> nn.Sequential:
     return nn.Sequential(side_by_side, *builder.settled(model.kernels * model.width))
 
 
-def transformer(builder: SeriesBuilder, model: Transformer) -> nn.Sequential:
+def transformer(builder: SeriesBuilder, model: Transformer) -> Blocks:
     """See `titrant.tricks.model.Transformer`."""
     width = -(-model.width // model.heads) * model.heads
     layers: list[nn.Module] = [builder.patches(width, model.patches), Places(width, 1, builder.width)]
     layers += [builder.attended(model.heads) for _ in range(model.depth)]
-    return nn.Sequential(*layers, OnMaps(builder.normalize()))
+    return Blocks(*layers, OnMaps(builder.normalize()))
 
 
 def odd(kernel: int) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from titrant.data.schema import UNSEEN
+from titrant.models.blocks import Blocks
 from titrant.models.layers import Linear, Members
 from titrant.models.network import Factory, Mixer, Net
 from titrant.models.own import OwnBody
@@ -243,7 +244,7 @@ class ResidualBody(nn.Module):
         super().__init__()
         hidden = max(1, round(model.width * model.expansion))
         self.enter = Linear(inputs, model.width)
-        self.blocks = nn.Sequential(*(ResidualBlock(members, model.width, hidden) for _ in range(model.depth)))
+        self.blocks = Blocks(*(ResidualBlock(members, model.width, hidden) for _ in range(model.depth)))
         self.normalize = members.normalize(model.width)
         self.activate = members.activate(model.width)
         self.head = Linear(model.width, outputs)
@@ -290,13 +291,13 @@ class EnsembleBody(nn.Module):
         return (by_view @ self.heads.mT + self.bias.unsqueeze(-2)).flatten(-3, -2)
 
 
-def hidden_layers(members: Members, inputs: int, width: int, depth: int) -> nn.Sequential:
+def hidden_layers(members: Members, inputs: int, width: int, depth: int) -> Blocks:
     """`depth` times linear, normalise, activate, drop."""
     layers: list[nn.Module] = []
     for layer in range(depth):
         layers += [Linear(inputs if layer == 0 else width, width), members.normalize(width), members.activate(width)]
         layers += [members.drop()]
-    return nn.Sequential(*layers)
+    return Blocks(*layers)
 
 
 class TableNet(Net):

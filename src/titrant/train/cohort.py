@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from titrant.clock import Clock
+from titrant.models.blocks import recompute
 from titrant.models.layers import attach
 from titrant.models.network import Factory, Net
 from titrant.models.own import OwnBody
@@ -167,6 +168,8 @@ class Cohort:
         attach(self.network, self.streams, self.ledger)
         if recipes[0].hardware.compile:
             self.network.compile()
+        elif recipes[0].hardware.checkpoint:
+            recompute(self.network, self.streams, self.ledger)
         self._homes = _homes(self.network)
         self._sources: list[tuple[Encoded, int, int]] = []
         for k, member in enumerate(self.members):

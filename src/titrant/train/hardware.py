@@ -39,7 +39,8 @@ def prepare(hardware: Hardware, device: torch.device) -> None:
     """Sets up this process: threads, precision, memory.
 
     Raises:
-        TitrantError: bfloat16 is asked of a CPU that lacks the instructions, or half precision of any.
+        TitrantError: bfloat16 is asked of a CPU that lacks the instructions, or half precision of any; or blocks are to be
+            computed again by a network that is compiled.
     """
     if hardware.threads:
         torch.set_num_threads(hardware.threads)
@@ -53,6 +54,11 @@ def prepare(hardware: Hardware, device: torch.device) -> None:
         )
     if hardware.precision == "fp16" and device.type == "cpu":
         raise TitrantError(say("hardware.precision = fp16: half precision is for GPUs, on a CPU it is slower. Use auto."))
+    if hardware.compile and hardware.checkpoint:
+        raise TitrantError(
+            say("hardware.checkpoint = true and hardware.compile = true: a compiled network decides itself what it "
+                "computes again. Set one of them to false.")
+        )  # fmt: skip
     keep_memory()
 
 

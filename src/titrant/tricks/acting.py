@@ -122,6 +122,29 @@ class Streams:
             row.normal_(generator=generator)
         return drawn
 
+    def place(self, slots: Sequence[str]) -> dict[str, list[Tensor]]:
+        """Where the streams of some slots are now, for `back_at` and `load`."""
+        return {slot: [generator.get_state() for generator in self.of(slot)] for slot in slots}
+
+    @contextmanager
+    def back_at(self, place: dict[str, list[Tensor]]) -> Iterator[None]:
+        """Draws from a place on once more for a while, and then goes on from here.
+
+        Example:
+            >>> streams = Streams([0], torch.device("cpu"))
+            >>> place = streams.place(["dropout"])
+            >>> drawn = streams.bytes("dropout", [9], 0, 1)
+            >>> with streams.back_at(place):
+            ...     torch.equal(streams.bytes("dropout", [9], 0, 1), drawn)
+            True
+        """
+        here = self.place(list(place))
+        self.load(place)
+        try:
+            yield
+        finally:
+            self.load(here)
+
     def keep(self, members: Sequence[int]) -> None:
         """Goes on with the given members only."""
         self.seeds = [self.seeds[k] for k in members]
@@ -150,7 +173,7 @@ class Streams:
 
     def state(self) -> dict[str, list[Tensor]]:
         """Everything needed to go on from here, for `load`."""
-        return {slot: [generator.get_state() for generator in found] for slot, found in self._generators.items()}
+        return self.place(list(self._generators))
 
     def load(self, state: dict[str, list[Tensor]]) -> None:
         """Goes on from a state that `state` has returned."""
@@ -179,6 +202,16 @@ class Ledger:
             self._seen[path] = torch.zeros(self.members, dtype=torch.float64, device=self.device)
         self._acted[path][start:stop] += acted
         self._seen[path][start:stop] += seen
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Books nothing for a while: what tricks do then, they have done and booked before."""
+        probing, booked, seen = self.probing, self._acted, self._seen
+        self.probing, self._acted, self._seen = False, {}, {}
+        try:
+            yield
+        finally:
+            self.probing, self._acted, self._seen = probing, booked, seen
 
     def read(self) -> dict[str, tuple[list[float], list[float]]]:
         """For each path the units acted on and seen, by member."""

@@ -20,6 +20,10 @@ class Hardware(BaseModel):
             refused there; half precision is for GPUs.
         compile: True compiles the network with `torch.compile`: 15 to 35 seconds, once for each stack size, that pay only in
             long runs.
+        checkpoint: True keeps for the gradient only what goes from block to block of a network's body, and computes what stands
+            inside a block again in the backward pass: the same weights in a fraction of the memory, for a quarter to a half
+            more time, and up to twice the time where layers are small. Networks of one block, such as `linear`, stay as they
+            are; it does not go with `compile`.
         layout: memory layout of convolutions. Tables have none, and anything but `auto` is answered with a warning.
 
     Example:
@@ -33,4 +37,5 @@ class Hardware(BaseModel):
     processes: Annotated[int, Range(1, 64, off=1, search=(1, 1), unit="processes", shared=True)] = 1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
+    checkpoint: bool = False
     layout: Literal["auto", "contiguous", "channels_last"] = "auto"

@@ -122,7 +122,8 @@ class _StackedBatch(torch.autograd.Function):
         """Piece by piece; see the class."""
         rows, units = x.shape[1:]
         gain, bias, out = gain.reshape(-1), bias.reshape(-1), x.new_empty(x.shape)
-        done = []
+        places: list[tuple[slice, slice]] = []
+        kept: list[Tensor] = []
         for part in pieces(x):
             flat = x[part].transpose(0, 1).reshape(rows, -1)
             own = slice(part.start * units, part.stop * units)
@@ -130,17 +131,21 @@ class _StackedBatch(torch.autograd.Function):
                 flat, gain[own], bias[own], mean[own], variance[own], training, momentum, epsilon
             )
             out[part] = y.view(rows, -1, units).transpose(0, 1)
-            done.append((part, own, flat, moments))
-        ctx.saved = (done, gain, mean, variance, training, epsilon)
+            places.append((part, own))
+            kept += [flat, *moments]
+        # Running statistics change in place with each segment of a stack; in training their gradient does not ask for them.
+        ctx.save_for_backward(gain, *kept)
+        ctx.rest = (places, mean, variance, training, epsilon)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         """Gradients of x, gain and bias."""
-        done, gain, mean, variance, training, epsilon = ctx.saved
+        places, mean, variance, training, epsilon = ctx.rest
+        gain, *kept = ctx.saved_tensors
         members, rows, units = grad.shape
         of_x, of_gain, of_bias = grad.new_empty(grad.shape), torch.empty_like(gain), torch.empty_like(gain)
-        for part, own, flat, moments in done:
+        for (part, own), flat, *moments in zip(places, kept[::3], kept[1::3], kept[2::3], strict=True):
             slopes, of_gain[own], of_bias[own] = torch.ops.aten.native_batch_norm_backward(
                 grad[part].transpose(0, 1).reshape(rows, -1), flat, gain[own], mean[own], variance[own], *moments,
                 training, epsilon, [True] * 3,
