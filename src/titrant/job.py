@@ -59,7 +59,7 @@ from titrant.search.study import Outcome, Study
 from titrant.surgery import SLOTS
 from titrant.texts import say
 from titrant.train.cluster import Cluster
-from titrant.train.hardware import device_of, prepare, threads
+from titrant.train.hardware import device_of, free_memory, prepare, threads
 from titrant.train.lanes import lanes
 from titrant.train.member import Trained
 from titrant.train.metrics import Metric, fitting_metrics, metric_for
@@ -468,7 +468,8 @@ def _carried_out(
             workers=None if large and places.cluster is None else workers, ensemble=asked.ensemble, search=asked.search,
             before=[] if before is None else before.records, shared=shared,
         )  # fmt: skip
-        for note in _about(study):
+        about = [*_about(study), *(_about_memory(study) if places.cluster is None and together == 1 else [])]
+        for note in about:
             tell(note)
         results = _Results(folder, dataset, source, asked, study, notes, limit, clock, before)
         outcome = _searched(study, budget, clock, interrupt)
@@ -550,6 +551,32 @@ def _about(study: Study) -> list[str]:
     if own is not None:
         found += [say("Surgery: {refusal}.", refusal=refusal) for refusal in own.operation.refusals]
     return found
+
+
+def _about_memory(study: Study) -> list[str]:
+    """What a person should know of the memory that their own recipe or network takes, before it runs out.
+
+    Raises:
+        TitrantError: the device has no room for the weights.
+    """
+    needs, free = study.needs(), free_memory(study.device)
+    if needs is None or free is None:
+        return []
+    one, rows = needs.carried + needs.step(), needs.rows
+    if one > free:
+        return [
+            say("A training takes about {taken:.3g} GiB, {step:.3g} GiB of them for a step of {rows:,} rows; {free:.3g} GiB "
+                "are free on {device}. To take less: batch.accumulate (parts of a batch one after another), "
+                "hardware.checkpoint: true, a smaller batch.size or model.width.",
+                taken=one / 2**30, step=needs.step() / 2**30, rows=rows, free=free / 2**30, device=study.device)
+        ]  # fmt: skip
+    if study.lanes > 1 and study.lanes * one > free:
+        return [
+            say("Up to {count} networks are trained at the same time; they take about {taken:.3g} GiB, and {free:.3g} GiB are "
+                "free. To take less: --workers {fewer}, hardware.checkpoint: true, or a smaller batch.size.",
+                count=study.lanes, taken=study.lanes * one / 2**30, free=free / 2**30, fewer=free // one)
+        ]  # fmt: skip
+    return []
 
 
 def _given(

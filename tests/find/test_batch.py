@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 import titrant
 from titrant import samples
 from titrant.cli.app import app
-from titrant.find.batch import BatchSize, Noise, free_memory, judged, noise_scale
+from titrant.find.batch import BatchSize, Noise, judged, noise_scale
+from titrant.train.hardware import free_memory
 
 
 def test_the_noise_scale_is_that_of_the_gradients_that_are_drawn() -> None:

@@ -44,6 +44,7 @@ def test_layouts_are_tried_for_convolutions_alone() -> None:
     assert "channels_last" in names("resnet")
     assert "channels_last" not in names("mlp")
     assert names("mlp")[0] == "float32, one network"
+    assert "blocks computed again" in names("mlp")
 
 
 def test_the_command_measures_and_writes_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,9 +54,13 @@ def test_the_command_measures_and_writes_the_recipe(tmp_path: Path, monkeypatch:
     assert done.exit_code == 0, done.output
     assert "float32, one network" in done.output
     assert "64 networks side by side" in done.output
+    assert "Memory: a training takes about" in done.output
     assert "torch.compile              not tried: the time was over" in done.output
     written = Recipe.load(tmp_path / "faster.yaml")
     told = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
     assert told["settings"][0]["ratio"] == 1.0
     assert all(one["steps"] is None or one["steps"] > 0 for one in told["settings"])
+    took = {one["name"]: one["memory"] for one in told["settings"]}
+    assert took["blocks computed again"] <= took["float32, one network"]
+    assert told["memory"]["total"] == sum(told["memory"][part] for part in ("data", "carried", "step"))
     assert written.hardware.device == Recipe.of(told["recipe"]).hardware.device

@@ -29,8 +29,8 @@ from titrant.texts import say
 @app.command(
     short_help=say("Measure what hardware settings are worth for a recipe here."),
     help=say(
-        "Measure what threads, precision, memory layout, compiling and stacking are worth for a recipe on this machine, and "
-        "whether the loss stays the same.\n\n"
+        "Measure what threads, precision, memory layout, compiling and stacking are worth for a recipe on this machine, "
+        "whether the loss stays the same, and how much memory it takes.\n\n"
         "\b\nExamples:\n  titrant hardware adult.parquet --target income\n"
         "  titrant hardware titrant-runs/adult-1 --out faster.yaml"
     ),
@@ -67,18 +67,27 @@ def hardware(
         typer.echo(found.model_dump_json(indent=2))
         return
     typer.echo(say("On {device}, against float32 and one network:", device=found.device))
-    typer.echo(say("setting                    steps/s   ratio  (lowest to highest)   loss"))
+    typer.echo(say("setting                    steps/s   ratio  (lowest to highest)   loss        memory"))
     for one in found.settings:
         if one.steps is None or one.ratio is None:
             typer.echo(f"{one.name:<26} {one.note}")
             continue
         loss = "" if one.agrees is None else say("the same") if one.agrees else say("differs")
         spread = f"({one.low:.2f} to {one.high:.2f})"
-        typer.echo(f"{one.name:<26} {one.steps:>7,.0f} {one.ratio:>7.2f}  {spread:<20} {loss}")
+        memory = "" if one.memory is None else f"{one.memory / 2**20:,.1f} MiB"
+        typer.echo(f"{one.name:<26} {one.steps:>7,.0f} {one.ratio:>7.2f}  {spread:<20} {loss:<8} {memory:>10}".rstrip())
     if found.best:
         settings = ", ".join(f"{name}: {value}" for name, value in found.best.items())
         typer.echo(say("Best: hardware: {{{settings}}}", settings=settings))
     else:
         typer.echo(say("Best: leave the hardware slot as it is; nothing was worth five percent with the same loss."))
+    taken = found.memory
+    typer.echo(say("Memory: a training takes about {total:,.1f} MiB: data {data:,.1f}, weights and optimizer {carried:,.1f}, "
+                   "a step of {rows:,} rows {step:,.1f}.",
+                   total=taken.total / 2**20, data=taken.data / 2**20, carried=taken.carried / 2**20, rows=taken.rows,
+                   step=taken.step / 2**20))  # fmt: skip
+    if found.free is not None and taken.carried + taken.step > found.free:
+        typer.echo(say("Only {free:,.1f} MiB are free. To take less: batch.accumulate, hardware.checkpoint: true, a smaller "
+                       "batch.size or model.width.", free=found.free / 2**20))  # fmt: skip
     if out is not None:
         typer.echo(say("Recipe   {file}", file=out))

@@ -6,10 +6,7 @@ gradients' covariance over the square of the mean gradient. A step of B rows tak
 is the time to a given loss; the batch that makes it least is best here.
 """
 
-import math
-import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,9 @@ from titrant.record import Record
 from titrant.search.pace import step_seconds
 from titrant.studies import Asking
 from titrant.texts import say
-from titrant.train.cohort import Cohort, kept_for_gradient
+from titrant.train.cohort import Cohort
+from titrant.train.hardware import free_memory
+from titrant.train.memory import Needs
 from titrant.view import View
 
 EPOCHS = 3.0
@@ -134,9 +133,10 @@ def find_batch(
         job.refuse_interrupt()
         known = [one.scale for one in noise if one.scale is not None]
         scale = sorted(known)[len(known) // 2] if known else None
-        fixed, row_bytes = _memory(cohort, job.rows)
+        needs = job.needs(job.recipe)
+        fixed, row_bytes = needs.carried + needs.step(0), needs.row
         free = free_memory(job.problem.device)
-        sizes = _sizes(job, fixed, row_bytes, free)
+        sizes = _sizes(job, needs, free)
     if not sizes:
         raise BudgetError(say("The budget of {budget} ended before a batch size was timed. Give more time.", budget=budget))
     return judged(noise, scale, sizes, row_bytes, free, fixed)
@@ -211,18 +211,11 @@ def _noises(job: Prepared, cohort: Cohort) -> list[Noise]:
     return found
 
 
-def _memory(cohort: Cohort, rows: Tensor) -> tuple[int, int]:
-    """Bytes that training holds whatever the batch, and for each row of a batch: what the backward pass needs again."""
-    some = rows[: min(len(rows), 64)].unsqueeze(0)
-    kept = kept_for_gradient(lambda: cohort.gradient(some)) - cohort.weights.flat.nbytes
-    return cohort.carried, max(1, math.ceil(kept / some.shape[1]))
-
-
-def _sizes(job: Prepared, fixed: int, row_bytes: int, free: int | None) -> list[BatchSize]:
+def _sizes(job: Prepared, needs: Needs, free: int | None) -> list[BatchSize]:
     """Times steps of all batch sizes up to the number of rows, while there is time."""
     found: list[BatchSize] = []
     for size in _SIZES:
-        memory = fixed + size * row_bytes
+        memory = needs.carried + needs.step(size)
         late = found and job.clock.left < 2 * (_STEPS + 2) * found[-1].seconds + 0.5
         if size > max(len(job.rows), _SIZES[0]) or late or (free is not None and memory > free):
             break
@@ -230,16 +223,3 @@ def _sizes(job: Prepared, fixed: int, row_bytes: int, free: int | None) -> list[
         seconds = step_seconds(partial(job.cohort, [job.member(recipe)]), job.clock, _STEPS)
         found.append(BatchSize(size=size, seconds=seconds, memory=memory, relative=None))
     return found
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free: of the device, or of this machine; None where nobody says."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if device.type == "cpu":
-        with suppress(OSError, StopIteration, ValueError):
-            lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-            return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-        with suppress(OSError, ValueError, AttributeError):
-            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None

@@ -1,4 +1,5 @@
-"""What hardware settings are worth for a recipe on this machine: each is timed, and its loss compared with that of float32.
+"""What hardware settings are worth for a recipe on this machine: each is timed, its loss compared with that of float32, and its
+memory counted.
 
 Sides that are compared take turns, round after round, and the median of each counts, because machines are shared. What cannot
 run here, such as half precision on a processor without the instructions for it, is named with the reason.
@@ -15,7 +16,6 @@ from typing import Any
 import torch
 
 from titrant.errors import BudgetError, TitrantError
-from titrant.find.batch import free_memory
 from titrant.find.prepared import Prepared, prepared
 from titrant.models.network import Factory
 from titrant.recipe import Recipe
@@ -23,7 +23,7 @@ from titrant.record import Record
 from titrant.studies import Asking
 from titrant.texts import say
 from titrant.train.cohort import Cohort
-from titrant.train.hardware import prepare, threads
+from titrant.train.hardware import free_memory, prepare, threads
 from titrant.tricks.hardware import Hardware
 from titrant.view import View
 
@@ -49,6 +49,7 @@ class Setting(Record):
         rounds: how many there were.
         loss: mean training loss of the first steps.
         agrees: whether that is the loss of the plain setting, to five percent.
+        memory: bytes that its networks take in training, the data apart.
         note: why it did not run.
     """
 
@@ -60,7 +61,26 @@ class Setting(Record):
     rounds: int = 0
     loss: float | None = None
     agrees: bool | None = None
+    memory: int | None = None
     note: str = ""
+
+
+class Memory(Record):
+    """The memory that one training takes.
+
+    Attributes:
+        data: bytes of the rows on the device, as they came and encoded.
+        carried: of weights, their best state, and what optimizer and averages carry.
+        step: of a step, its gradient and the activations for it among them.
+        rows: of such a step at a time.
+        total: of all of it.
+    """
+
+    data: int
+    carried: int
+    step: int
+    rows: int
+    total: int
 
 
 class HardwareFound(Record):
@@ -71,6 +91,7 @@ class HardwareFound(Record):
         settings: in the order in which they were tried; the first is the plain one.
         best: the settings of the recipe's `hardware` slot that are recommended.
         recipe: the recipe with these.
+        memory: that its training takes.
         free: bytes that are free on the device.
     """
 
@@ -78,6 +99,7 @@ class HardwareFound(Record):
     settings: list[Setting]
     best: dict[str, Any]
     recipe: dict[str, Any]
+    memory: Memory
     free: int | None
 
 
@@ -112,7 +134,8 @@ def find_hardware(
     started: float | None = None,
     **reading: Any,
 ) -> HardwareFound:
-    """Measures what threads, precision, memory layout, compiling and stacking are worth for a recipe on this machine.
+    """Measures what threads, precision, memory layout, compiling and stacking are worth for a recipe on this machine, and what
+    computing blocks again saves of memory.
 
     Args:
         subject, target, recipe, data, seed, model, device, view, started, reading: as for `titrant.ablate`.
@@ -139,8 +162,13 @@ def find_hardware(
     settings = [one.judged(running[0]) if isinstance(one, _Running) else one for one in tried]
     best = _best(settings, {one.side.name: one.side for one in running})
     advised = job.recipe.replace("hardware", {**job.recipe.hardware.model_dump(), **best})
-    place = job.problem.device
-    return HardwareFound(device=str(place), settings=settings, best=best, recipe=advised.plain(), free=free_memory(place))
+    place, needs = job.problem.device, job.needs(advised)
+    taken = Memory(
+        data=needs.data, carried=needs.carried, step=needs.step(), rows=needs.rows, total=needs.total
+    )  # fmt: skip
+    return HardwareFound(
+        device=str(place), settings=settings, best=best, recipe=advised.plain(), memory=taken, free=free_memory(place)
+    )
 
 
 @dataclass
@@ -150,18 +178,20 @@ class _Running:
     side: _Side
     cohort: Cohort
     loss: float
+    memory: int
     rates: list[float] = field(default_factory=list)
 
     def judged(self, base: "_Running") -> Setting:
         """Its ratios, round by round, to the plain setting."""
         if not self.rates:
-            return Setting(name=self.side.name, note=say("not timed: the time was over"))
+            return Setting(name=self.side.name, memory=self.memory, note=say("not timed: the time was over"))
         ratios = [mine / theirs for mine, theirs in zip(self.rates, base.rates, strict=False)]
         known = math.isfinite(self.loss)
         return Setting(
             name=self.side.name, steps=median(self.rates), ratio=median(ratios), low=min(ratios), high=max(ratios),
             rounds=len(ratios), loss=self.loss if known else None,
             agrees=abs(self.loss - base.loss) <= _AGREES * max(abs(base.loss), 1e-12) if known else None,
+            memory=self.memory,
         )  # fmt: skip
 
 
@@ -198,6 +228,7 @@ def _sides(device: torch.device, recipe: Recipe) -> list[_Side]:
     found += [_Side(say("bfloat16"), Hardware(precision="bf16")), _Side(say("float16, scaled"), Hardware(precision="fp16"))]
     if recipe.model.kind in {"cnn", "resnet", "convnext"}:
         found += [_Side(layout, Hardware(layout=layout)) for layout in ("contiguous", "channels_last")]
+    found.append(_Side(say("blocks computed again"), Hardware(checkpoint=True)))
     found += [_Side(say("{count} networks side by side", count=count), Hardware(), count) for count in _STACKS]
     return [*found, _Side(say("torch.compile"), Hardware(compile=True), once=True)]
 
@@ -212,11 +243,13 @@ def _begun(job: Prepared, plain: Recipe, side: _Side, steps: int, allowed: float
             cohort = job.cohort([job.member(recipe, number) for number in range(side.members)])
             cohort.train(1, job.clock)
             cohort.train(steps if side.members == 1 else 2, clock)
+            needs = job.needs(recipe)
     except (TitrantError, RuntimeError, NotImplementedError) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         return Setting(name=side.name, note=said[0])
     whole = side.members == 1 and (cohort.step == steps or side.hardware == Hardware())  # the plain one sets how many
-    return _Running(side, cohort, cohort.mean_losses()[0] if whole else math.nan)
+    memory = side.members * (needs.carried + needs.step())
+    return _Running(side, cohort, cohort.mean_losses()[0] if whole else math.nan, memory)
 
 
 def _time(job: Prepared, running: list[_Running]) -> None:

@@ -17,6 +17,7 @@ from titrant.train.cohort import Cohort
 from titrant.train.hardware import device_of, prepare
 from titrant.train.kinds import problem_of
 from titrant.train.member import Member
+from titrant.train.memory import Needs, needs_of
 from titrant.train.metrics import Metric, metric_for
 from titrant.train.problem import Problem
 from titrant.view import View
@@ -54,6 +55,10 @@ class Prepared:
     def cohort(self, members: list[Member]) -> Cohort:
         """Members in training."""
         return Cohort(self.problem, members, self.metric, self.clock, self.factory)
+
+    def needs(self, recipe: Recipe) -> Needs:
+        """The memory that a training by a recipe takes."""
+        return needs_of(self.problem, self.member(recipe), self.factory)
 
     def refuse_interrupt(self) -> None:
         """Ends if a person asked for it.

@@ -37,8 +37,10 @@ from titrant.search.region import Region
 from titrant.search.trials import name_metric, state_of, trial_of
 from titrant.texts import say
 from titrant.train.cohort import Cohort, batch_sizes
+from titrant.train.hardware import free_memory
 from titrant.train.kinds import problem_of
 from titrant.train.member import Member, Trained
+from titrant.train.memory import Needs, carried_by, needs_of
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
 from titrant.train.workers import Workers
@@ -469,6 +471,37 @@ class Study:
         make = partial(self._problem.shape(encoded.encoder).network, [recipe], factory=self.factory)
         with own_randomness(self.seed):
             return checked(make, inputs, factory_name(self.factory), self._problem.outputs)
+
+    def needs(self) -> Needs | None:
+        """The memory that one training takes of a person's own recipe or network; None where the search chooses freely.
+
+        Raises:
+            TitrantError: the device has no room for the weights.
+        """
+        recipe = self.given or (None if self.region is None or self.factory is None else self.region.base)
+        if recipe is None:
+            return None
+        member = Member(-1, recipe, self.seed, "measure", self._train, self._validation)
+        free = free_memory(self.device)
+        try:
+            carried = carried_by(self._problem, member, self.factory)
+            if free is None or carried <= free:
+                return needs_of(self._problem, member, self.factory)
+        except Exception:
+            if self.factory is None:
+                raise
+            return None  # a person's own code may be such that it cannot be counted, or wrong: training will say so
+        raise TitrantError(
+            say("The weights of this {kind}, with their best state and what the optimizer keeps, take {taken:.3g} GiB; "
+                "{free:.3g} GiB are free on {device}. Use a smaller network (model.width, model.depth), or an optimizer "
+                "that keeps less, such as sgd.",
+                kind=recipe.model.kind, taken=carried / 2**30, free=free / 2**30, device=self.device)
+        )  # fmt: skip
+
+    @property
+    def lanes(self) -> int:
+        """Trainings at the same time."""
+        return self._pace.lanes
 
     @property
     def _most(self) -> int:

@@ -1,9 +1,11 @@
 """Where to compute, and the settings of the process that make it fast and repeatable."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
@@ -72,6 +74,19 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)  # torch has no class for it
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free: of the device, or of this machine; None where nobody says."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "cpu":
+        with suppress(OSError, StopIteration, ValueError):
+            lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+            return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+        with suppress(OSError, ValueError, AttributeError):
+            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
 
 
 @contextmanager

@@ -22,8 +22,8 @@ class Hardware(BaseModel):
             long runs.
         checkpoint: True keeps for the gradient only what goes from block to block of a network's body, and computes what stands
             inside a block again in the backward pass: the same weights in a fraction of the memory, for a quarter to a half
-            more time, and up to twice the time where layers are small. Networks of one block, such as `linear`, stay as they
-            are; it does not go with `compile`.
+            more time, and two to three times the time where layers are small. Networks of one block, such as `linear`, stay as
+            they are; it does not go with `compile`.
         layout: memory layout of convolutions. Tables have none, and anything but `auto` is answered with a warning.
 
     Example:
