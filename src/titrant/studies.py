@@ -33,6 +33,7 @@ from titrant.job import (
     writing,
 )
 from titrant.models.network import Factory
+from titrant.models.own import declared
 from titrant.recipe import Recipe
 from titrant.record import Source, Summary, versions
 from titrant.report.html import write_report
@@ -153,7 +154,8 @@ def dose(
 
     Args:
         subject, target, out, recipe, metric, replicates, data, seed, model, device, view, started, reading: as for `ablate`.
-        path: of the dose, such as `dropout.p`, or a slot such as `activation`, whose kinds are then the levels.
+        path: of the dose, such as `dropout.p`, or a slot such as `activation`, whose kinds are then the levels; of a network
+            of your own `model.doses.NAME`, for an argument of its factory that is a dose.
         levels: steps over the range, from 2; the off value and the recipe's own are added.
         budget: wall clock for everything.
 
@@ -172,7 +174,8 @@ def dose(
 
     def study(asked: "AskedStudy", trainings: Trainings, watch: Watch) -> Response:
         reads = start_for(asked.dataset).reads
-        return Titration(trainings, asked.recipe, path, reads, watch, replicates, levels).run()
+        own = () if model is None else declared(model)
+        return Titration(trainings, asked.recipe, path, reads, watch, replicates, levels, own).run()
 
     asking = Asking(subject, target, recipe, metric, data, seed, model, device, reading)
     return _studied(asking, study, budget, out, f"dose-{path}.json", view, started)

@@ -27,6 +27,10 @@ Metric = Annotated[
 ]
 Replicates = Annotated[int, typer.Option(min=2, metavar="NUMBER", help=say("Trainings of each arm at most."))]
 Data = Annotated[Path | None, typer.Option(metavar="DATA", help=say("The RUN's data, if they are not where they were."))]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODULE:FUNCTION", help=say("The function that makes a network of your own.")),
+]
 Seed = Annotated[int, typer.Option(min=0, metavar="NUMBER", help=say("Starts all random choices."))]
 Test = Annotated[Path | None, typer.Option(metavar="DATA", help=say("For DATA: rows to judge on. [default: a fifth of DATA]"))]
 Group = Annotated[str | None, typer.Option(metavar="COLUMN", help=say("For DATA: rows with equal values stay together."))]
@@ -77,6 +81,7 @@ def ablate(
         bool, typer.Option("--shares", help=say("Divide the whole gain among groups of tricks (Shapley values)."))
     ] = False,
     data: Data = None,
+    model: Model = None,
     test: Test = None,
     group: Group = None,
     by: By = None,
@@ -94,7 +99,7 @@ def ablate(
     found = run(
         subject, target, tricks=_names(tricks), budget=budget, out=out, recipe=recipe, metric=metric, replicates=replicates,
         smallest=smallest, pairs=pairs, shares=shares,
-        data=data, seed=seed, device=device, view=view_of(as_json), started=process_started(),
+        data=data, seed=seed, model=factory_of(model), device=device, view=view_of(as_json), started=process_started(),
         **reading_of(test=test, group=group, by=by, time=time, horizon=horizon, text=text),
     )  # fmt: skip
     show(found, ablation_lines(found), as_json, _place(subject, out))
@@ -105,8 +110,10 @@ def ablate(
     help=say(
         "Measure the response to one dose: the score at each of its levels, everything else tuned alike at each.\n\n"
         "PATH names a dose, such as dropout.p or learning_rate.peak, or a slot such as activation, whose kinds are then "
-        "compared.\n\n\b\nExamples:\n  titrant dose titrant-runs/adult-1 dropout.p\n"
-        "  titrant dose adult.parquet activation --target income --budget 5m"
+        "compared. Of a network of your own, model.doses.NAME is an argument of its function that is a dose.\n\n"
+        "\b\nExamples:\n  titrant dose titrant-runs/adult-1 dropout.p\n"
+        "  titrant dose adult.parquet activation --target income --budget 5m\n"
+        "  titrant dose adult.parquet model.doses.width --target income --model models:make_model"
     ),
 )
 def dose(
@@ -120,6 +127,7 @@ def dose(
     metric: Metric = None,
     replicates: Replicates = 32,
     data: Data = None,
+    model: Model = None,
     test: Test = None,
     group: Group = None,
     by: By = None,
@@ -136,7 +144,7 @@ def dose(
 
     found = run(
         subject, path, target, levels=levels, budget=budget, out=out, recipe=recipe, metric=metric, replicates=replicates,
-        data=data, seed=seed, device=device, view=view_of(as_json), started=process_started(),
+        data=data, seed=seed, model=factory_of(model), device=device, view=view_of(as_json), started=process_started(),
         **reading_of(test=test, group=group, by=by, time=time, horizon=horizon, text=text),
     )  # fmt: skip
     show(found, response_lines(found), as_json, _place(subject, out))
@@ -144,6 +152,15 @@ def dose(
 
 def _names(tricks: str | None) -> list[str] | None:
     return None if tricks is None else [name.strip() for name in tricks.split(",") if name.strip()]
+
+
+def factory_of(name: str | None) -> Any:
+    """The function that makes a person's own network, if one is named."""
+    if name is None:
+        return None
+    from titrant.doctor.checkup import factory
+
+    return factory(name)
 
 
 def reading_of(**options: Any) -> dict[str, Any]:

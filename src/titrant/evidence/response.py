@@ -4,7 +4,7 @@ Levels are the dose's off value, the recipe's own value and steps over the range
 All levels are arms of one contest, so that each is tuned from the same candidates and meets the same replicates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,17 @@ from titrant.evidence.statistics import LEVEL, holm
 from titrant.evidence.training import Trainings
 from titrant.recipe import Recipe, near, slots
 from titrant.search.region import check_fits, check_suits, fitted
-from titrant.space import doses, rounded_into
+from titrant.space import Dose, doses, rounded_into
 from titrant.texts import say
 from titrant.tricks.base import Off
 from titrant.tricks.learning_rate import LearningRate
+from titrant.tricks.model import Custom
 
 LEVELS = 7
 """Steps over a range."""
+
+OWN = "model.doses"
+"""Where the doses of a person's own network stand."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,15 @@ class Dosing:
     here: Any
 
 
-def dosing(recipe: Recipe, path: str, reads: str, levels: int = LEVELS) -> Dosing:
+def dosing(recipe: Recipe, path: str, reads: str, levels: int = LEVELS, own: Sequence[Dose] = ()) -> Dosing:
     """The levels of a dose of a recipe.
 
     Args:
         recipe: around which the dose is varied.
-        path: `dropout.p`, `learning_rate.peak`, or a slot such as `activation`.
+        path: `dropout.p`, `learning_rate.peak`, a slot such as `activation`, or `model.doses.NAME`.
         reads: the kind of data.
         levels: steps over the range.
+        own: the doses that the factory of the recipe's `model: custom` declares.
 
     Raises:
         RecipeError: there is no such dose, or it is for other data.
@@ -69,7 +74,10 @@ def dosing(recipe: Recipe, path: str, reads: str, levels: int = LEVELS) -> Dosin
         return _of_kinds(recipe, path, reads)
     slot, _, name = path.rpartition(".")
     base, here = recipe, None
-    if slot == "learning_rate":
+    if slot == OWN and isinstance(recipe.model, Custom):
+        found = next((dose for dose in own if dose.name == name), None)
+        here = recipe.model.doses.get(name)
+    elif slot == "learning_rate":
         found = next((dose for dose in doses(LearningRate) if dose.name == name), None)
         here = getattr(recipe.learning_rate, name, None)
     else:
@@ -82,7 +90,7 @@ def dosing(recipe: Recipe, path: str, reads: str, levels: int = LEVELS) -> Dosin
             check_fits(base)
             here = getattr(recipe.at(slot), name) if kinds[0] is held else None
     if found is None:
-        raise RecipeError(_no_dose(path))
+        raise RecipeError(_no_dose(path, own))
     if isinstance(found.mark, tuple):
         return Dosing(path, "", False, {value: base.replace(path, value) for value in found.mark}, None, here)
     mark = found.mark
@@ -110,9 +118,12 @@ def _of_kinds(recipe: Recipe, path: str, reads: str) -> Dosing:
     return Dosing(path, "", False, arms, "off" if Off in fitting else None, recipe.at(path).kind)
 
 
-def _no_dose(path: str) -> str:
+def _no_dose(path: str, own: Sequence[Dose]) -> str:
     known = [f"{slot}.{dose.name}" for slot, kinds in slots().items() for kind in kinds for dose in doses(kind)]
     known = list(dict.fromkeys([*(f"learning_rate.{dose.name}" for dose in doses(LearningRate)), *known, *slots()]))
+    known += [f"{OWN}.{dose.name}" for dose in own]
+    if path.startswith(f"{OWN}.") and not own:
+        return say("There is no dose {path!r}: no factory was given that declares doses (--model, model=...).", path=path)
     return say("There is no dose {path!r}.{hint} `titrant recipe show` lists every path.", path=path, hint=near(path, known))
 
 
@@ -128,6 +139,7 @@ class Titration:
         watch: is told (phase, arms, trainings done).
         replicates: of each level at most.
         levels: steps over the range.
+        own: the doses that the factory of the recipe's `model: custom` declares.
     """
 
     trainings: Trainings
@@ -137,6 +149,7 @@ class Titration:
     watch: Callable[[str, int, int], None]
     replicates: int = REPLICATES
     levels: int = LEVELS
+    own: Sequence[Dose] = ()
 
     def run(self) -> Response:
         """Trains, judges and concludes.
@@ -144,7 +157,7 @@ class Titration:
         Raises:
             BudgetError: there is no time, or it ended before every level was judged twice.
         """
-        found = dosing(self.recipe, self.path, self.reads, self.levels)
+        found = dosing(self.recipe, self.path, self.reads, self.levels, self.own)
         names = {value: f"{self.path} = {value}" for value in found.arms}
         arms = {names[value]: arm for value, arm in found.arms.items()}
         contest = Contest(self.trainings, arms, self.watch)
