@@ -66,6 +66,7 @@ OPTIONAL = (
     "pytorch_lightning",
     "keras",
     "tensorflow",
+    "ai_edge_litert",
     "onnx",
     "onnxruntime",
     "onnxscript",

@@ -14,15 +14,17 @@ from titrant.texts import say
     help=say(
         "Write the model of RUN for other programs, and check that it predicts the same there.\n\n"
         "onnx: a model for onnxruntime and its kin; of a table it takes the columns themselves, numbers and strings.\n"
-        "torch: a program for torch.export.load, which needs PyTorch alone.\n\n"
+        "torch: a program for torch.export.load, which needs PyTorch alone.\n"
+        "tensorflow: a SavedModel, served by its signature; of a table it takes the columns themselves.\n"
+        "litert: a .tflite file for LiteRT (TensorFlow Lite), in single precision; of a table it takes numbers and codes.\n"
         "script: a readable Python file that trains the model again with PyTorch alone, with its rows and its weights.\n\n"
-        "The folder holds the model and inputs.json, which says what goes in and comes out; for texts tokenizer.json too.\n\n"
+        "Beside a model stands inputs.json, which says what goes in and comes out; for texts tokenizer.json too.\n\n"
         "\b\nExamples:\n  titrant export titrant-runs/adult-1 --to onnx --out adult-onnx"
     ),
 )
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help=say("A folder that `titrant fit` wrote."))],
-    to: Annotated[str, typer.Option(metavar="FORM", help=say("onnx, torch or script."))],
+    to: Annotated[str, typer.Option(metavar="FORM", help=say("onnx, torch, tensorflow, litert or script."))],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help=say("A new or empty folder."))],
     data: Annotated[
         Path | None,

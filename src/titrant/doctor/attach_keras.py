@@ -7,6 +7,7 @@ even dropout's random numbers. What goes into `fit` is read where it goes in, by
 
 import contextlib
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from inspect import signature
 from typing import Any
@@ -351,8 +352,7 @@ def _gradients(model: Any, x: Any, y: Any, capture: _Capture) -> dict[str, Tenso
 
     gradients: list[Any]
     if keras.backend.backend() == "tensorflow":
-        import tensorflow
-
+        tensorflow = sys.modules["tensorflow"]  # Keras has loaded it
         values = [tensorflow.convert_to_tensor(variable.value) for variable in trainable]
         with tensorflow.GradientTape() as tape:
             tape.watch(values)

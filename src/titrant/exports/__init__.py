@@ -11,7 +11,7 @@ from pathlib import Path
 
 from titrant.data.learnable import read_again
 from titrant.errors import DataError, OutputError
-from titrant.exports import onnx, program, script
+from titrant.exports import onnx, program, script, tensorflow
 from titrant.exports.described import Described, described
 from titrant.exports.rows import Rows, rows_of
 from titrant.job import free_place, new_folder, writing
@@ -48,9 +48,11 @@ Writer = Callable[[Predictor, Described, Rows, Path], object]
 FORMS: dict[str, tuple[str, Writer]] = {
     "onnx": ("model.onnx", onnx.write),
     "torch": ("model.pt2", program.write),
+    "tensorflow": ("saved_model", tensorflow.write),
+    "litert": ("model.tflite", tensorflow.write_lite),
     "script": ("train.py", script.write),
 }
-"""By name, the file that is written and what writes it."""
+"""By name, the file or folder that is written and what writes it."""
 
 
 def export(run: str | Path, to: str, out: str | Path, data: object = None) -> Exported:
@@ -58,8 +60,9 @@ def export(run: str | Path, to: str, out: str | Path, data: object = None) -> Ex
 
     Args:
         run: a folder that `titrant.fit` wrote.
-        to: "onnx" for onnxruntime and its kin, "torch" for programs that load a `torch.export.ExportedProgram`, "script" for a
-            Python file that trains the model again.
+        to: "onnx" for onnxruntime and its kin, "torch" for programs that load a `torch.export.ExportedProgram`,
+            "tensorflow" for those that load a SavedModel, "litert" for LiteRT (TensorFlow Lite) on phones and boards, "script"
+            for a Python file that trains the model again.
         out: a new or empty folder.
         data: rows to compare on, for a run whose data were in memory or have moved.
 

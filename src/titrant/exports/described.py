@@ -1,6 +1,7 @@
 """What an exported model takes in and puts out, as plain data: `inputs.json`."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from titrant.data.tokens import tokenizer_json
 from titrant.predictor import Predictor
 from titrant.record import write_text
 from titrant.texts import say
+
+SIGNATURE = "serving_default"
+"""By which TensorFlow and LiteRT serve a model."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,22 @@ def described(predictor: Predictor) -> Described:
     else:
         wide = [schema.horizon] if isinstance(schema, ForecastSchema) else []
         shared["output"] = {"name": output, "type": "float64", "shape": ["n", *wide]}
+    served = {"signature": SIGNATURE} | shared
+    single = served | {"output": shared["output"] | {"type": "float32"}}
     match schema:
         case Schema():
             tensors = [
                 _input("numbers", "float32", ["n", len(schema.number_names)], say("not-a-number for missing"),
-                       schema.number_names),
+                       schema.number_names) | _scales(schema),
                 _input("codes", "int32", ["n", len(schema.code_names)], say("0 unseen, 1 missing, 2 and up as listed"),
                        [[column.name, *column.vocabulary] for column in schema.columns if column.kind == "category"]),
             ]  # fmt: skip
-            about = {"torch": shared | {"inputs": tensors}, "onnx": shared | {"inputs": columns_of(schema)}}
+            about = {
+                "torch": shared | {"inputs": tensors},
+                "onnx": shared | {"inputs": columns_of(schema)},
+                "tensorflow": served | {"inputs": _named(columns_of(schema))},
+                "litert": single | {"inputs": tensors},
+            }
             return Described(("numbers", "codes"), output, about)
         case ImageSchema():
             shape = ["n", schema.channels, schema.height, schema.width]
@@ -72,6 +83,7 @@ def described(predictor: Predictor) -> Described:
                        say("not-a-number for what is missing, and behind a series' end"), list(schema.channels))
             ]  # fmt: skip
     about = dict.fromkeys(("torch", "onnx"), shared | {"inputs": inputs})
+    about |= {"tensorflow": served | {"inputs": inputs}, "litert": single | {"inputs": inputs}}
     tokens = tokenizer_json(schema.vocabulary) if isinstance(schema, TextSchema) else ""
     return Described((str(inputs[0]["name"]),), output, about, tokens)
 
@@ -80,8 +92,30 @@ def _input(name: str, kind: str, shape: list[Any], meaning: str, parts: list[Any
     return {"name": name, "type": kind, "shape": shape, "meaning": meaning} | ({} if parts is None else {"columns": parts})
 
 
+def _scales(schema: Schema) -> dict[str, Any]:
+    """What numbers of each column are reduced by and then divided by, in double precision; nothing where that is 0 and 1."""
+    columns = [(column.offset, column.scale) for column in schema.columns for _ in column.number_names]
+    if all(one == (0.0, 1.0) for one in columns):
+        return {}
+    return {"offset": [offset for offset, _ in columns], "scale": [scale for _, scale in columns]}
+
+
+def _named(inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Inputs with names that TensorFlow takes, which are those of Python's arguments, and the columns' own beside them."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in inputs:
+        plain = re.sub(r"[^A-Za-z0-9_]", "_", one["name"])
+        plain = plain if plain[:1].isalpha() and plain != "self" else f"column_{plain}"
+        name, again = plain, 1
+        while name.lower() in found:
+            again += 1
+            name = f"{plain}_{again}"
+        found[name.lower()] = {"name": name, "column": one["name"]} | {key: one[key] for key in one if key != "name"}
+    return list(found.values())
+
+
 def columns_of(schema: Schema) -> list[dict[str, Any]]:
-    """What an ONNX model takes of a table: one input for each column, or for each part of a date."""
+    """What a model in ONNX or TensorFlow takes of a table: one input for each column, or for each part of a date."""
     found: list[dict[str, Any]] = []
     for column in schema.columns:
         if column.kind == "category":

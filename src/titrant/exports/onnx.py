@@ -4,20 +4,16 @@ Of a table the graph takes the columns themselves, one input each: numbers as th
 `titrant.data.schema` does with cells that are read stands in front of the network, as operations of ONNX.
 """
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from titrant.data.schema import KNOWN, LIMIT, MISSING, UNSEEN, Column, Schema
 from titrant.errors import OutputError
 from titrant.exports.described import Described, missing_of
 from titrant.exports.program import traced
+from titrant.exports.quiet import quiet
 from titrant.exports.rows import Rows
 from titrant.predictor import Predictor
 from titrant.texts import say
@@ -28,7 +24,7 @@ _PARTS = "titrant/"  # begins the names of what stands in front of a network
 def write(predictor: Predictor, told: Described, rows: Rows, file: Path) -> object:
     """Writes the graph, has onnxruntime run it, and returns what that predicts."""
     onnx, runtime = _packages()
-    with _quiet(), torch.no_grad():
+    with quiet("torch.onnx", "onnx_ir", "onnxscript"), torch.no_grad():
         made = torch.onnx.export(
             traced(predictor, rows), input_names=list(told.tensors), output_names=[told.output], dynamo=True, verbose=False
         )
@@ -38,29 +34,13 @@ def write(predictor: Predictor, told: Described, rows: Rows, file: Path) -> obje
     fed = {name: tensor.numpy() for name, tensor in zip(told.tensors, rows.inputs, strict=True)}
     if isinstance(schema, Schema):
         _take_columns(onnx, model, schema)
-        fed = _columns(schema, rows)
+        fed = rows.cells(schema)
     onnx.checker.check_model(model)
     onnx.save_model(model, str(file))
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return session.run(None, {one.name: fed[one.name] for one in session.get_inputs()})[0]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps to itself what the packages say of their inside, and of others that are not needed here."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _packages() -> tuple[Any, Any]:
@@ -168,26 +148,3 @@ def _nothing(helper: Any, kinds: Any, some: str, target: str, kind: int) -> list
         helper.make_node("Concat", [f"{at}rows", f"{at}none"], [f"{at}shape"], axis=0),
         helper.make_node("ConstantOfShape", [f"{at}shape"], [target], value=fill),
     ]
-
-
-def _columns(schema: Schema, rows: Rows) -> dict[str, Any]:
-    """Cells whose reading gives these rows: what a program would feed."""
-    numbers, codes = (tensor.double().numpy() for tensor in rows.inputs)
-    scales = {name: column for column in schema.columns for name in column.number_names if column.kind == "number"}
-    found: dict[str, Any] = {}
-    for place, name in enumerate(schema.number_names):
-        column = scales.get(name)
-        found[name] = numbers[:, place] if column is None else numbers[:, place] * column.scale + column.offset
-    categories = [column for column in schema.columns if column.kind == "category"]
-    for place, column in enumerate(categories):
-        words = np.array([_unseen(column.vocabulary), missing_of(column.vocabulary), *column.vocabulary], dtype=object)
-        found[column.name] = words[codes[:, place].astype(int)]
-    return found
-
-
-def _unseen(vocabulary: tuple[str, ...]) -> str:
-    """A word that is no category."""
-    word = "?"
-    while word in vocabulary:
-        word += "?"
-    return word

@@ -37,7 +37,7 @@ class Call:
 
     @property
     def result(self) -> Any:
-        """What PyTorch knows of the result: type and shape, sizes that depend on the rows being symbols; the first of several."""
+        """What PyTorch knows of the (first) result: type and shape; sizes that depend on the rows are symbols."""
         found = self.node.meta["val"]
         return found[0] if isinstance(found, tuple | list) else found
 
@@ -56,11 +56,14 @@ class Call:
         """A tensor or number as a tensor of some type."""
         if self.tf.is_tensor(given):
             return given if kind is None or given.dtype == kind else self.tf.cast(given, kind)
+        if kind is not None and kind.is_integer:
+            given = int(given)
         return self.tf.constant(given, kind)
 
     def common(self, *places: int) -> Any:
         """The type in which PyTorch compares these arguments."""
-        metas = [given.meta["val"] if isinstance(given, Node) else given for given in (self.node.args[at] for at in places)]
+        given: Any = [self.node.args[at] for at in places]
+        metas = [one.meta["val"] if isinstance(one, Node) else one for one in given]
         first, second = (1 if isinstance(meta, torch.SymInt) else meta for meta in metas)
         return self.kind_of(torch.result_type(first, second))
 
@@ -122,9 +125,7 @@ def _constants(program: ExportedProgram) -> dict[Node, Any]:
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
     held = {**program.constants, **program.state_dict}
     return {
-        node: held[names[node.name]].detach()
-        for node in program.graph.nodes
-        if node.op == "placeholder" and node.name in names
+        node: held[names[node.name]].detach() for node in program.graph.nodes if node.op == "placeholder" and node.name in names
     }
 
 
@@ -134,7 +135,8 @@ def _called(call: Call, known: dict[Node, Any]) -> Any:
     name = str(node.target)
     if "_assert" in name or "sym_constrain" in name:
         return None
-    args, named = (torch.fx.map_arg(given, known.__getitem__) for given in (node.args, node.kwargs))
+    args: Any = torch.fx.map_arg(node.args, known.__getitem__)
+    named: Any = torch.fx.map_arg(node.kwargs, known.__getitem__)
     if node.target is operator.getitem:
         return args[0][args[1]]
     if not _depends(call.tf, (args, named)):
@@ -143,12 +145,15 @@ def _called(call: Call, known: dict[Node, Any]) -> Any:
     if not isinstance(node.target, torch._ops.OpOverload):
         return node.target(*args, **named)  # type: ignore[operator]  # arithmetic on sizes
     if name not in OPERATIONS:
-        raise OutputError(
-            say("TensorFlow is not told here what PyTorch's operation {name} is. Export this model with --to torch or onnx.",
-                name=name)
-        )  # fmt: skip
+        raise _unknown(name)
     args, named = (torch.utils._pytree.tree_map(partial(_converted, call), given) for given in (args, named))
     return OPERATIONS[name](call, *args, **named)
+
+
+def _unknown(what: str) -> OutputError:
+    return OutputError(
+        say("This model computes what has no counterpart in TensorFlow here: {what}. Export it to onnx or torch.", what=what)
+    )
 
 
 def _depends(tf: Any, given: Any) -> bool:
@@ -170,7 +175,7 @@ def _alone(name: str) -> Operation:
     return lambda call, x: getattr(call.tf.math, name)(call.value(x, call.kind))
 
 
-for _name in "abs ceil cos erf exp floor round rsqrt sigmoid sign sin sqrt tan tanh log acos asin atan cosh sinh".split():
+for _name in ("abs", "ceil", "cos", "erf", "exp", "floor", "log", "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "tanh"):
     _is(f"aten.{_name}.default")(_alone(_name))
 _is("aten.neg.default")(_alone("negative"))
 _is("aten.reciprocal.default")(_alone("reciprocal"))
@@ -559,9 +564,7 @@ def _index(call: Call, x: Any, places: Sequence[Any]) -> Any:
     used = [at for at, one in enumerate(places) if one is not None]
     size = x.shape[used[0]]
     if len(used) > 1 or places[used[0]].dtype == call.tf.bool or size is None:
-        raise OutputError(
-            say("TensorFlow is not told here how to index by several tensors at once. Export this model with --to torch or onnx.")
-        )
+        raise _unknown(say("indexing by several tensors"))
     return call.tf.gather(x, _wrapped(call, places[used[0]], size), axis=used[0])
 
 
@@ -583,9 +586,7 @@ def _embedding_bag(
     begins = call.node.args[2]
     even = isinstance(begins, Node) and str(begins.target) == "aten.arange.start_step" and len(begins.args) == 3
     if not even or mode != 0:
-        raise OutputError(
-            say("TensorFlow is not told here what bags of unequal sizes are. Export this model with --to torch or onnx.")
-        )
+        raise _unknown(say("bags of unequal sizes"))
     rows = call.tf.gather(weight, places)
     rows = rows if weights is None else rows * call.tf.expand_dims(weights, -1)
     each = begins.args[2]  # type: ignore[union-attr]
@@ -616,8 +617,9 @@ def _flat_places(call: Call, x: Any, axis: int, places: Any) -> tuple[Any, Any, 
     (moved, back), (index, _) = _at_end(call, x, axis), _at_end(call, places, axis)
     sizes = call.tf.shape(moved)
     rows = call.value(call.tf.range(call.tf.reduce_prod(sizes[:-1])) * sizes[-1], index.dtype)
-    lines = call.tf.reshape(index, call.tf.stack([call.tf.size(rows), call.tf.shape(index)[-1]]))
-    return moved, call.tf.reshape(lines + call.tf.expand_dims(rows, 1), [-1, 1]), back
+    # Added before shapes change: LiteRT adds in place to what was reshaped, though its source may be needed again.
+    flat = index + call.tf.reshape(rows, call.tf.concat([sizes[:-1], [1]], 0))
+    return moved, call.tf.reshape(flat, [-1, 1]), back
 
 
 @_is("aten.scatter_add.default")
@@ -662,9 +664,7 @@ def _convolution(
     tf = call.tf
     axes = len(stride)
     if transposed or axes > 2:
-        raise OutputError(
-            say("TensorFlow is not told here what transposed or spatial convolutions are. Export this model with --to torch or onnx.")
-        )
+        raise _unknown(say("a transposed or three-dimensional convolution"))
     if axes == 1:  # a picture of one line
         x, weight = tf.expand_dims(x, 2), tf.expand_dims(weight, 2)
         stride, padding, dilation = ([one, *given] for one, given in ((1, stride), (0, padding), (1, dilation)))
@@ -698,14 +698,10 @@ def _pool(
     greatest = "max_pool" in str(call.node.target)
     plain = ([1, 1], (1, 1), 1, False) if greatest else (False, True, None)
     if any(given not in plain for given in more) or (not greatest and any(padding)):
-        raise OutputError(
-            say("TensorFlow is not told here what this kind of pooling is. Export this model with --to torch or onnx.")
-        )
+        raise _unknown(say("padded or dilated pooling"))
     sizes, pads = ([*given, *given][:2] for given in (size, padding))
     steps = [*stride, *stride][:2] or sizes
-    image = tf.pad(
-        tf.transpose(x, [0, 2, 3, 1]), [(0, 0), *((one, one) for one in pads), (0, 0)], constant_values=x.dtype.min
-    )
+    image = tf.pad(tf.transpose(x, [0, 2, 3, 1]), [(0, 0), *((one, one) for one in pads), (0, 0)], constant_values=x.dtype.min)
     found = tf.transpose((tf.nn.max_pool2d if greatest else tf.nn.avg_pool2d)(image, sizes, steps, "VALID"), [0, 3, 1, 2])
     return (found,) if greatest else found
 
@@ -719,9 +715,7 @@ def _along_channels(call: Call, given: Any, axes: int) -> Any:
 
 
 @_is("aten._native_batch_norm_legit_no_training.default")
-def _batch_norm(
-    call: Call, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, momentum: float, epsilon: float
-) -> Any:
+def _batch_norm(call: Call, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, momentum: float, epsilon: float) -> Any:
     factor = call.tf.math.rsqrt(variance + epsilon)
     factor = factor if weight is None else factor * weight
     shift = -mean * factor if bias is None else bias - mean * factor

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from titrant.data.learnable import Learnable
 from titrant.data.schema import MISSING, UNSEEN, Schema
 from titrant.data.text import TextSchema
+from titrant.exports.described import missing_of
 from titrant.predictor import Predictor
 
 _MOST = 500
@@ -45,6 +48,32 @@ class Rows:
         if other.shape != self.predicted.shape or not bool(other.isfinite().all()):
             return float("inf")
         return float((other - self.predicted.double()).abs().max() / self.unit)
+
+    def cells(self, schema: Schema) -> dict[str, NDArray[Any]]:
+        """Cells of a table whose reading gives these rows, by column or part of a date: what another program would feed.
+
+        Returns:
+            float64 [n] of numbers and parts of dates, strings [n] of categories.
+        """
+        numbers, codes = (tensor.double().numpy() for tensor in self.inputs)
+        scales = {name: column for column in schema.columns for name in column.number_names if column.kind == "number"}
+        found: dict[str, NDArray[Any]] = {}
+        for place, name in enumerate(schema.number_names):
+            column = scales.get(name)
+            found[name] = numbers[:, place] if column is None else numbers[:, place] * column.scale + column.offset
+        categories = [column for column in schema.columns if column.kind == "category"]
+        for place, column in enumerate(categories):
+            words = np.array([_unseen(column.vocabulary), missing_of(column.vocabulary), *column.vocabulary], dtype=object)
+            found[column.name] = words[codes[:, place].astype(int)]
+        return found
+
+
+def _unseen(vocabulary: tuple[str, ...]) -> str:
+    """A word that is no category."""
+    word = "?"
+    while word in vocabulary:
+        word += "?"
+    return word
 
 
 def rows_of(predictor: Predictor, inputs: tuple[Tensor, ...] | None) -> Rows:
