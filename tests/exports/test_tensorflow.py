@@ -11,7 +11,6 @@ import pytest
 from tests.exports.test_exports import CASES, predictor
 
 import titrant
-from titrant.data.dataset import read
 from titrant.errors import OutputError
 from titrant.exports import CLOSE, export
 from titrant.exports.described import described

@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from titrant.errors import OutputError
+from titrant.exports.quiet import quiet
 from titrant.texts import say
 
 
@@ -93,12 +94,18 @@ def _is(*names: str) -> Callable[[Operation], Operation]:
     return register
 
 
+def core(program: ExportedProgram) -> ExportedProgram:
+    """The same program, made of PyTorch's core operations."""
+    with quiet(), torch.no_grad():
+        return program.run_decompositions()
+
+
 def translated(tf: Any, program: ExportedProgram, inputs: Sequence[Any], *, single: bool) -> Any:
     """What a program computes of tensors, in TensorFlow.
 
     Args:
         tf: TensorFlow.
-        program: made of PyTorch's core operations (`run_decompositions`).
+        program: made of core operations, see `core`.
         inputs: TensorFlow's tensors, as many as the program takes.
         single: whether double precision becomes single.
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from titrant.data.schema import KNOWN, LIMIT, MISSING, UNSEEN, Column, Schema
 from titrant.errors import OutputError
 from titrant.exports.described import SIGNATURE, Described, columns_of, missing_of
-from titrant.exports.operations import translated
+from titrant.exports.operations import core, translated
 from titrant.exports.program import traced
 from titrant.exports.quiet import quiet
 from titrant.exports.rows import Rows
@@ -35,7 +35,7 @@ def write(predictor: Predictor, told: Described, rows: Rows, file: Path) -> obje
     """Writes a SavedModel, loads it again, and returns what it predicts by its signature."""
     tf = _tensorflow()
     schema = predictor.schema
-    program = traced(predictor, rows).run_decompositions()
+    program = core(traced(predictor, rows))
     with _hushed():
         module = tf.Module()
         if isinstance(schema, Schema):
@@ -67,7 +67,7 @@ def write_lite(predictor: Predictor, told: Described, rows: Rows, file: Path) ->
                 "{width:.3g} apart. Export to tensorflow or onnx, or train on their difference to a common value.",
                 target=predictor.schema.target, centre=predictor.centre, width=rows.unit)
         )  # fmt: skip
-    program = traced(predictor, rows).run_decompositions()
+    program = core(traced(predictor, rows))
     with _hushed(), tempfile.TemporaryDirectory() as folder:
         fed, specs = _tensors(tf, told, rows)
 
