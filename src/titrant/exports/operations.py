@@ -97,7 +97,8 @@ def _is(*names: str) -> Callable[[Operation], Operation]:
 def core(program: ExportedProgram) -> ExportedProgram:
     """The same program, made of PyTorch's core operations."""
     with quiet(), torch.no_grad():
-        return program.run_decompositions()
+        made: ExportedProgram = program.run_decompositions()
+    return made
 
 
 def translated(tf: Any, program: ExportedProgram, inputs: Sequence[Any], *, single: bool) -> Any:
@@ -697,20 +698,31 @@ def _convolution(
     return tf.squeeze(found, [2]) if axes == 1 else found
 
 
-@_is("aten.max_pool2d_with_indices.default", "aten.avg_pool2d.default")
-def _pool(
-    call: Call, x: Any, size: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0, 0), *more: Any
+@_is("aten.max_pool2d_with_indices.default")
+def _max_pool(
+    call: Call, x: Any, size: Sequence[int], stride: Sequence[int] = (), padding: Any = 0, dilation: Any = 1, ceil: bool = False
 ) -> Any:
-    tf = call.tf
-    greatest = "max_pool" in str(call.node.target)
-    plain = ([1, 1], (1, 1), 1, False) if greatest else (False, True, None)
-    if any(given not in plain for given in more) or (not greatest and any(padding)):
-        raise _unknown(say("padded or dilated pooling"))
-    sizes, pads = ([*given, *given][:2] for given in (size, padding))
-    steps = [*stride, *stride][:2] or sizes
-    image = tf.pad(tf.transpose(x, [0, 2, 3, 1]), [(0, 0), *((one, one) for one in pads), (0, 0)], constant_values=x.dtype.min)
-    found = tf.transpose((tf.nn.max_pool2d if greatest else tf.nn.avg_pool2d)(image, sizes, steps, "VALID"), [0, 3, 1, 2])
-    return (found,) if greatest else found
+    if ceil or any(one != 1 for one in _two(dilation)):
+        raise _unknown(say("dilated or rounded-up pooling"))
+    pads = [(0, 0), *((one, one) for one in _two(padding)), (0, 0)]
+    image = call.tf.pad(call.tf.transpose(x, [0, 2, 3, 1]), pads, constant_values=x.dtype.min)
+    found = call.tf.nn.max_pool2d(image, _two(size), _two(stride or size), "VALID")
+    return (call.tf.transpose(found, [0, 3, 1, 2]),)
+
+
+@_is("aten.avg_pool2d.default")
+def _avg_pool(
+    call: Call, x: Any, size: Sequence[int], stride: Sequence[int] = (), padding: Any = 0, ceil: bool = False, *_: Any
+) -> Any:
+    if ceil or any(_two(padding)):
+        raise _unknown(say("padded or rounded-up pooling"))
+    found = call.tf.nn.avg_pool2d(call.tf.transpose(x, [0, 2, 3, 1]), _two(size), _two(stride or size), "VALID")
+    return call.tf.transpose(found, [0, 3, 1, 2])
+
+
+def _two(given: Any) -> list[int]:
+    """A number for each axis of a picture."""
+    return [given] * 2 if isinstance(given, int) else [*given, *given][:2]
 
 
 # Normalisation
