@@ -95,6 +95,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     ),
     "grouped": lambda x: functional.conv2d(x.view(-1, 4, 1, 3), PICTURE.view(6, 2, 1, 6)[..., :2], stride=(1, 2), groups=2),
     "pooled": lambda x: functional.max_pool2d(x.view(-1, 1, 4, 3), 3, 1, 1),
+    "pooled_up": lambda x: functional.max_pool2d(x.view(-1, 1, 4, 3), 2, ceil_mode=True),
     "mean_pooled": lambda x: functional.avg_pool2d(x.view(-1, 1, 4, 3), (2, 1), 2),
     "batch_norm": lambda x: functional.batch_norm(x.view(-1, 3, 4), torch.ones(3), torch.full((3,), 2.0), None, torch.ones(3)),
     "group_norm": lambda x: functional.group_norm(x.view(-1, 6, 2), 3, torch.arange(6.0), torch.ones(6)),
@@ -124,7 +125,7 @@ def test_double_precision_is_kept_or_becomes_single() -> None:
         (r"aten\.\w*det", lambda x: torch.linalg.det(x.view(-1, 2, 2))),
         ("several tensors", lambda x: x[torch.tensor([0, 1]), torch.tensor([2, 3])]),
         ("transposed", lambda x: functional.conv_transpose1d(x.view(-1, 4, 1), torch.ones(4, 2, 3))),
-        ("pooling", lambda x: functional.max_pool2d(x.view(-1, 1, 2, 2), 2, dilation=1, ceil_mode=True)),
+        ("pooling", lambda x: functional.max_pool2d(x.view(-1, 1, 2, 2), 1, dilation=2)),
     ],
 )
 def test_what_has_no_counterpart_is_named(what: str, function: Callable[[Tensor], Tensor]) -> None:

@@ -702,10 +702,14 @@ def _convolution(
 def _max_pool(
     call: Call, x: Any, size: Sequence[int], stride: Sequence[int] = (), padding: Any = 0, dilation: Any = 1, ceil: bool = False
 ) -> Any:
-    if ceil or any(one != 1 for one in _two(dilation)):
-        raise _unknown(say("dilated or rounded-up pooling"))
-    pads = [(0, 0), *((one, one) for one in _two(padding)), (0, 0)]
-    image = call.tf.pad(call.tf.transpose(x, [0, 2, 3, 1]), pads, constant_values=x.dtype.min)
+    if any(one != 1 for one in _two(dilation)):
+        raise _unknown(say("dilated pooling"))
+    pads = [(0, 0)]
+    for width, step, pad, before, after in zip(
+        _two(size), _two(stride or size), _two(padding), x.shape[2:], call.result.shape[2:], strict=True
+    ):
+        pads.append((pad, max(pad, (after - 1) * step + width - before - pad)))  # the last window may reach beyond the padding
+    image = call.tf.pad(call.tf.transpose(x, [0, 2, 3, 1]), [*pads, (0, 0)], constant_values=x.dtype.min)
     found = call.tf.nn.max_pool2d(image, _two(size), _two(stride or size), "VALID")
     return (call.tf.transpose(found, [0, 3, 1, 2]),)
 
