@@ -2,6 +2,7 @@
 
 import builtins
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ from titrant.errors import OutputError
 from titrant.exports import CLOSE, export
 from titrant.exports.described import described
 from titrant.exports.onnx import write as write_onnx
+from titrant.exports.operations import core
+from titrant.exports.program import traced
 from titrant.exports.program import write as write_torch
 from titrant.exports.rows import rows_of
+from titrant.exports.tensorflow import write as write_tensorflow
+from titrant.exports.tensorflow import write_lite
 from titrant.predictor import Predictor
 from titrant.recipe import slots
 from titrant.tricks.runtimes import at_most, erfinv, quantile
@@ -59,12 +64,24 @@ def predictor(reads: str, changes: dict[str, Any]) -> tuple[Any, Predictor]:
 @pytest.mark.parametrize(
     ("reads", "changes"), CASES, ids=[f"{reads}-{'-'.join(map(str, made.values()))}" for reads, made in CASES]
 )
-def test_every_family_predicts_the_same_elsewhere(reads: str, changes: dict[str, Any], tmp_path: Path) -> None:
+def test_every_family_predicts_the_same_elsewhere(
+    reads: str, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset, model = predictor(reads, changes)
-    rows = rows_of(model, dataset.inputs)
+    rows, told = rows_of(model, dataset.inputs), described(model)
     assert rows.count > 160
-    assert rows.difference(write_torch(model, described(model), rows, tmp_path / "model.pt2")) <= CLOSE
-    assert rows.difference(write_onnx(model, described(model), rows, tmp_path / "model.onnx")) <= CLOSE
+    program = traced(model, rows)  # once for all, because it takes as long as anything else
+    for module in ("program", "onnx"):
+        monkeypatch.setattr(f"titrant.exports.{module}.traced", lambda *_: program)
+    assert rows.difference(write_torch(model, told, rows, tmp_path / "model.pt2")) <= CLOSE
+    assert rows.difference(write_onnx(model, told, rows, tmp_path / "model.onnx")) <= CLOSE
+    if find_spec("tensorflow") is None or find_spec("ai_edge_litert") is None:
+        pytest.skip("tensorflow and ai-edge-litert are not installed")
+    plain = core(program)
+    monkeypatch.setattr("titrant.exports.tensorflow.traced", lambda *_: plain)
+    monkeypatch.setattr("titrant.exports.tensorflow.core", lambda program: program)
+    assert rows.difference(write_tensorflow(model, told, rows, tmp_path / "saved_model")) <= CLOSE
+    assert rows.difference(write_lite(model, told, rows, tmp_path / "model.tflite")) <= CLOSE
 
 
 @pytest.fixture(scope="module")

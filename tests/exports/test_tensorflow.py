@@ -1,4 +1,4 @@
-"""Models in TensorFlow and LiteRT: every family of networks predicts there what it predicts here, for any number of rows."""
+"""Models in TensorFlow and LiteRT, for any number of rows; that every family predicts there the same, `test_exports` tests."""
 
 import builtins
 import json
@@ -8,38 +8,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from tests.exports.test_exports import CASES, predictor
 
 import titrant
 from titrant.errors import OutputError
 from titrant.exports import CLOSE, export
-from titrant.exports.described import described
-from titrant.exports.operations import core
-from titrant.exports.program import traced
-from titrant.exports.rows import rows_of
-from titrant.exports.tensorflow import write, write_lite
 
 tf = pytest.importorskip("tensorflow", reason="tensorflow is not installed")
 litert = pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
 
 RECIPE = {"model": {"kind": "mlp", "width": 8}, "stop": {"kind": "last", "epochs": 3}}
 SIZE, PLACE = "size (mm²)", "size_mm_"
-
-
-@pytest.mark.parametrize(
-    ("reads", "changes"), CASES, ids=[f"{reads}-{'-'.join(map(str, made.values()))}" for reads, made in CASES]
-)
-def test_every_family_predicts_the_same_elsewhere(
-    reads: str, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset, model = predictor(reads, changes)
-    rows = rows_of(model, dataset.inputs)
-    assert rows.count > 160
-    program = core(traced(model, rows))  # once for both, because it takes as long as all else
-    monkeypatch.setattr("titrant.exports.tensorflow.traced", lambda *_: program)
-    monkeypatch.setattr("titrant.exports.tensorflow.core", lambda program: program)
-    assert rows.difference(write(model, described(model), rows, tmp_path / "saved_model")) <= CLOSE
-    assert rows.difference(write_lite(model, described(model), rows, tmp_path / "model.tflite")) <= CLOSE
 
 
 def table(rows: int = 90) -> pl.DataFrame:
