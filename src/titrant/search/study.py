@@ -40,7 +40,7 @@ from titrant.train.cohort import Cohort, batch_sizes
 from titrant.train.hardware import free_memory
 from titrant.train.kinds import problem_of
 from titrant.train.member import Member, Trained
-from titrant.train.memory import Needs, carried_by, needs_of
+from titrant.train.memory import Needs, carried_by, may_outgrow, needs_of
 from titrant.train.metrics import Metric
 from titrant.train.problem import Problem
 from titrant.train.workers import Workers
@@ -483,20 +483,27 @@ class Study:
             return None
         member = Member(-1, recipe, self.seed, "measure", self._train, self._validation)
         free = free_memory(self.device)
+        if free is not None and self.factory is None and may_outgrow(recipe, free):
+            self._refuse(recipe, carried_by(self._problem, member), free)
         try:
-            carried = carried_by(self._problem, member, self.factory)
-            if free is None or carried <= free:
-                return needs_of(self._problem, member, self.factory)
+            needs = needs_of(self._problem, member, self.factory)
         except Exception:
             if self.factory is None:
                 raise
             return None  # a person's own code may be such that it cannot be counted, or wrong: training will say so
-        raise TitrantError(
-            say("The weights of this {kind}, with their best state and what the optimizer keeps, take {taken:.3g} GiB; "
-                "{free:.3g} GiB are free on {device}. Use a smaller network (model.width, model.depth), or an optimizer "
-                "that keeps less, such as sgd.",
-                kind=recipe.model.kind, taken=carried / 2**30, free=free / 2**30, device=self.device)
-        )  # fmt: skip
+        if free is not None:
+            self._refuse(recipe, needs.carried, free)
+        return needs
+
+    def _refuse(self, recipe: Recipe, carried: int, free: int) -> None:
+        """Ends before training where memory does not even hold what stays from step to step."""
+        if carried > free:
+            raise TitrantError(
+                say("The weights of this {kind}, with their best state and what the optimizer keeps, take {taken:.3g} GiB; "
+                    "{free:.3g} GiB are free on {device}. Use a smaller network (model.width, model.depth), or an optimizer "
+                    "that keeps less, such as sgd.",
+                    kind=recipe.model.kind, taken=carried / 2**30, free=free / 2**30, device=self.device)
+            )  # fmt: skip
 
     @property
     def lanes(self) -> int:

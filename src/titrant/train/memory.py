@@ -1,8 +1,8 @@
 """How much memory a training will take, found before it begins.
 
-What stays from step to step is counted from the shapes of the weights alone. What a step takes besides, most of all the
-activations that it keeps for its gradient, is counted in two steps of few rows: at each moment of a step some of it grows with
-the rows, the rest does not, and the greatest of all moments at the full batch is what counts.
+What a step takes, most of all the activations that it keeps for its gradient, is counted in two steps of few rows: at each
+moment of a step some of it grows with the rows, the rest does not, and the greatest of all moments at the full batch is what
+counts. Weights that may be too large even for that are counted by their shapes alone.
 """
 
 import weakref
@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_iter
 
 from titrant.clock import Clock
 from titrant.models.network import Factory
+from titrant.recipe import Recipe
 from titrant.train.build import layout_of
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member
@@ -29,6 +30,7 @@ from titrant.tricks.acting import Ledger, own_randomness
 _FEW = 8  # rows of the smaller of the two steps that are counted
 _END = 1 - 1e-9  # of a training: batches that change grow
 _HOUR = 3600.0
+_GENEROUS = 4000  # bytes for each pair of units of each layer: kernels, widths that grow with the stages, an optimizer's state
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,31 @@ class Needs:
         return self.data + self.carried + self.step()
 
 
-def carried_by(problem: Problem, member: Member, factory: Factory | None = None) -> int:
+def may_outgrow(recipe: Recipe, free: int) -> bool:
+    """Whether the weights of a network of ours could come near to so many bytes, by a generous bound; nothing is made for it.
+
+    Example:
+        >>> wide = Recipe().replace("model", {"kind": "mlp", "width": 1024, "depth": 8})
+        >>> may_outgrow(Recipe(), 1 << 33), may_outgrow(wide, 1 << 33)
+        (False, True)
+    """
+    width, depth = getattr(recipe.model, "width", 1), getattr(recipe.model, "depth", 1)
+    return bool(_GENEROUS * width**2 * depth > free)
+
+
+def carried_by(problem: Problem, member: Member) -> int:
     """Bytes that stay from step to step: weights, their best state, and the state of optimizer and averages.
 
-    Known before anything of this size is made: the tensors that are counted have shapes and no numbers.
+    Known before anything of this size is made: the tensors that are counted have shapes and no numbers. The first call takes a
+    second or two, in which torch loads what it needs for that.
 
     Args:
         problem: the data.
-        member: the recipe, with its rows.
-        factory: the network of `model: custom`.
+        member: a recipe for a network of ours, with its rows.
     """
     shape = problem.shape(problem.encoder(member.recipe.data, member.rows))
     with own_randomness(0), torch.device("meta"):
-        network = shape.network([member.recipe], factory=factory)
+        network = shape.network([member.recipe])
     layout, device = layout_of(network), torch.device("meta")
     learned = {entry.name for entry in layout.entries}
     buffers = {name: kept.unsqueeze(0).to(device) for name, kept in network.state_dict().items() if name not in learned}
@@ -104,16 +118,17 @@ def needs_of(problem: Problem, member: Member, factory: Factory | None = None) -
     largest = batch.kept(max(batch.rows(progress, there) for progress in (0.0, _END)))
     rows = -(-largest // batch.parts)
     few = sorted({max(min(2, rows), min(_FEW, rows // 2)), min(2 * _FEW, rows)})  # one row alone has no variance
-    counted = [_moments(problem, member, factory, count) for count in few]
+    counted = [_counted(problem, member, factory, count) for count in few]
+    carried, first = counted[0]
     if len(counted) == 1:
-        moments = [(float(held), 0.0) for held in counted[0]]
+        moments = [(float(held), 0.0) for held in first]
     else:
-        (a, b), (one, other) = few, counted
+        (a, b), one, other = few, first, counted[1][1]
         if len(one) != len(other):  # cut into another number of pieces: only the greatest moments can be compared
             one, other = [max(one)], [max(other)]
         each = [(more - less) / (b - a) for less, more in zip(one, other, strict=True)]
         moments = [(less - a * slope, slope) for less, slope in zip(one, each, strict=True)]
-    return Needs(_resident(problem, member), carried_by(problem, member, factory), _greatest(moments), rows)
+    return Needs(_resident(problem, member), carried, _greatest(moments), rows)
 
 
 class Living(TorchDispatchMode):
@@ -134,6 +149,11 @@ class Living(TorchDispatchMode):
         self.moments: list[int] = [0]
         self.bytes = 0
         self._sizes: dict[int, int] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; to have torch see to that would load its compiler, for a second or two."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation, and looks at what it read and made."""
@@ -157,8 +177,8 @@ class Living(TorchDispatchMode):
         self.bytes -= self._sizes.pop(place, 0)
 
 
-def _moments(problem: Problem, member: Member, factory: Factory | None, rows: int) -> list[int]:
-    """What the first step of so many rows holds at each moment; of some parts of so many where batches come in parts."""
+def _counted(problem: Problem, member: Member, factory: Factory | None, rows: int) -> tuple[int, list[int]]:
+    """What is carried, and what the first step of so many rows holds at each moment; where batches come in parts, of some."""
     parts = min(3, member.recipe.batch.parts)  # from the third on, the sum and the gradient of the part before stand beside it
     batch = {"kind": "fixed", "size": parts * rows, "accumulate": parts}
     hardware = {**member.recipe.hardware.model_dump(), "compile": False, "processes": 1}
@@ -171,7 +191,7 @@ def _moments(problem: Problem, member: Member, factory: Factory | None, rows: in
     living = Living()
     with living:
         cohort.train(1, clock)
-    return living.moments
+    return cohort.carried - cohort.flat.nbytes, living.moments  # the gradient is the step's
 
 
 def _resident(problem: Problem, member: Member) -> int:
