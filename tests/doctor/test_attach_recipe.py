@@ -24,8 +24,9 @@ def data(kind: str) -> Learnable:
     """A small problem of a kind: two classes that numbers, pictures or series tell apart."""
     random = np.random.default_rng(0)
     y = random.integers(0, 2, 160)
-    if kind == "image":
-        x: Any = (random.integers(0, 60, (160, 8, 8, 3)) + 100 * y[:, None, None, None]).astype(np.uint8)
+    if kind in ("image", "grey"):
+        shape = (160, 8, 8, 3 if kind == "image" else 1)
+        x: Any = (random.integers(0, 60, shape) + 100 * y[:, None, None, None]).astype(np.uint8)
     elif kind == "series":
         x = random.normal(size=(160, 2, 24)) + y[:, None, None]
     elif kind == "text":

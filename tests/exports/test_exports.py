@@ -47,6 +47,7 @@ CASES += [
     ("series", {"model": "fcn", "data.instance": "robust", "data.differences": "beside"}),
     ("text", {"model": "linear", "data.features": "ngrams"}),
     ("image", {"model": "cnn", "augment.views": "mirror", "normalize": "group"}),
+    ("grey", {"model": "resnet"}),
 ]
 
 

@@ -21,6 +21,7 @@ from titrant.models.own import OwnBody
 from titrant.recipe import Recipe
 from titrant.tricks.base import Off
 from titrant.tricks.model import Cnn, ConvNeXt, Custom, ResNet, ViT
+from titrant.tricks.runtimes import exporting
 
 _SMALL = 8  # pixels of a side to which stages bring maps
 
@@ -99,7 +100,8 @@ class Conv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """One convolution; of a stack, one with a group of channels for each member."""
         if self.weight.dim() == 4:
-            if x.shape[1] == 1:  # torch cannot tell how a single channel stands, and would go on with channels first
+            # Torch cannot tell how a single channel stands, and would go on with channels first.
+            if x.shape[1] == 1 and not exporting():
                 x = x.as_strided(x.shape, (x.stride(0), 1, x.stride(2), x.stride(3)))
             return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         assert self.bias is not None
