@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.light import LIGHT
 
 import titrant
 from titrant import samples
@@ -30,15 +31,6 @@ from titrant.report.html import write_report
 from titrant.report.runs import listed
 
 PENGUINS = samples.path("penguins")
-LIGHT: dict[str, Any] = {
-    "recipe": {"model": {"kind": "mlp", "width": 16, "depth": 1}, "stop": {"kind": "last", "epochs": 6}},
-    "space": {
-        "dropout": ["bernoulli"],
-        "dropout.p": {"low": 0.1, "high": 0.4},
-        "learning_rate.peak": {"low": 0.001, "high": 0.1},
-    },
-}
-"""A search among small networks: a tenth of the work of one that is free."""
 KILLS = int(os.environ.get("TITRANT_TEST_KILLS", "5"))
 """Kills at random moments."""
 

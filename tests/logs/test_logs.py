@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.light import LIGHT
 
 import titrant
 from titrant import logs, samples
@@ -17,15 +18,6 @@ from titrant.logs import Logs, checked, doses
 from titrant.record import MemberRecord, Point, Summary, read_members
 
 PENGUINS = samples.path("penguins")
-LIGHT: dict[str, Any] = {
-    "recipe": {"model": {"kind": "mlp", "width": 16, "depth": 1}, "stop": {"kind": "last", "epochs": 6}},
-    "space": {
-        "dropout": ["bernoulli"],
-        "dropout.p": {"low": 0.1, "high": 0.4},
-        "learning_rate.peak": {"low": 0.001, "high": 0.1},
-    },
-}
-"""A search among small networks: a tenth of the work of one that is free."""
 pytestmark = [pytest.mark.filterwarnings("ignore")]  # of the packages themselves, in threads
 
 

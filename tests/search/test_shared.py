@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from tests.light import LIGHT
 
 import titrant
 from titrant import samples
@@ -25,15 +26,6 @@ from titrant.search.shared import SharedStudy, parsed, without_password
 from titrant.search.storage import opened
 
 PENGUINS = samples.path("penguins")
-LIGHT: dict[str, Any] = {
-    "recipe": {"model": {"kind": "mlp", "width": 16, "depth": 1}, "stop": {"kind": "last", "epochs": 6}},
-    "space": {
-        "dropout": ["bernoulli"],
-        "dropout.p": {"low": 0.1, "high": 0.4},
-        "learning_rate.peak": {"low": 0.001, "high": 0.1},
-    },
-}
-"""A search among small networks: a tenth of the work of one that is free."""
 ABOUT = {"rows": "these"}
 
 

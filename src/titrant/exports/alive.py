@@ -181,8 +181,7 @@ class Given:
     def __init__(self, recipes: Sequence[Recipe], modules: Iterable[nn.Module]) -> None:
         self.recipes = list(recipes)
         tricks = [trick for recipe in recipes for _, trick in recipe.tricks()]
-        policies = [operation for trick in tricks for operation in getattr(type(trick), "operations", ())]
-        self.alive: set[type] = {type(trick) for trick in tricks} | {kind for kind in policies if isinstance(kind, type)}
+        self.alive: set[type] = {type(trick) for trick in tricks}
         self.alive |= {type(part) for module in modules for part in module.modules()}
 
     def values(self, node: ast.expr) -> list[Any] | None:
@@ -263,7 +262,7 @@ class Reader:
             case ast.Expr(value=ast.Call(func=func)):
                 return bool(_COUNTING.search(ast.unparse(func)))
             case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
-                return bool(re.fullmatch(r"(self\.)?ledger|self\.counted|module\.ledger", ast.unparse(target)))
+                return bool(re.fullmatch(r"(self\.|module\.)?ledger", ast.unparse(target)))
         return False
 
     def _ends(self, node: ast.If) -> bool:
@@ -286,14 +285,15 @@ class Reader:
         if branches[0][0] is None:
             body = branches[0][1]
             return self.block(body, left + body[0].col_offset - node.col_offset) if not _only_pass(body) else None
-        if len(branches) == 1 and all(self.statement(one) is None for one in branches[0][1]):
-            return None
         indent = " " * (node.col_offset - left)
         lines: list[str] = []
         for place, (test, body) in enumerate(branches):
+            inner = self.block(body, left)
+            if len(branches) == 1 and [line.strip() for line in inner] == ["pass"] and not _only_pass(body):
+                return None
             word = "if" if place == 0 else "elif"
             lines.append(f"{indent}else:" if test is None else f"{indent}{word} {self.expression(test)}:")
-            lines += self.block(body, left)
+            lines += inner
         return lines
 
     def _match(self, node: ast.Match, left: int) -> list[str] | None:

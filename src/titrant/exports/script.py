@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel
 from torch import Tensor
 
 from titrant.data.images import Images
@@ -30,20 +29,19 @@ from titrant.exports import plain
 from titrant.exports.alive import Given, mark
 from titrant.exports.described import Described
 from titrant.exports.rows import Rows
-from titrant.exports.source import Book
+from titrant.exports.source import Book, groups
 from titrant.models.image import last
 from titrant.predictor import Network, Origin, Predictor
 from titrant.recipe import Recipe, slots
 from titrant.record import Summary, write_text
 from titrant.texts import say
 from titrant.train.metrics import METRICS
-from titrant.tricks.base import Off, Trick
+from titrant.tricks.base import Off
 from titrant.tricks.model import Custom
 
 _CHECK = """
 import sys
 import torch
-from pydantic import BaseModel
 folder, given, found = sys.argv[1:]
 sys.path.insert(0, folder)
 import train
@@ -94,7 +92,8 @@ def script_of(predictor: Predictor, dataset: Learnable, summary: Summary) -> str
     kind = _kind(dataset)
     score = METRICS[summary.metric].score
     named: list[Any] = [plain.main, plain.Model, plain.Member, kind, score]
-    named += [type(group) for recipe in recipes for group in _slots(recipe)]
+    named += [type(group) for recipe in recipes for group in groups(recipe)]
+    named += [type(trick) for recipe in recipes for _, trick in recipe.tricks() if not isinstance(trick, Off)]
     book.reach([(one.__module__, one.__name__) for one in named])
     distinct = list(dict.fromkeys(recipe.yaml() for recipe in recipes))
     names = ["RECIPE"] if len(distinct) == 1 else [f"RECIPE_{place}" for place in range(1, len(distinct) + 1)]
@@ -144,16 +143,6 @@ def _plainer(recipe: Recipe) -> Recipe:
         if Off in kinds and recipe.at(path).is_off:
             recipe = recipe.without(path)
     return recipe
-
-
-def _slots(recipe: Recipe) -> list[Any]:
-    """The recipe, its groups of slots, and its tricks."""
-    found: list[Any] = [recipe]
-    for part in found:
-        if not isinstance(part, Trick):
-            inner = [getattr(part, name) for name in type(part).model_fields]
-            found += [one for one in inner if isinstance(one, BaseModel) and not isinstance(one, Off)]
-    return found
 
 
 def _kind(dataset: Learnable) -> type[plain.Rows]:

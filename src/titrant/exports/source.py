@@ -155,7 +155,7 @@ class Book:
 
     def slots(self, group: type[BaseModel]) -> list[str]:
         """Of a group's slots those that some recipe fills, or that the script names."""
-        held = [one for recipe in self.given.recipes for one in _groups(recipe) if type(one) is group]
+        held = [one for recipe in self.given.recipes for one in groups(recipe) if type(one) is group]
         return [
             name for name in group.model_fields
             if name in self.words or any(not isinstance(getattr(one, name), Off) for one in held)
@@ -276,12 +276,12 @@ def _class_text(texts: list[str]) -> str:
     return found
 
 
-def _groups(value: BaseModel) -> list[BaseModel]:
+def groups(value: BaseModel) -> list[BaseModel]:
     """A recipe and the groups of slots inside it."""
     inner = [getattr(value, name) for name in type(value).model_fields]
     return [
         value,
-        *(one for part in inner if isinstance(part, BaseModel) and not isinstance(part, Trick) for one in _groups(part)),
+        *(one for part in inner if isinstance(part, BaseModel) and not isinstance(part, Trick) for one in groups(part)),
     ]
 
 
