@@ -10,12 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 import titrant
-from titrant import samples
+from titrant import job, samples
 from titrant.cli.app import app
 from titrant.errors import OutputError, TitrantError
 from titrant.job import Run
 from titrant.record import Asked, Summary, held, read_members
 from titrant.report.runs import listed
+from titrant.texts import say
 
 PENGUINS = samples.path("penguins")
 
@@ -55,17 +56,21 @@ def test_a_resumed_run_learns_from_what_was_tried(run: Path) -> None:
     assert (run / "report.html").stat().st_size > 0
 
 
-def test_what_was_asked_for_is_remembered(tmp_path: Path) -> None:
+def test_what_was_asked_for_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = {"dropout": ["bernoulli"], "dropout.p": {"low": 0.1, "high": 0.2}}
     titrant.fit(PENGUINS, "species", budget="60s", members=2, out=tmp_path / "run", metric="log_loss", space=space)
     assert Asked.read(tmp_path / "run" / "asked.json").space == space
     asked = Asked.read(tmp_path / "run" / "asked.json")
     foreign = {"cluster": "ray://127.0.0.1:9", "study": "postgresql://me@127.0.0.1:9/searches"}
     asked.model_copy(update=foreign).write(tmp_path / "run" / "asked.json")
-    found = titrant.resume(tmp_path / "run", budget="10s")
-    assert found.summary.metric == "log_loss"
-    named = [warning for warning in found.summary.warnings if any(address in warning for address in foreign.values())]
-    assert len(named) == 2, "addresses of a folder are told, and not contacted"
+    for better in (True, False):  # the model of before is replaced, or stays
+        monkeypatch.setattr(job._Results, "_better", lambda *_, better=better: better)
+        found = titrant.resume(tmp_path / "run", budget="10s")
+        assert found.summary.metric == "log_loss"
+        named = [warning for warning in found.summary.warnings if any(address in warning for address in foreign.values())]
+        assert len(named) == 2, "addresses of a folder are told, and not contacted"
+        kept = say("Going on with the search found nothing better; the model is that of before.")
+        assert (kept in found.summary.warnings) is not better
     assert Asked.read(tmp_path / "run" / "asked.json").study == foreign["study"]
     recipes = [record.recipe for record in read_members(tmp_path / "run" / "members.jsonl") if record.origin != "baseline"]
     assert all(0.1 <= recipe["dropout"]["p"] <= 0.2 for recipe in recipes)

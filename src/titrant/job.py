@@ -863,7 +863,7 @@ class _Results:
                 "n_members": _tried(outcome.records),
                 "seconds_total": before.seconds_total + self.clock.elapsed,
                 "budget_seconds": before.budget_seconds + self.limit,
-                "warnings": [*(one for one in before.warnings if one != self._kept_before), kept],
+                "warnings": [one for one in dict.fromkeys([*before.warnings, *self.notes]) if one != kept] + [kept],
             }
         )
         with writing(self.folder):
