@@ -3,6 +3,10 @@
 Both take series [n, c, t] without missing values and return features [n, f]. They work through some series at a time, so that
 what they hold beside input and output stays below about 300 MB, however many series there are, if one series needs less.
 
+Both compare sums, and where series do not change, exact sums are equal: rounding would decide then, otherwise in each batch, on
+each machine and in each exported form. So series are rounded first, to about 15 binary places of their usual size, and sums
+of them, with weights of few places, are exact in whatever order they are added up.
+
 Axes: n series, c channel, t step, k kernel, q bias, v view (the series, and its first differences), d dilation.
 """
 
@@ -27,6 +31,10 @@ _HELD = 1 << 25  # bytes of comparisons or responses that are held at a time
 _BYTES = 255  # steps that a byte can count
 _GOLDEN = (1 + math.sqrt(5)) / 2
 _CHANNELS = 9  # that a kernel looks at, at most
+_EXACT = 23  # binary places of sums; float32 has one more, for what is twice the usual size
+_USUAL = 0.999  # of all values are of the usual size
+_WEIGHTS = 256  # weights of Hydra are whole multiples of its inverse
+_NOT_ROUNDED = torch.zeros(())
 
 
 def affordable(rows: int, steps: int, wanted: int) -> int:
@@ -58,17 +66,24 @@ class MiniRocket(nn.Module):
         counts: int64 [d], biases at each dilation.
         biases: [v, k, sum of counts].
         groups: 0 or 1 [v, d, k, c], the channels that a kernel looks at.
+        unit: series are rounded to multiples of it; 0 for models of before, which did not round.
     """
 
     dilations: Tensor
     counts: Tensor
     biases: Tensor
     groups: Tensor
+    unit: Tensor
+    kernels: Tensor
 
-    def __init__(self, dilations: Tensor, counts: Tensor, biases: Tensor, groups: Tensor) -> None:
+    def __init__(
+        self, dilations: Tensor, counts: Tensor, biases: Tensor, groups: Tensor, unit: Tensor = _NOT_ROUNDED
+    ) -> None:
         super().__init__()
-        for name, tensor in (("dilations", dilations), ("counts", counts), ("biases", biases), ("groups", groups)):
+        parts = {"dilations": dilations, "counts": counts, "biases": biases, "groups": groups, "unit": unit}
+        for name, tensor in parts.items():
             self.register_buffer(name, tensor)
+        self.register_buffer("kernels", _kernels(groups.device), persistent=False)
         self._plan = list(zip(dilations.tolist(), counts.tolist(), strict=True))
 
     @classmethod
@@ -90,11 +105,12 @@ class MiniRocket(nn.Module):
             most = math.log2(min(channels, _CHANNELS) + 1)
             several = min(channels, int(2 ** (most * float(torch.rand((), generator=generator)))))
             groups[at][torch.randperm(channels, generator=generator)[:several]] = 1
-        made = cls(torch.tensor(dilations), torch.tensor(counts), torch.zeros(views, 84, sum(counts)), groups)
+        unit = _unit(x, 2 * 6 * 2 * min(channels, _CHANNELS))
+        made = cls(torch.tensor(dilations), torch.tensor(counts), torch.zeros(views, 84, sum(counts)), groups, unit)
         made = made.to(x.device)
         each = sum(counts)
         levels = (torch.arange(1, 84 * each + 1, dtype=torch.float64) * _GOLDEN) % 1
-        for view, shown in enumerate(_views(x, views)):
+        for view, shown in enumerate(_views(_rounded(x, made.unit), views)):
             before = 0
             for place, many in enumerate(counts):
                 chosen = torch.randint(rows, (84,), generator=generator).to(x.device)
@@ -128,24 +144,25 @@ class MiniRocket(nn.Module):
 
     def _some(self, x: Tensor) -> Tensor:
         found = []
-        for view, shown in enumerate(_views(x, len(self.biases))):
+        for view, shown in enumerate(_views(_rounded(x, self.unit), len(self.biases))):
             at = 0
             for place, (dilation, many) in enumerate(self._plan):
                 response = self._responses(shown, view, place)
                 biases = self.biases[view, :, at : at + many]
-                shares = response.new_empty(84, many, x.shape[0])
                 pad = dilation * (_LENGTH // 2)
                 inner = slice(pad, -pad) if response.shape[1] > 2 * pad else slice(None)
-                padded, bare = slice(place % 2, None, 2), slice(1 - place % 2, None, 2)
-                shares[padded] = _shares(response[padded], biases[padded])
-                shares[bare] = _shares(response[bare, inner], biases[bare])
-                found.append(shares.flatten(0, 1))
+                padded = place % 2  # every second kernel from this one
+                shares = [
+                    _shares(response[first::2] if first == padded else response[first::2, inner], biases[first::2])
+                    for first in range(2)
+                ]
+                found.append(torch.stack(shares, 1).flatten(0, 2))
                 at += many
         return torch.cat(found).T
 
     def _responses(self, x: Tensor, view: int, place: int, kernel: int | None = None) -> Tensor:
         """Convolutions [k, t, n] of series [n, c, t] at one dilation, by all kernels or by one."""
-        weight = _kernels(x.device).unsqueeze(1) * self.groups[view, place].unsqueeze(-1)
+        weight = self.kernels.unsqueeze(1) * self.groups[view, place].unsqueeze(-1)
         weight = weight if kernel is None else weight[kernel : kernel + 1]
         return _convolved(x, weight, self._plan[place][0])
 
@@ -161,20 +178,23 @@ class Hydra(nn.Module):
 
     Args:
         weights: [d, v, g, k, c, 9], 0 for channels that a group does not look at.
+        unit: series are rounded to multiples of it; 0 for models of before, which did not round.
     """
 
     weights: Tensor
+    unit: Tensor
 
-    def __init__(self, weights: Tensor) -> None:
+    def __init__(self, weights: Tensor, unit: Tensor = _NOT_ROUNDED) -> None:
         super().__init__()
         self.register_buffer("weights", weights)
+        self.register_buffer("unit", unit)
 
     @classmethod
     def fit(cls, x: Tensor, kernels: int, groups: int, seed: int) -> Self:
         """Kernels for series like `x` [n, c, t].
 
         Args:
-            x: training series; only their shape matters.
+            x: training series; only their shape and usual size matter.
             kernels: in a group.
             groups: how many, half of them for differences; one for the series alone.
             seed: of weights and groups of channels.
@@ -187,11 +207,15 @@ class Hydra(nn.Module):
         weights = torch.randn(dilations, views, each, kernels, 1, _LENGTH, generator=generator)
         weights = weights - weights.mean(-1, keepdim=True)
         weights = weights / weights.abs().sum(-1, keepdim=True)
+        # Rounded sums from the first to each, rather than weights: so that all of them add up to 0 exactly.
+        weights = functional.pad((_WEIGHTS * weights.cumsum(-1)).round(), (1, 0)).diff(dim=-1) / _WEIGHTS
         chosen = torch.ones(dilations, views, each, 1, channels, 1)
         if channels > 1:
             order = torch.rand(dilations, views, each, 1, channels, 1, generator=generator).argsort(-2)
             chosen = (order < max(1, min(_CHANNELS - 1, channels // 2))).float()
-        return cls((weights * chosen).to(x.device))
+        weights = weights * chosen
+        most = weights.flatten(-2).abs().sum(-1).max().item()
+        return cls(weights.to(x.device), _unit(x, 2 * most * _WEIGHTS).to(x.device))
 
     def forward(self, x: Tensor) -> Tensor:
         """The features, dilation after dilation, view after view, sums before counts."""
@@ -205,7 +229,7 @@ class Hydra(nn.Module):
 
     def _some(self, x: Tensor) -> Tensor:
         groups, kernels = self.weights.shape[2:4]
-        shown = _views(x, self.weights.shape[1])
+        shown = _views(_rounded(x, self.unit), self.weights.shape[1])
         found = []
         for place, at in enumerate(self.weights):
             for weight, series in zip(at, shown, strict=True):
@@ -271,6 +295,19 @@ def restored(trick: Trick, tensors: Mapping[str, Tensor]) -> nn.Module | None:
             return None
 
 
+def _unit(x: Tensor, terms: float) -> Tensor:
+    """The power of two [] to whose multiples series are rounded, so that sums of so many terms of the usual size are exact."""
+    sizes = x.abs().flatten()
+    usual = sizes.kthvalue(math.ceil(_USUAL * len(sizes))).values
+    usual = torch.where(usual > 0, usual, sizes.max())
+    usual = torch.where(usual > 0, usual, 1.0)
+    return torch.exp2((usual.double() * terms).log2().ceil() - _EXACT).to(x.dtype)
+
+
+def _rounded(x: Tensor, unit: Tensor) -> Tensor:
+    return torch.where(unit > 0, (x / unit).round() * unit, x)
+
+
 def _convolved(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     """Responses [k, t, n] of series [n, c, t] to kernels [k, c, 9], padded with zeros.
 
@@ -278,7 +315,9 @@ def _convolved(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     long, and what follows compares whole rows of series.
     """
     pad = dilation * (_LENGTH // 2)
-    rows, _, steps = x.shape  # `len` would fix the number of rows where a model is exported
+    if exporting():
+        return functional.conv1d(x, weight, padding=pad, dilation=dilation).permute(1, 2, 0)
+    rows, _, steps = x.shape
     wide = functional.pad(x, (pad, pad)).permute(1, 2, 0)
     shifted = torch.stack([wide[:, place * dilation : place * dilation + steps] for place in range(_LENGTH)], 1)
     return (weight.flatten(1) @ shifted.reshape(-1, steps * rows)).view(len(weight), steps, rows)
