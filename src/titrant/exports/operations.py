@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
-from torch.fx import Node
+from torch.fx import GraphModule, Node
 
 from titrant.errors import OutputError
 from titrant.exports.quiet import quiet
@@ -114,11 +114,21 @@ def translated(tf: Any, program: ExportedProgram, inputs: Sequence[Any], *, sing
         OutputError: the program calls what has no counterpart here.
     """
     known: dict[Node, Any] = dict(zip(_given(program), inputs, strict=True)) | _constants(program)
-    for node in program.graph.nodes:
-        if node.op == "call_function":
+    return _walked(tf, program.graph_module, known, single=single)[0]
+
+
+def _walked(tf: Any, graph: GraphModule, known: dict[Node, Any], *, single: bool) -> list[Any]:
+    """What a graph returns, in TensorFlow; `known` are its inputs and constants."""
+    results: Any = ()
+    for node in graph.graph.nodes:
+        if node.op == "get_attr":
+            known[node] = getattr(graph, node.target)
+        elif node.op == "call_function":
             known[node] = _called(Call(tf, node, single), known)
-    (result,) = (node.args[0][0] for node in program.graph.nodes if node.op == "output")
-    return Call(tf, result, single).value(_converted(Call(tf, result, single), known[result]))
+        elif node.op == "output":
+            results = node.args[0]
+    calls = [Call(tf, node, single) for node in results]
+    return [call.value(_converted(call, known[call.node])) for call in calls]
 
 
 def _given(program: ExportedProgram) -> list[Node]:
@@ -150,12 +160,54 @@ def _called(call: Call, known: dict[Node, Any]) -> Any:
     if not _depends(call.tf, (args, named)):
         with torch.no_grad():
             return node.target(*args, **named)  # type: ignore[operator]
+    if node.target is torch.ops.higher_order.scan:
+        return _scanned(call, *args)
     if not isinstance(node.target, torch._ops.OpOverload):
         return node.target(*args, **named)  # type: ignore[operator]  # arithmetic on sizes
     if name not in OPERATIONS:
         raise _unknown(name)
     args, named = (torch.utils._pytree.tree_map(partial(_converted, call), given) for given in (args, named))
     return OPERATIONS[name](call, *args, **named)
+
+
+def _scanned(call: Call, body: GraphModule, start: Sequence[Any], inputs: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    """A loop over steps: what is carried after the last one, then what each step has put out [t, ...].
+
+    Args:
+        call: the node.
+        body: one step's graph; it takes what is carried, a step of each input, and `others`.
+        start: what is carried into the first step.
+        inputs: [t, ...] each.
+        others: the same for all steps.
+    """
+    tf = call.tf
+    shapes = [[size if isinstance(size, int) else None for size in one.shape] for one in call.node.meta["val"]]
+    carried, steps = len(start), shapes[-1][0]
+    places = [node for node in body.graph.nodes if node.op == "placeholder"]
+    whole = [call.value(_converted(call, one)) for one in inputs]
+
+    def turn(at: Any, states: Sequence[Any]) -> list[Any]:
+        given = dict(zip(places, [*states, *(one[at] for one in whole), *others], strict=True))
+        return _walked(tf, body, given, single=call.single)
+
+    def further(at: Any, *before: Any) -> list[Any]:
+        after = turn(at, before[:carried])
+        # Not `TensorArray`: LiteRT plans its memory for one number of rows, and fails at others.
+        put = [
+            tf.tensor_scatter_nd_update(all_, [[at]], one[None])
+            for all_, one in zip(before[carried:], after[carried:], strict=True)
+        ]
+        return [at + 1, *settled([*after[:carried], *put])]
+
+    def settled(values: Sequence[Any]) -> list[Any]:
+        """With the sizes that are known: a loop must be told that they stay."""
+        return [tf.ensure_shape(one, shape) for one, shape in zip(values, shapes, strict=True)]
+
+    # The first step stands before the loop, where its results tell how large they all are.
+    first = turn(0, start)
+    room = [tf.tile(one[None], [steps, *[1] * one.shape.rank]) for one in first[carried:]]
+    begun = settled([*first[:carried], *room])
+    return list(tf.while_loop(lambda at, *_: at < steps, further, [tf.constant(1), *begun])[1:])
 
 
 def _unknown(what: str) -> OutputError:

@@ -76,9 +76,7 @@ class MiniRocket(nn.Module):
     unit: Tensor
     kernels: Tensor
 
-    def __init__(
-        self, dilations: Tensor, counts: Tensor, biases: Tensor, groups: Tensor, unit: Tensor = _NOT_ROUNDED
-    ) -> None:
+    def __init__(self, dilations: Tensor, counts: Tensor, biases: Tensor, groups: Tensor, unit: Tensor = _NOT_ROUNDED) -> None:
         super().__init__()
         parts = {"dilations": dilations, "counts": counts, "biases": biases, "groups": groups, "unit": unit}
         for name, tensor in parts.items():

@@ -16,6 +16,7 @@ from titrant.tricks.base import Off, Segment, Trick, by_segment
 from titrant.tricks.dropout import LEVELS, Variational, Zoneout, level_of
 from titrant.tricks.model import Gru, Lstm, RecurrentTrick
 from titrant.tricks.normalize import RMS, Layer
+from titrant.tricks.runtimes import in_turn
 
 
 class StepDrop(Drop):
@@ -128,39 +129,41 @@ class Cell(nn.Module):
         weight = torch.stack([layer.weight for layer in self.back], -3).mT  # type: ignore[misc]  # [..., d, h, g]
         bias = torch.stack([layer.bias for layer in self.back], -2).unsqueeze(-2)  # type: ignore[misc]
         state = x.new_zeros(*lead, directions, rows, width)
-        inner = state
         factor, stays = self.keep.factors(state), self.keep.stays(state, steps)
-        found = []
-        for step in range(steps):
+
+        def step(before: tuple[Tensor, ...], entered: Tensor, staying: Tensor | None = None) -> tuple[Tensor, ...]:
+            state = before[0]
             seen = state if factor is None else state * factor
             known = seen @ weight + bias
             if self.normalize_back.needed:
                 known = self.normalize_back(known.flatten(-3, -2)).view(known.shape)
-            after, inner = self._step(gates[step], known, state, inner)
-            state = after if stays is None else torch.lerp(after, state, stays[step])
-            found.append(state)
-        states = torch.stack(found, -2)  # [..., d, b, t, h]
+            after, *inner = self._step(entered, known, before)
+            return after if staying is None else torch.lerp(after, state, staying), *inner
+
+        start = (state, state) if isinstance(self.model, Lstm) else (state,)
+        states = in_turn(step, start, gates) if stays is None else in_turn(step, start, gates, stays)
+        states = states.movedim(0, -2)  # [..., d, b, t, h]
         out = [states.select(-4, 0)]
         if directions == 2:
             out.append(_turned(states.select(-4, 1), turn))
         return torch.cat(out, -1)
 
-    def _step(self, entered: Tensor, known: Tensor, state: Tensor, inner: Tensor) -> tuple[Tensor, Tensor]:
-        """The next state and the next inner cell."""
+    def _step(self, entered: Tensor, known: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The next state, and of an LSTM the next inner cell."""
         width = self.model.width
         match self.model:
             case Gru():
                 reset, keep = (entered[..., : 2 * width] + known[..., : 2 * width]).sigmoid().chunk(2, -1)
                 fresh = (entered[..., 2 * width :] + reset * known[..., 2 * width :]).tanh()
-                return torch.lerp(fresh, state, keep), inner
+                return (torch.lerp(fresh, before[0], keep),)
             case Lstm():
                 total = entered + known
                 let, forget, show = total[..., : 3 * width].sigmoid().chunk(3, -1)
-                inner = forget * inner + let * total[..., 3 * width :].tanh()
+                inner = forget * before[1] + let * total[..., 3 * width :].tanh()
                 return show * inner.tanh(), inner
             case _:
                 total = entered + known
-                return self.activate(total.flatten(-3, -2)).view(total.shape), inner
+                return (self.activate(total.flatten(-3, -2)).view(total.shape),)
 
 
 class Attended(nn.Module):

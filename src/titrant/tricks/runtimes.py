@@ -4,6 +4,8 @@ While a model is written for another runtime (`torch.export`), rows have no numb
 and operations that ONNX does not know are spelled out.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,35 @@ from torch import Tensor
 def exporting() -> bool:
     """Whether a model is being written for another runtime now."""
     return torch.compiler.is_exporting()
+
+
+def in_turn(step: Callable[..., tuple[Tensor, ...]], start: tuple[Tensor, ...], *inputs: Tensor) -> Tensor:
+    """Calls a function step after step, and returns the first of what each call returned [t, ...].
+
+    Args:
+        step: takes what the step before has returned, and its own part of each input; returns as many tensors as `start` has.
+        start: what the first step takes.
+        inputs: [t, ...] each.
+
+    A graph for another runtime gets a loop instead of a copy for each step.
+
+    Example:
+        >>> in_turn(lambda before, x: (before[0] + x,), (torch.tensor(0),), torch.arange(4)).tolist()
+        [0, 1, 3, 6]
+    """
+    if exporting():
+        from torch._higher_order_ops.scan import scan  # PyTorch has no public name for it yet
+
+        def body(before: tuple[Tensor, ...], parts: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
+            after = step(before, *parts)
+            return after, after[0].clone()
+
+        return scan(body, start, inputs)[1]
+    found = []
+    for parts in zip(*inputs, strict=True):
+        start = step(start, *parts)
+        found.append(start[0])
+    return torch.stack(found)
 
 
 def at_most(ordered: Tensor, x: Tensor) -> Tensor:
