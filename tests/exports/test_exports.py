@@ -36,7 +36,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     (reads, {"model": kind.name()})
     for reads in ("table", "image", "series", "text")
     for kind in slots()["model"]
-    if reads in kind.reads and kind.name() not in ("custom", "rnn", "lstm")
+    if reads in kind.reads and kind.name() != "custom"
 ]
 CASES += [
     *(("table", {"data.numbers": kind}) for kind in ("piecewise_linear", "periodic")),
@@ -44,6 +44,8 @@ CASES += [
     ("table", {"data.categories": "embed", "normalize": "batch", "activation": "prelu"}),
     ("series", {"model": "linear", "data.features": "minirocket", "data.features.count": 84}),
     ("series", {"model": "linear", "data.features": "rocket_hydra", "data.features.count": 84, "data.features.groups": 2}),
+    ("series", {"model": "rnn", "model.direction": "both", "model.depth": 2, "normalize": "layer", "activation": "prelu"}),
+    ("series", {"model": "lstm", "model.direction": "both", "dropout": "zoneout", "model.pool": "attention"}),
     ("series", {"model": "fcn", "data.instance": "robust", "data.differences": "beside"}),
     ("text", {"model": "linear", "data.features": "ngrams"}),
     ("image", {"model": "cnn", "augment.views": "mirror", "normalize": "group"}),

@@ -140,7 +140,7 @@ class Cell(nn.Module):
             after, *inner = self._step(entered, known, before)
             return after if staying is None else torch.lerp(after, state, staying), *inner
 
-        start = (state, state) if isinstance(self.model, Lstm) else (state,)
+        start = (state, torch.zeros_like(state)) if isinstance(self.model, Lstm) else (state,)
         states = in_turn(step, start, gates) if stays is None else in_turn(step, start, gates, stays)
         states = states.movedim(0, -2)  # [..., d, b, t, h]
         out = [states.select(-4, 0)]
