@@ -1,12 +1,14 @@
 """The encoder of series, and recurrent and convolutional networks against references."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from titrant.models.layers import Members
-from titrant.models.recurrent import Recurrent
+from titrant.models.recurrent import Cell, Recurrent
 from titrant.models.series import SeriesEncoder, SeriesNet, SeriesShape, ends_of
 from titrant.recipe import Recipe
 from titrant.tricks.data import Data
@@ -105,6 +107,52 @@ def test_recurrent_layers_equal_those_of_torch_also_where_series_end_early(kind:
     _, state = theirs(packed)
     hidden = state[0] if kind == "lstm" else state
     torch.testing.assert_close(ours(x, ends), torch.cat([hidden[0], hidden[1]], -1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_a_kernel_computes_what_the_loop_computes(
+    kind: str, ragged: bool, members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    recipe = Recipe.of({"model": {"kind": kind, "width": 4, "depth": 2}, "dropout": {"kind": "off"}})
+    assert isinstance(recipe.model, RecurrentTrick)
+    ours = Recurrent(Members([recipe] * members, [recipe], torch.device("cpu")), recipe.model, 3, ragged=ragged)
+    lead = (members,) if members > 1 else ()
+    weights = {name: torch.randn(*lead, *tensor.shape, requires_grad=True) for name, tensor in ours.named_parameters()}
+    x = torch.randn(*lead, 5, 3, 9)
+    ends = torch.tensor([9, 4, 1, 7, 9] if ragged else [9] * 5).expand(*lead, 5)
+    found, called = {}, []
+    states = Cell._states
+    monkeypatch.setattr(Cell, "_states", lambda *given: (called.append(None), states(*given))[1])
+    for way in (True, False):
+        monkeypatch.setattr(Cell, "_suits_kernel", lambda *_, way=way: way)
+        out = torch.func.functional_call(ours, weights, (x, ends))
+        found[way] = (out, *torch.autograd.grad(out.square().sum(), list(weights.values())))
+    assert len(called) == 2 * 2 * members
+    for one, other in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_kernel_is_taken_where_nothing_stands_inside_the_cell() -> None:
+    def taken(rows: int = 2, **slots: Any) -> bool:
+        recipe = Recipe.of({"dropout": {"kind": "off"}, "model": {"kind": "lstm", "width": 4}, **slots})
+        assert isinstance(recipe.model, RecurrentTrick)
+        net = Recurrent(Members([recipe], [recipe], torch.device("cpu")), recipe.model, 3, ragged=False)
+        called = []
+        cell = net.cells[0]
+        cell._by_kernel = lambda *given: (called.append(None), Cell._by_kernel(cell, *given))[1]
+        net(torch.randn(rows, 3, 5), torch.tensor([5] * rows))
+        return bool(called)
+
+    assert taken()
+    assert taken(dropout={"kind": "bernoulli", "p": 0.2})
+    assert not taken(normalize={"kind": "layer"})
+    assert not taken(dropout={"kind": "variational", "p": 0.2})
+    assert not taken(dropout={"kind": "zoneout", "p": 0.2})
+    assert not taken(model={"kind": "gru", "width": 4})
+    assert taken(128, model={"kind": "gru", "width": 64})
 
 
 @pytest.mark.parametrize("pool", ["mean", "attention", "last"])

@@ -36,7 +36,8 @@ def in_turn(step: Callable[..., tuple[Tensor, ...]], start: tuple[Tensor, ...], 
             after = step(before, *parts)
             return after, after[0].clone()
 
-        return scan(body, start, inputs)[1]
+        firsts: Tensor = scan(body, start, inputs)[1]
+        return firsts
     found = []
     for parts in zip(*inputs, strict=True):
         start = step(start, *parts)
