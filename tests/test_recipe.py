@@ -183,6 +183,10 @@ def test_tricks_are_taken_as_values() -> None:
         ({"augment": None}, ["augment", "None", "dictionary"]),
         ({"learning_rate": 0.01}, ["learning_rate", "0.01", "dictionary"]),
         ({"dropout": {1: 2, "kind": "bernoulli"}}, ["dropout", "1"]),
+        ({"dropout": {"kind": "bernoulli", "p": 0.3}, "dropout.p": 0.2}, ["dropout.p", "twice", "0.2"]),
+        ({"data.feature": "hydra"}, ["data.feature is unknown", "Did you mean features?"]),
+        ({"model": "mlp", "model.width.least": 3}, ["model.width", "3"]),
+        ({"learning_rate.peak": 99}, ["learning_rate.peak", "99"]),
     ],
 )
 def test_what_no_recipe_has_is_refused_with_path_and_remedy(values: dict[str, Any], words: list[str]) -> None:
@@ -191,6 +195,16 @@ def test_what_no_recipe_has_is_refused_with_path_and_remedy(values: dict[str, An
         assert word in message
     assert "pydantic" not in message
     assert "\n" not in message
+
+
+def test_dotted_paths_stand_for_nested_values() -> None:
+    dotted = {"dropout.p": 0.3, "dropout": "bernoulli", "regularize.decay": Decay(rate=0.01), "regularize.decay.rate": 0.02}
+    with pytest.raises(RecipeError, match=r"regularize\.decay\.rate twice"):
+        Recipe.of(dotted)
+    del dotted["regularize.decay.rate"]
+    nested = {"dropout": {"kind": "bernoulli", "p": 0.3}, "regularize": {"decay": {"kind": "decay", "rate": 0.01}}}
+    assert Recipe.of(dotted) == Recipe.of(nested)
+    assert Recipe.of(flatten(Recipe.of(nested).plain())) == Recipe.of(nested)
 
 
 @pytest.mark.parametrize("path", ["learning_rate.peak", "dropout.p", "model.depth", "regularize.decay.rate"])

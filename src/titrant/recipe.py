@@ -83,14 +83,18 @@ class Recipe(BaseModel):
         """Makes a recipe from nested plain values; slots that are not named keep the baseline's.
 
         Args:
-            values: by slot.
+            values: by slot, or by dotted path, as in a space: `{"dropout": "bernoulli", "dropout.p": 0.3}`.
             source: the file that they come from, for the message.
 
         Raises:
-            RecipeError: a path is unknown, or a value lies outside its range; the message names both.
+            RecipeError: a path is unknown or given twice, or a value lies outside its range; the message names both.
+
+        Example:
+            >>> Recipe.of({"dropout.p": 0.3, "dropout": "bernoulli"}).dropout
+            Bernoulli(kind='bernoulli', p=0.3)
         """
         try:
-            return cls.model_validate(dict(values))
+            return cls.model_validate(_nested(values))
         except ValidationError as error:
             raise RecipeError(_explain(error, source)) from None
 
@@ -264,6 +268,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
                 path=path, kind=type(values).__name__)
         )  # fmt: skip
     return values
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by slot, of those by dotted paths; the shorter paths first, because the others stand inside them."""
+    found: dict[str, Any] = {}
+    for path in sorted(values, key=lambda path: str(path).count(".")):
+        *way, last = str(path).split(".")
+        place = found
+        for key in way:
+            inside = place.get(key, {})
+            if isinstance(inside, BaseModel):
+                inside = inside.model_dump()
+            elif not isinstance(inside, Mapping):
+                inside = {"kind": inside}  # the short form of a slot
+            place[key] = dict(inside)
+            place = place[key]
+        if last in place:
+            raise RecipeError(say("The recipe gives {path} twice, with {value!r} among others. Give it once.",
+                                  path=path, value=values[path]))  # fmt: skip
+        place[last] = values[path]
+    return found
 
 
 def _explain(error: ValidationError, source: Path | None) -> str:
