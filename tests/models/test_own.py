@@ -1,8 +1,10 @@
 """A person's own network: the doses that its factory declares, several members at once, and what is said of one that fails."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -192,3 +194,32 @@ def test_parameters_that_need_no_gradient_stay_as_they_are() -> None:
     for network in run.predictor.networks:
         body = next(module for module in network.modules() if isinstance(module, OwnBody))
         assert bool((body.inner[0].weight == 0.5).all())  # type: ignore[index,union-attr]
+
+
+class Tied(nn.Module):
+    """Two layers that share their weights, as the two ends of a language model do."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.enter, self.first, self.second = nn.Linear(inputs, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.second.weight = self.first.weight
+        self.leave = nn.Linear(8, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.leave(self.second(self.first(self.enter(x).relu()).relu()).relu())
+        return out
+
+
+@pytest.mark.parametrize("turn", ["", "for this test"])
+def test_tied_weights_stay_tied(turn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OwnBody, "in_turn", property(lambda _: turn, lambda *_: None), raising=False)
+    run = titrant.fit(TABLE, "y", model=Tied, budget="1m", members=2, out=tmp_path / "run")
+    for network in run.predictor.networks:
+        body = next(module for module in network.modules() if isinstance(module, OwnBody))
+        assert body.inner.first.weight is body.inner.second.weight  # type: ignore[union-attr]
+        start = Tied(body.inner.enter.in_features, 2)  # type: ignore[union-attr,arg-type]
+        assert not torch.equal(start.first.weight, body.inner.first.weight)  # type: ignore[union-attr]
+    again = titrant.Run.load(tmp_path / "run", Tied)
+    frame = {"x": TABLE["x"]}
+    np.testing.assert_allclose(again.predict_proba(frame), run.predict_proba(frame), atol=1e-6)
+    assert (run.predict(frame) == np.array(TABLE["y"])).mean() > 0.9

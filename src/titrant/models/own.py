@@ -171,7 +171,8 @@ def checked(make: Callable[[], nn.Module], inputs: tuple[Tensor, ...], name: str
             rows = seen[0]
             out = body.inner(rows)
             if not body.in_turn:
-                stacked = {key: value.unsqueeze(0).repeat(2, *[1] * value.dim()) for key, value in body.state_dict().items()}
+                own = {**dict(body.named_parameters()), **dict(body.named_buffers())}  # tied weights once
+                stacked = {key: value.unsqueeze(0).repeat(2, *[1] * value.dim()) for key, value in own.items()}
                 functional_call(body, stacked, (torch.stack([rows, rows]),))
     except Exception as error:
         shape = tuple(seen[0].shape) if seen else say("unknown shape")

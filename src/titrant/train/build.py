@@ -68,6 +68,12 @@ def layout_of(network: nn.Module) -> Layout:
     return Layout.of({name: (tuple(p.shape), id(p) in found) for name, p in network.named_parameters() if p.requires_grad})
 
 
+def stored(network: nn.Module) -> dict[str, Tensor]:
+    """What makes up a network's state, by name; tied weights once, by the name that `layout_of` knows."""
+    tied = dict(network.named_parameters(remove_duplicate=False)).keys() - dict(network.named_parameters()).keys()
+    return {name: tensor for name, tensor in network.state_dict().items() if name not in tied}
+
+
 def start(
     recipe: Recipe,
     shape: Shape,

@@ -28,7 +28,7 @@ from titrant.models.own import OwnBody
 from titrant.recipe import Recipe
 from titrant.record import Point, Receipt
 from titrant.surgery import SLOTS
-from titrant.train.build import layout_of, start
+from titrant.train.build import layout_of, start, stored
 from titrant.train.hardware import out_of_memory, threads
 from titrant.train.member import History, Member, Trained
 from titrant.train.metrics import Metric
@@ -151,7 +151,7 @@ class Cohort:
             parameters = dict(network.named_parameters())
             stacks.append([parameters[entry.name].detach().flatten() for entry in self.layout.entries])
             learned = {entry.name for entry in self.layout.entries}  # parameters that need no gradient stay as they are
-            buffers.append({name: kept for name, kept in network.state_dict().items() if name not in learned})
+            buffers.append({name: kept for name, kept in stored(network).items() if name not in learned})
         flat = torch.stack([torch.cat(row) for row in stacks]).to(self.device).requires_grad_()
         names = list(buffers[0])
         return Weights(flat, {n: torch.stack([found[n] for found in buffers]).to(self.device).contiguous() for n in names})
@@ -493,7 +493,7 @@ class Cohort:
         network = self.problem.shape(encoder).network([member.recipe], None, self.factory)
         row = self.layout.views(self._best.flat[k])
         state = {**row, **{name: b[k] for name, b in self._best.buffers.items()}}
-        network.load_state_dict({name: state[name].cpu() for name in network.state_dict()})
+        network.load_state_dict({name: state[name].cpu() for name in stored(network)}, strict=False)  # but for tied weights
         return Trained(
             member=member,
             network=network.eval(),

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_iter
 from titrant.clock import Clock
 from titrant.models.network import Factory
 from titrant.recipe import Recipe
-from titrant.train.build import layout_of
+from titrant.train.build import layout_of, stored
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member
 from titrant.train.metrics import metric_for
@@ -97,7 +97,7 @@ def carried_by(problem: Problem, member: Member) -> int:
         network = shape.network([member.recipe])
     layout, device = layout_of(network), torch.device("meta")
     learned = {entry.name for entry in layout.entries}
-    buffers = {name: kept.unsqueeze(0).to(device) for name, kept in network.state_dict().items() if name not in learned}
+    buffers = {name: kept.unsqueeze(0).to(device) for name, kept in stored(network).items() if name not in learned}
     weights = Weights(torch.empty(1, layout.size, device=device), buffers)
     update = Update([member], weights, layout, 1, Ledger(1, device))
     return 2 * weights.flat.nbytes + update.carried
