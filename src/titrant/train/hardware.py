@@ -77,16 +77,51 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free: of the device, or of this machine; None where nobody says."""
+    """Bytes that are free: of the device, or of this machine and the container that it is in; None where nobody says."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    if device.type == "cpu":
-        with suppress(OSError, StopIteration, ValueError):
-            lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-            return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-        with suppress(OSError, ValueError, AttributeError):
-            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device.type != "cpu":
+        return None
+    return min((free for free in (_free_here(), _left_to_group()) if free is not None), default=None)
+
+
+def _free_here() -> int | None:
+    """Bytes that the machine has free."""
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    with suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
+
+
+def _left_to_group(system: Path = Path("/")) -> int | None:
+    """Bytes that the control groups of this process may still take, which is how containers are limited; None without a limit.
+
+    Source: the Linux kernel's documentation of control groups, versions 2 (`memory.max`) and 1 (`memory.limit_in_bytes`). Pages
+    of files that nobody has used lately are given up first, and count as free.
+    """
+    found: list[int] = []
+    with suppress(OSError, ValueError):
+        for line in (system / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, place = line.split(":", 2)
+            if not controllers:
+                root, most, taken, idle = "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"
+            elif "memory" in controllers.split(","):
+                root, most, taken, idle = (
+                    "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+                )  # fmt: skip
+            else:
+                continue
+            group = Path(place.lstrip("/"))
+            for folder in (group, *group.parents):  # a group is held to the limits of those that it is part of, too
+                with suppress(OSError, ValueError):  # no limit, or not to be seen from here
+                    inside = system / root / folder
+                    limit, used = (int((inside / name).read_text(encoding="utf-8")) for name in (most, taken))
+                    stated = (line.split() for line in (inside / "memory.stat").read_text(encoding="utf-8").splitlines())
+                    given_up = sum(int(value) for name, value in stated if name == idle)
+                    found.append(max(0, limit - used + given_up))
+    return min(found, default=None)
 
 
 @contextmanager
