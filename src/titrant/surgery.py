@@ -253,6 +253,8 @@ def _cannot_normalize(module: nn.Module, trick: Trick, axes: int | None) -> str:
     """Why a module cannot become another kind of normalisation; nothing where it can."""
     if isinstance(trick, Off):
         return ""
+    if isinstance(trick, norm.Ghost):
+        return say("torch has no module that normalises parts of a batch")
     if isinstance(module, _NORMS_LAST):
         if len(module.normalized_shape) > 1:
             return say("it normalises over several axes at once")

@@ -101,7 +101,7 @@ def again(module: ModuleType, predictor: Predictor, dataset: Learnable, summary:
 def test_every_trick_acts_in_a_script_as_in_a_fit(reads: str, place: int, recipe: Recipe, tmp_path: Path) -> None:
     dataset = data(reads)
     trained = cohort(dataset, recipe)
-    begun = trained.flat.detach()[0].clone()
+    begun = trained.layout.views(trained.flat.detach()[0].clone())
     trained.advance(trained.steps, Clock.of(600))
     original = trained.trained(0)
     predictor = Predictor.of(dataset.schema, [original], trained.problem)
@@ -111,10 +111,12 @@ def test_every_trick_acts_in_a_script_as_in_a_fit(reads: str, place: int, recipe
     state, predicted = again(loaded(text, tmp_path / "train.py"), predictor, dataset, summary)
     expected = original.network.state_dict()
     assert state.keys() == expected.keys()
-    mine, theirs = (torch.cat([one[entry.name].flatten() for entry in trained.layout.entries]) for one in (state, expected))
-    way = (theirs - begun).norm()
+    # Adam and its kin make steps of gradients that are nothing but rounding, as of a bias before a normalisation; what
+    # biases do stands in the predictions.
+    names = [entry.name for entry in trained.layout.entries if not entry.name.endswith("bias")]
+    start, mine, theirs = (torch.cat([one[name].flatten() for name in names]) for one in (begun, state, expected))
+    way = (theirs - start).norm()
     assert way > 0
-    # Adam and its kin make steps of gradients that are nothing but rounding, such as that of a bias before a normalisation.
     assert (mine - theirs).norm() < 0.02 * way
     torch.testing.assert_close(predicted, predictor.raw(*dataset.inputs), rtol=1e-3, atol=3e-3)
 

@@ -1,6 +1,7 @@
 """Normalisation against PyTorch's own modules, member by member and step by step."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,9 +13,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from titrant.tricks.base import Off, options, segments
-from titrant.tricks.normalize import RMS, Batch, Group, Instance, Layer, Normalize, NormalizeTrick
+from titrant.tricks.normalize import RMS, Batch, Ghost, Group, Instance, Layer, Normalize, NormalizeTrick
 
-ROWS, WIDTH = 7, 12
+ROWS, WIDTH = 11, 12
+
+
+class GhostNorm(nn.BatchNorm1d):
+    """Batch norms of parts, the last of which takes what is left over."""
+
+    def __init__(self, size: int, places: int = 1) -> None:
+        super().__init__(WIDTH, momentum=0.3, eps=1e-3)
+        self.size, self.places = size, places
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = max(1, len(x) // (self.size * self.places)) if self.training else 1
+        cuts = [turn * self.size * self.places for turn in range(count)] + [len(x)]
+        parts = [x[begin:end] for begin, end in pairwise(cuts)]
+        if not self.training:
+            return super().forward(x)
+        outs, after = [], []
+        for part in parts:
+            moments = self.running_mean.clone(), self.running_var.clone()
+            outs.append(functional.batch_norm(part, *moments, self.weight, self.bias, True, self.momentum, self.eps))
+            after.append(moments)
+        self.running_mean, self.running_var = (torch.stack(kept).mean(0) for kept in zip(*after, strict=True))
+        return torch.cat(outs)
 
 
 class ShiftedRMS(nn.RMSNorm):
@@ -31,6 +54,7 @@ class ShiftedRMS(nn.RMSNorm):
 CASES: list[tuple[NormalizeTrick, Callable[[], nn.Module]]] = [
     (Batch(momentum=0.3, epsilon=1e-3), lambda: nn.BatchNorm1d(WIDTH, momentum=0.3, eps=1e-3)),
     (Batch(), lambda: nn.BatchNorm1d(WIDTH)),
+    (Ghost(size=4, momentum=0.3, epsilon=1e-3), lambda: GhostNorm(4)),
     (Layer(epsilon=1e-2), lambda: nn.LayerNorm(WIDTH, eps=1e-2)),
     (Group(groups=3, epsilon=1e-2), lambda: nn.GroupNorm(3, WIDTH, eps=1e-2)),
     (Group(groups=1), lambda: nn.LayerNorm(WIDTH)),
@@ -60,8 +84,8 @@ def dose_values(trick: NormalizeTrick) -> dict[str, Any]:
 
 
 def test_the_slot_holds_every_kind() -> None:
-    assert options(Normalize) == (Off, Batch, Layer, Group, Instance, RMS)
-    assert [kind.name() for kind in (Batch, Layer, Group, Instance, RMS) if kind.tracks] == ["batch"]
+    assert options(Normalize) == (Off, Batch, Ghost, Layer, Group, Instance, RMS)
+    assert [kind.name() for kind in (Batch, Ghost, Layer, Group, Instance, RMS) if kind.tracks] == ["batch", "ghost"]
     adapter: TypeAdapter[Any] = TypeAdapter(Normalize)
     assert adapter.validate_python("layer") == Layer()
     with pytest.raises(ValidationError, match="groups"):
@@ -151,6 +175,18 @@ def test_a_member_that_diverged_leaves_the_others_alone(trick: NormalizeTrick) -
     for member in (0, 2):
         assert torch.equal(y[member], y_sick[member])
         assert torch.equal(well_state["mean"][member], sick_state["mean"][member])
+
+
+@given(rows=st.integers(1, 70), size=st.integers(4, 80), places=st.integers(1, 3))
+def test_ghost_batches_are_batches(rows: int, size: int, places: int) -> None:
+    own, reference, x = state(WIDTH), GhostNorm(size, places), torch.randn(rows * places, WIDTH)
+    if len(x) == 1:
+        return
+    reference.load_state_dict({"weight": own["gain"].detach(), "bias": own["bias"].detach()}, strict=False)
+    y = Ghost.apply(x, **own, training=True, size=size, momentum=0.3, epsilon=1e-3, places=places)
+    torch.testing.assert_close(y, reference(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(own["mean"], reference.running_mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(own["variance"], reference.running_var, rtol=1e-4, atol=1e-5)
 
 
 @given(width=st.integers(1, 40), groups=st.integers(1, 64))
