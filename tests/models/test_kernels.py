@@ -132,10 +132,10 @@ def test_the_same_seed_gives_the_same_kernels_and_a_state_restores_them() -> Non
     assert torch.equal(MiniRocket(**one.state_dict())(x), one(x))
     hydra = Hydra.fit(x, 8, 4, 0)
     assert torch.equal(Hydra(**hydra.state_dict())(x), hydra(x))
-    for kernels, bound in ((one, 0.1), (hydra, 0.01)):  # those of models of before have no unit, and do not round
+    for kernels in (one, hydra):  # those of models of before have no unit, and do not round
         old = type(kernels)(**{name: tensor for name, tensor in kernels.state_dict().items() if name != "unit"})
         assert old.unit == 0
-        assert (old(x) - kernels(x)).abs().max() < bound
+        assert (old(x) - kernels(x)).abs().mean() < 0.005
 
 
 def test_features_of_many_series_stay_within_their_space() -> None:
