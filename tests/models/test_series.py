@@ -135,6 +135,16 @@ def test_a_kernel_computes_what_the_loop_computes(
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_no_kernel_is_taken_into_a_compiled_network() -> None:
+    recipe = Recipe.of({"model": {"kind": "lstm", "width": 4}})
+    assert isinstance(recipe.model, RecurrentTrick)
+    net = Recurrent(Members([recipe], [recipe], torch.device("cpu")), recipe.model, 3, ragged=False)
+    x, ends = torch.randn(2, 3, 4), torch.tensor([4, 4])
+    compiled = torch.compile(net, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, ends), net(x, ends), rtol=1e-4, atol=1e-5)
+    compiled(x, ends).sum().backward()
+
+
 def test_a_kernel_is_taken_where_nothing_stands_inside_the_cell() -> None:
     def taken(rows: int = 2, **slots: Any) -> bool:
         recipe = Recipe.of({"dropout": {"kind": "off"}, "model": {"kind": "lstm", "width": 4}, **slots})
