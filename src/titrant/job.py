@@ -850,7 +850,8 @@ class _Results:
 
     def _as_before(self, outcome: Outcome, before: Summary, factory: Factory | None) -> tuple[Predictor, Summary]:
         """The model of before stays; what was tried since is added."""
-        kept, predictor = self._kept_before, Predictor.load(self.folder / "model", factory)
+        kept = say("Going on with the search found nothing better; the model is that of before.")
+        predictor = Predictor.load(self.folder / "model", factory)
         judged: dict[str, Any] = {}
         if before.score_test is None and len(self.dataset.split.test):  # it was killed before its model was judged
             evaluation, (interval, _) = self._judged(predictor, predictor.recipes[0], None)
@@ -871,10 +872,6 @@ class _Results:
             summary.write(self.folder / "summary.json")
             write_report(self.folder)
         return predictor, summary
-
-    @property
-    def _kept_before(self) -> str:
-        return say("Going on with the search found nothing better; the model is that of before.")
 
     @property
     def _seconds_before(self) -> float:

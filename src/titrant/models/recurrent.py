@@ -163,11 +163,11 @@ class Cell(nn.Module):
 
         Milliseconds for a network's step over series of 128 steps, one thread, the kernel's / the loop's:
 
-            units, series   LSTM alone   of 16     GRU alone   of 16
-            32, 32          12 / 47      14 / 21   87 / 68     54 / 23
-            64, 128         103 / 211    152 / 277 144 / 163   221 / 268
-            128, 32         74 / 158     82 / 159  109 / 112   118 / 132
-            128, 128                               321 / 349   432 / 817
+            units, series   LSTM alone   of 16        GRU alone    of 16
+            32, 32          12 / 47      14 / 21      87 / 68      54 / 23
+            64, 128         103 / 211    152 / 277    144 / 163    221 / 268
+            128, 32         74 / 158     82 / 159     109 / 112    118 / 132
+            128, 128        275 / 440    457 / 1517   321 / 349    432 / 817
         """
         if exporting() or torch.compiler.is_compiling():  # there is no graph of this kernel
             return False

@@ -95,6 +95,12 @@ def _free_here() -> int | None:
     return None
 
 
+_GROUPS = {  # by who controls: where groups stand, and what says how much they may take, have taken, and could give up
+    "": ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
 def _left_to_group(system: Path = Path("/")) -> int | None:
     """Bytes that the control groups of this process may still take, which is how containers are limited; None without a limit.
 
@@ -105,14 +111,9 @@ def _left_to_group(system: Path = Path("/")) -> int | None:
     with suppress(OSError, ValueError):
         for line in (system / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, place = line.split(":", 2)
-            if not controllers:
-                root, most, taken, idle = "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"
-            elif "memory" in controllers.split(","):
-                root, most, taken, idle = (
-                    "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
-                )  # fmt: skip
-            else:
+            if controllers and "memory" not in controllers.split(","):
                 continue
+            root, most, taken, idle = _GROUPS["memory" if controllers else ""]
             group = Path(place.lstrip("/"))
             for folder in (group, *group.parents):  # a group is held to the limits of those that it is part of, too
                 with suppress(OSError, ValueError):  # no limit, or not to be seen from here

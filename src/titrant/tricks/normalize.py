@@ -180,8 +180,8 @@ class Ghost(NormalizeTrick):
     Source: Hoffer, Hubara and Soudry 2017, "Train longer, generalize better" (arXiv 1705.08741). Departure: running statistics
     move once a step, by the mean of the parts, instead of once for each part.
 
-    Interactions: acts only where `batch.size` is larger than `size`; wants `batch.size` raised with it. It takes
-    two to four times as long as `batch`, for which there is a kernel.
+    Interactions: acts only where `batch.size` is larger than `size`; wants `batch.size` raised with it. It takes two to four
+    times as long as `batch`, for which there is a kernel.
     """
 
     searched: ClassVar[bool] = False
