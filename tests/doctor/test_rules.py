@@ -340,6 +340,18 @@ def test_a_suspicion_is_a_problem_only_where_the_run_learns_poorly() -> None:
     assert [found.level for found in diagnose(spoil(healthy(), inputs__0__mean_abs=120.0))] == ["warning"]
 
 
+def test_overfitting_is_seen_where_a_run_folder_holds_one_loss_an_evaluation() -> None:
+    case = healthy()
+    trained, judged = [0.33, 0.30, 0.26, 0.22, 0.19, 0.17, 0.16], [0.32, 0.30, 0.33, 0.36, 0.39, 0.41, 0.42]
+    case.loss_steps, case.losses = list(range(7)), trained
+    case.evaluations = [Evaluation(step=step, loss=loss) for step, loss in enumerate(judged)]
+    found = RULES["overfitting"](case)
+    assert found is not None
+    assert found.level == "warning"
+    case.losses = trained[::-1]
+    assert RULES["overfitting"](case) is None
+
+
 def test_a_case_survives_being_written_with_values_that_json_lacks(tmp_path: object) -> None:
     case = broken(healthy())
     again = Case.model_validate_json(case.model_dump_json())

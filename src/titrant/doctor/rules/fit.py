@@ -100,7 +100,7 @@ def overfitting(case: Case) -> Finding | None:
         return None
     at_best = [loss for step, loss in zip(case.loss_steps, case.losses, strict=True) if step <= curve[best][0]]
     at_end = last_loss(case)
-    if len(at_best) < 3 or at_end is None or at_end >= float(np.median(at_best[-max(3, len(at_best) // 10) :])):
+    if not at_best or at_end is None or at_end >= float(np.median(at_best[-max(3, len(at_best) // 10) :])):
         return None
     constant = constant_loss(case)
     found = say(
