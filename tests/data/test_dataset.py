@@ -48,7 +48,7 @@ def test_a_plain_table() -> None:
     vocabulary = dataset.schema.columns[1].vocabulary
     assert [vocabulary[code - 2] for code in dataset.codes[:, 0].tolist()] == data["town"]
     assert [len(part) for part in (dataset.split.train, dataset.split.validation, dataset.split.test)] == [64, 16, 20]
-    assert (dataset.groups, dataset.time_order, dataset.values) == (None, False, None)
+    assert (dataset.groups, dataset.values) == (None, None)
 
 
 # --- target --------------------------------------------------------------------------------------------------------------
@@ -320,7 +320,10 @@ def test_groups_and_time() -> None:
 
     days = [(dt.date(2024, 1, 1) + dt.timedelta(days=row)).strftime("%d/%m/%Y") for row in reversed(range(ROWS))]
     ordered = read(table(t=days), "y", time="t", notes=[])
-    assert ordered.time_order
+    assert ordered.groups is not None
+    stretch = ordered.groups.flip(0)  # the oldest row stands last
+    assert stretch.tolist() == sorted(stretch.tolist())
+    assert stretch.unique(return_counts=True)[1].tolist() == [5, 4, 4, 4, 4, 4] * 4
     assert ordered.split.test.tolist() == list(range(20))
     assert ordered.split.validation.tolist() == list(range(20, 36))
     assert "t.weekday" in ordered.schema.number_names

@@ -36,8 +36,7 @@ class Dataset:
         target: [N]; int64 positions in `schema.classes` (-1 in rows of no part, whose class no development row has) or float32
             values.
         split: the rows of each part.
-        groups: int64 [N], or None without a group column.
-        time_order: rows were divided by time.
+        groups: int64 [N], what folds hold out as a whole: groups, or stretches of time; None without such a column.
         summary: for the report.
         values: a regression target in float64 [N]; None for classes.
         absent: slots of tricks that have nothing to act on, apart from those for numbers and categories.
@@ -49,7 +48,6 @@ class Dataset:
     target: Tensor
     split: Split
     groups: Tensor | None
-    time_order: bool
     summary: DataSummary
     values: NDArray[np.float64] | None = None
     absent: ClassVar[tuple[str, ...]] = ()
@@ -121,10 +119,10 @@ def read(
     roles.check(frame, asked)
     frame = with_target(frame, target, notes, say("the data"))
     frames = [frame] if test is None else [frame, with_target(open_frame(test, notes), target, notes, say("the test data"))]
-    groups = group_numbers(frames, group, notes)
+    groups = group_numbers(frames, roles, notes)
     split = divide_rows(frames, roles, task, groups, seed, notes, hold_out)
 
-    development = frame[torch.cat([split.train, split.validation]).sort().values.numpy()]
+    development = frame[split.development.numpy()]
     written = is_text_file(data)
     task_, classes = understand_target(development[target], task, written, notes)
     columns, left_out = understand_columns(development, roles, asked, written, notes)
@@ -142,7 +140,6 @@ def read(
         target=targets,
         split=split,
         groups=None if groups is None else torch.from_numpy(groups),
-        time_order=time is not None,
         summary=summarize(data, schema, development, split, targets),
         values=values,
     )

@@ -24,7 +24,7 @@ from titrant.data.schema import Rows
 from titrant.data.sequences import SERIES
 from titrant.data.series import Series, Stepped
 from titrant.data.sources import listed, near, open_frame
-from titrant.data.split import SHARE, Split
+from titrant.data.split import SHARE, STRETCHES, Split
 from titrant.data.summary import summary_of
 from titrant.errors import DataError
 from titrant.record import Record
@@ -40,7 +40,6 @@ _WINDOWS = 30_000  # to learn from at most; of more, evenly spaced ones
 _TESTED = 5_000  # to be judged on at most
 _BYTES = 1 << 28  # of all windows
 _LARGEST = 1 << 32  # bytes of the grid
-_BLOCKS = 24  # stretches of time that folds hold out as a whole
 _FEWEST = 16  # windows to learn from
 
 
@@ -243,7 +242,6 @@ def read_forecast(
         target=targets,
         split=split,
         groups=torch.from_numpy(groups),
-        time_order=True,
         summary=summary_of(data, say("series in memory"), schema, split, targets, series=_shape(schema, len(table.names))),
         values=future,
     )
@@ -444,7 +442,7 @@ def _divided(origin: Integers, horizon: int, steps: int, hold_out: bool) -> tupl
     if len(chosen) == 0 or (hold_out and len(judged) == 0):
         raise DataError(say("The newest steps lack values of the target, so that no window can be judged. Fill or cut them."))
     words = say("Windows were divided by time, the newest last; none has steps to predict on both sides of a cut.")
-    block = origin * _BLOCKS // max(1, test)
+    block = origin * STRETCHES // max(1, test)
     return Split(torch.from_numpy(train), torch.from_numpy(chosen), torch.from_numpy(judged), words), block.astype(np.int64)
 
 

@@ -83,7 +83,6 @@ class Images:
     target: Tensor
     split: Split
     groups: Tensor | None
-    time_order: bool
     summary: DataSummary
     values: NDArray[np.float64] | None = None
     has_numbers: ClassVar[bool] = False
@@ -154,9 +153,9 @@ def read_images(
         pixels.append(found)
     roles = Roles(label, split_column or first.split, group, time)
     roles.check(frames[0], {})
-    groups = group_numbers(frames, group, notes)
+    groups = group_numbers(frames, roles, notes)
     split = divide_rows(frames, roles, task, groups, seed, notes, hold_out)
-    development = frames[0][torch.cat([split.train, split.validation]).sort().values.numpy()]
+    development = frames[0][split.development.numpy()]
     asked = task or ("classification" if first.named else None)
     if asked is None and isinstance(first.items, np.ndarray):
         asked = task_of_arrays(development[label])
@@ -175,7 +174,6 @@ def read_images(
         target=targets,
         split=split,
         groups=None if groups is None else torch.from_numpy(groups),
-        time_order=time is not None,
         summary=summary_of(data, say("pictures in memory"), schema, split, targets, picture=_shape(schema)),
         values=values,
     )

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from titrant.data.dataset import Dataset, read
 from titrant.data.decode import Progress
 from titrant.data.forecast import ForecastSchema, read_forecast
@@ -12,6 +14,7 @@ from titrant.data.schema import Schema
 from titrant.data.sequences import are_series
 from titrant.data.series import Series, SeriesSchema, read_series
 from titrant.data.sources import check_file, is_text_file, open_frame
+from titrant.data.split import folds
 from titrant.data.text import Texts, TextSchema, lone_text, read_texts
 from titrant.errors import DataError
 from titrant.record import Source
@@ -125,6 +128,30 @@ def source_of(data: object, target: str | None, test: object, **options: Any) ->
     if test is not None and places["test"] is None:
         places["data"] = None  # half of the data would not be the same data
     return Source(**places, target=target, **options)
+
+
+def folds_of(dataset: Learnable, rows: Tensor, k: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Folds of some rows: with like shares of classes, groups and stretches of time held out as a whole.
+
+    Args:
+        dataset: the data.
+        rows: int64 [n] positions of the rows to divide.
+        k: number of folds; fewer where there are fewer groups, or not two rows for each.
+        seed: of the random numbers.
+
+    Returns:
+        Pairs (train, held_out) as `titrant.data.split.folds` makes them; none where rows cannot be divided.
+
+    Example:
+        >>> table = {"x": [0.5 * i for i in range(60)], "y": ["low"] * 30 + ["high"] * 30}
+        >>> dataset = read_data(table, "y", notes=[])
+        >>> [len(held_out) for _, held_out in folds_of(dataset, dataset.split.development, 3, seed=0)]
+        [16, 16, 16]
+    """
+    groups = len(rows) if dataset.groups is None else len(dataset.groups[rows].unique())
+    count = min(k, groups, len(rows) // 2)
+    strata = None if dataset.schema.task == "regression" else dataset.target
+    return folds(rows, strata, dataset.groups, count, seed) if count > 1 else []
 
 
 def _place(data: object) -> str | None:

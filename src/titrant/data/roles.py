@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from titrant.data import cells
 from titrant.data.kinds import Kind, date_format
 from titrant.data.sources import near
-from titrant.data.split import TEST, TRAIN, VALIDATION, Split, divide
+from titrant.data.split import STRETCHES, TEST, TRAIN, VALIDATION, Split, divide
 from titrant.data.target import stratification_key
 from titrant.errors import DataError
 from titrant.texts import say
@@ -96,8 +96,16 @@ def _check_present(frame: pl.DataFrame, name: str, role: str) -> None:
         )
 
 
-def group_numbers(frames: list[pl.DataFrame], group: str | None, notes: list[str]) -> NDArray[np.int64] | None:
-    """A number for each group; -1 in test rows of the person's that have none."""
+def group_numbers(frames: list[pl.DataFrame], roles: Roles, notes: list[str]) -> NDArray[np.int64] | None:
+    """What is held out as a whole: groups, or stretches of time; -1 in test rows of the person's that have none of either.
+
+    Rows that follow one another are alike: held out one by one, each would be told by its neighbours. Source: Roberts et al.
+    2017, "Cross-validation strategies for data with temporal, spatial, hierarchical, or phylogenetic structure".
+    """
+    if roles.time is not None:
+        later = sum(frame.height for frame in frames[1:])
+        return np.concatenate([_stretches(_time(frames[0][roles.time])), np.full(later, -1)])
+    group = roles.group
     if group is None:
         return None
     if lacking := frames[0][group].null_count():
@@ -157,8 +165,10 @@ def divide_rows(
         given = np.concatenate([given, np.full(later, TEST)])
         key = np.concatenate([key, np.zeros(later)])
         time = None if time is None else np.concatenate([time, np.zeros(later)])
-    split = divide(key, labels=labels, given=given, groups=groups, time=time, seed=seed, hold_out=hold_out)
-    if groups is not None and len(np.unique(groups[given == TRAIN])) == (given == TRAIN).sum():
+    split = divide(
+        key, labels=labels, given=given, groups=None if time is not None else groups, time=time, seed=seed, hold_out=hold_out
+    )
+    if roles.group is not None and groups is not None and len(np.unique(groups[given == TRAIN])) == (given == TRAIN).sum():
         notes.append(say("Each row has a group of its own in {name!r}; grouping changes nothing.", name=roles.group))
     return split
 
@@ -178,6 +188,12 @@ def _given_parts(series: pl.Series) -> NDArray[np.int64]:
             )
         )
     return parts.to_numpy(writable=True)
+
+
+def _stretches(time: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The number of each row's stretch of time [N]: stretches of like many rows, rows of equal time in the same one."""
+    place = np.searchsorted(np.sort(time), time)
+    return (place * STRETCHES // max(1, len(time))).astype(np.int64)
 
 
 def _time(series: pl.Series) -> NDArray[np.float64]:

@@ -118,7 +118,6 @@ class Series(Generic[S]):
     target: Tensor
     split: Split
     groups: Tensor | None
-    time_order: bool
     summary: DataSummary
     values: NDArray[np.float64] | None = None
     has_numbers: ClassVar[bool] = True
@@ -209,9 +208,9 @@ def read_series(
             )  # fmt: skip
     roles = Roles(label, split_column or first.split, group, None)
     roles.check(frames[0], {})
-    groups = group_numbers(frames, group, notes)
+    groups = group_numbers(frames, roles, notes)
     split = divide_rows(frames, roles, task, groups, seed, notes, hold_out)
-    development = frames[0][torch.cat([split.train, split.validation]).sort().values.numpy()]
+    development = frames[0][split.development.numpy()]
     asked = task or (None if by is not None else task_of_arrays(development[label]))
     task_, classes = understand_target(development[label], asked, first.written, notes)
     every = values[0] if len(values) == 1 else torch.cat(values)
@@ -230,7 +229,6 @@ def read_series(
         target=targets,
         split=split,
         groups=None if groups is None else torch.from_numpy(groups),
-        time_order=False,
         summary=summary_of(data, say("series in memory"), schema, split, targets, series=_shape(schema)),
         values=exact,
     )

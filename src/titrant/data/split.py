@@ -21,6 +21,7 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 SHARE = 0.2  # of all rows for test, and of the rest for validation: 64 / 16 / 20 %
 MOST = 20_000  # rows enough to estimate a score to about half a percent
 FEWEST = 8  # development rows
+STRETCHES = 24  # of time, which folds hold out as a whole
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -34,6 +35,11 @@ class Split:
     validation: Tensor
     test: Tensor
     words: str
+
+    @property
+    def development(self) -> Tensor:
+        """All rows outside test."""
+        return torch.cat([self.train, self.validation]).sort().values
 
 
 def divide(
@@ -173,7 +179,7 @@ def folds(indices: Tensor, strata: Tensor | None, groups: Tensor | None, k: int,
     Args:
         indices: int64 [n] positions of the rows to divide.
         strata: [N] the target of all rows; class positions, or values of a regression target, which are cut into ten ranges.
-        groups: [N] the groups of all rows; rows of a group are held out together.
+        groups: [N] the groups of all rows, or stretches of time; rows of a group are held out together.
         k: number of folds, from 2.
         seed: of the random numbers.
 

@@ -91,7 +91,6 @@ class Texts:
     target: Tensor
     split: Split
     groups: Tensor | None
-    time_order: bool
     summary: DataSummary
     values: NDArray[np.float64] | None = None
     has_numbers: ClassVar[bool] = False
@@ -150,9 +149,9 @@ def read_texts(
     frames = [with_target(frame, target, notes, say("the data"))]
     if test is not None:
         frames.append(with_target(open_frame(test, notes), target, notes, say("the test data")))
-    groups = group_numbers(frames, group, notes)
+    groups = group_numbers(frames, roles, notes)
     split = divide_rows(frames, roles, task, groups, seed, notes, hold_out)
-    development = frames[0][torch.cat([split.train, split.validation]).sort().values.numpy()]
+    development = frames[0][split.development.numpy()]
     task_, classes = understand_target(development[target], task, is_text_file(data), notes)
     others = [name for name in frame.columns if name not in (column, *roles.names)]
     if others:
@@ -178,7 +177,6 @@ def read_texts(
         target=targets,
         split=split,
         groups=None if groups is None else torch.from_numpy(groups),
-        time_order=time is not None,
         summary=summary_of(
             data,
             say("a table in memory"),
@@ -186,7 +184,7 @@ def read_texts(
             split,
             targets,
             text_column=column,
-            text=_size(schema, tokens[torch.cat([split.train, split.validation])]),
+            text=_size(schema, tokens[split.development]),
         ),
         values=values,
     )

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from titrant.clock import Clock
-from titrant.data.learnable import Learnable
-from titrant.data.split import folds
+from titrant.data.learnable import Learnable, folds_of
+from titrant.errors import DataError
 from titrant.evidence.statistics import Estimate, paired
 from titrant.models.network import Factory
 from titrant.recipe import Recipe
@@ -157,7 +157,7 @@ class Trainings:
     def __post_init__(self) -> None:
         """Prepares the rows."""
         split = self.dataset.split
-        self.development = torch.cat([split.train, split.validation]).sort().values
+        self.development = split.development
         self.shared = len(split.test) > 0
         self._test = split.test.to(self.device)
         self.problem = problem_of(self.dataset, self.development.to(self.device), self.device)
@@ -176,7 +176,8 @@ class Trainings:
             place = number % self._draws_of_rows
             like = self._replicates.get(place)
             if like is None:
-                train, held = self._cut(self.development, place // _PARTS)[place % _PARTS]
+                parts = self._cut(self.development, place // _PARTS)
+                train, held = parts[place % len(parts)]
                 judging = self._test
                 if not self.shared:
                     judging = held.to(self.device)
@@ -221,10 +222,15 @@ class Trainings:
         return paired(values, resampled, 0.0 if self.shared else self.overlap)
 
     def _cut(self, rows: Tensor, number: int) -> list[tuple[Tensor, Tensor]]:
+        """Folds of some rows, the same for the same number.
+
+        Raises:
+            DataError: all rows belong to one group.
+        """
         if number not in self._cuts:
-            strata = None if self.dataset.schema.task == "regression" else self.dataset.target
-            seed = derived_seed(self.seed, "cut", number) % 2**31
-            self._cuts[number] = folds(rows, strata, self.dataset.groups, min(_PARTS, len(rows) // 2), seed)
+            self._cuts[number] = folds_of(self.dataset, rows, _PARTS, derived_seed(self.seed, "cut", number) % 2**31)
+            if not self._cuts[number]:
+                raise DataError(say("All rows to learn from belong to one group or moment, so that none can be held out."))
         return self._cuts[number]
 
     def run(self, jobs: Sequence[Job], watch: Callable[[int], None]) -> list[Outcome | None]:

@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 
 from titrant.data.images import Images
-from titrant.data.learnable import Learnable
+from titrant.data.learnable import Learnable, folds_of
 from titrant.data.series import Series
-from titrant.data.split import folds
 from titrant.data.text import Texts
 from titrant.errors import OutputError
 from titrant.exports import plain
@@ -164,7 +163,7 @@ def _as_kept(dataset: Learnable, inputs: Sequence[Tensor]) -> list[Tensor]:
 def kept(predictor: Predictor, dataset: Learnable, origins: Sequence[Origin], summary: Summary) -> dict[str, Any]:
     """The content of `rows.pt`."""
     split = dataset.split
-    development = torch.cat([split.train, split.validation]).sort().values
+    development = split.development
     about: dict[str, Any] = {}
     match dataset:
         case Series():
@@ -180,8 +179,7 @@ def kept(predictor: Predictor, dataset: Learnable, origins: Sequence[Origin], su
         if origin.fold is None:
             parts.append((split.train, split.validation))
         else:
-            strata = None if dataset.schema.task == "regression" else dataset.target
-            parts.append(folds(development, strata, dataset.groups, origin.folds, origin.cut)[origin.fold])
+            parts.append(folds_of(dataset, development, origin.folds, origin.cut)[origin.fold])
     return {
         "inputs": _as_kept(dataset, dataset.inputs),
         "target": _target(dataset),

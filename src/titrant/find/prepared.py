@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from titrant.clock import Clock, Interrupt, seconds
@@ -96,7 +95,7 @@ def prepared(asking: Asking, budget: str | float, view: View | None, started: fl
         for note in notes:
             watcher.note(note)
         split = dataset.split
-        development = torch.cat([split.train, split.validation]).sort().values.to(device)
+        development = split.development.to(device)
         problem = problem_of(dataset, split.train.to(device), device, development)
         yield Prepared(
             problem, asked.recipe, metric_for(dataset.schema.task), split.train.to(device), split.validation.to(device),

@@ -182,7 +182,7 @@ class Study:
         self._plan = self._start.plan
         self._first = self._plan.first
         split = self.dataset.split
-        self._development = torch.cat([split.train, split.validation]).sort().values.to(self.device)
+        self._development = split.development.to(self.device)
         self._train, self._validation = split.train.to(self.device), split.validation.to(self.device)
         self._problem = problem_of(self.dataset, self._train, self.device, self._development)
         first = self.given or (self.region.base if self.region is not None else Recipe())
