@@ -38,6 +38,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untype
         recipe: Recipe | dict[str, Any] | str | None = None,
         space: dict[str, Any] | str | None = None,
         kinds: dict[str, str] | None = None,
+        folds: int | None = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -47,6 +48,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untype
         self.recipe = recipe
         self.space = space
         self.kinds = kinds
+        self.folds = folds
         self.device = device
         self.random_state = random_state
 
@@ -73,6 +75,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untype
             recipe=self.recipe,
             space=self.space,
             members=self.members,
+            folds=self.folds,
             device=self.device,
             hold_out=False,
         )
@@ -100,6 +103,7 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]  # scikit-l
         recipe: a recipe, a mapping of its slots, or its file; alone it is trained as it stands.
         space: what to search, a mapping or its file.
         kinds: by column, number, category, boolean, date or ignore.
+        folds: of a cross-validation by which recipes are compared; None compares them by a fifth of the rows.
         device: auto, cpu, cuda, mps.
         random_state: of all random choices.
 

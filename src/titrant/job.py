@@ -186,6 +186,8 @@ def fit(
     hold_out: bool = True,
     ensemble: bool = True,
     search: str = "mixed",
+    folds: int | None = None,
+    repeats: int = 1,
     view: View | None = None,
     started: float | None = None,
 ) -> Run:
@@ -232,6 +234,10 @@ def fit(
             keeps to one recipe.
         search: who proposes recipes: mixed (known good recipes, then a model of what worked, mutations of the best and an even
             cover), grid (of a `space`), random, sobol, or a sampler of Optuna: tpe, gp, cmaes.
+        folds: compares recipes by a cross-validation over so many folds of the train and validation rows, from 2, instead of by
+            the validation rows alone; groups and stretches of time are held out as a whole. A recipe then takes so many times
+            as long, and is judged by all these rows. The finals take so many folds, too, cut anew.
+        repeats: of the cross-validation, with the rows cut anew each time, from 1.
         view: watches the run.
         started: when the budget began, on the scale of `time.monotonic`; now if None.
 
@@ -251,6 +257,12 @@ def fit(
         ['low', 'high']
     """
     _check_search(search, space)
+    if folds is not None and folds < 2:
+        raise TitrantError(say("folds = {count}: a cross-validation needs two folds at least.", count=folds))
+    if repeats < 1 or (repeats > 1 and folds is None):
+        raise TitrantError(
+            say("repeats = {count}: only a cross-validation (folds) can be repeated, once or more.", count=repeats)
+        )
     if cluster is not None and device not in {"auto", "cpu"}:
         raise TitrantError(
             say(
@@ -269,8 +281,8 @@ def fit(
         )
     asked = Asked(
         metric=metric, seed=seed, recipe=None if given is None else given.plain(), space=limits, members=members,
-        ensemble=ensemble, search=search, device=device, surgery=list(surgery), workers=workers, cluster=cluster,
-        study=_without_password(study), log=checked(log),
+        ensemble=ensemble, search=search, folds=folds, repeats=repeats, device=device, surgery=list(surgery), workers=workers,
+        cluster=cluster, study=_without_password(study), log=checked(log),
     )  # fmt: skip
     reading: dict[str, Any] = {
         "task": task, "split_column": split_column, "group": group, "by": by, "time": time, "horizon": horizon, "text": text,
@@ -466,7 +478,7 @@ def _carried_out(
             dataset, region, goal, clock.before_end(_reserve(limit, dataset)), asked.seed, used, folder, progress,
             given=given, narrowed=limits is not None or model is not None, members=asked.members, factory=model,
             workers=None if large and places.cluster is None else workers, ensemble=asked.ensemble, search=asked.search,
-            before=[] if before is None else before.records, shared=shared,
+            folds=asked.folds, repeats=asked.repeats, before=[] if before is None else before.records, shared=shared,
         )  # fmt: skip
         about = [*_about(study), *(_about_memory(study) if places.cluster is None and together == 1 else [])]
         for note in about:
@@ -529,10 +541,11 @@ def _shared(address: str, asked: Asked, dataset: Learnable, goal: Metric) -> "Sh
 
     split = dataset.split
     rows = [part.numpy().tobytes() for part in (split.train, split.validation, split.test, dataset.target)]
+    folds = [] if asked.folds is None else [f"{asked.repeats} times {asked.folds} folds".encode()]
     about = {
         "rows": digest([*rows, str(asked.seed).encode()]),
         "metric": goal.name,
-        "search": digest([as_json(asked.recipe), as_json(asked.space)]),
+        "search": digest([as_json(asked.recipe), as_json(asked.space), *folds]),
     }
     name = f"titrant {Path(dataset.summary.source).name} {dataset.schema.target}"  # wherever the file lies on each machine
     return SharedStudy(address, name, goal.direction, about)
@@ -914,7 +927,8 @@ class _Results:
             outcome.recipe.save(self.folder / "recipe.yaml")
             predictor.save(self.folder / "model")
             write_members(self.folder / "members.jsonl", outcome.records)
-            self.dataset.summary.write(self.folder / "data.json")
+            data = self.dataset.summary
+            data.model_copy(update={"split": f"{data.split} {self.study.compared}".rstrip()}).write(self.folder / "data.json")
             self.source.write(self.folder / "source.json")
             self.asked.write(self.folder / "asked.json")
             evaluation.write(self.folder / "evaluation.json")

@@ -91,8 +91,14 @@ class MemberRecord(Record):
     steps: int
     epochs: float
     seconds: float = Field(description="its share of the cohort's training time")
-    score_validation: float | None = Field(description="best over its curve")
-    curve: list[Point]
+    score_validation: float | None = Field(
+        description="best over its curve; the mean of the folds' best under cross-validation"
+    )
+    loss_validation: float | None = Field(
+        default=None, description="the plain loss where the score was best; the mean over folds"
+    )
+    folds: list[float | None] = Field(default=[], description="the scores of which `score_validation` is the mean")
+    curve: list[Point] = Field(description="means over folds")
     receipts: list[Receipt]
     shared: str | None = Field(default=None, description="its name in a study that several commands share")
     parts: int = Field(default=1, description="in which each batch was computed, because memory did not hold it whole")
@@ -162,6 +168,8 @@ class Asked(Record):
     members: int | None = None
     ensemble: bool = True
     search: str = "mixed"
+    folds: int | None = Field(default=None, description="of a cross-validation by which recipes are compared")
+    repeats: int = Field(default=1, description="of that, with the rows cut anew")
     device: str = "auto"
     workers: int | None = Field(default=None, description="processes that train at the same time")
     cluster: str | None = Field(default=None, description="the address of a Ray cluster that trains")

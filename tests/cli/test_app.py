@@ -132,6 +132,7 @@ def test_every_option_of_fit_reaches_the_job(monkeypatch: pytest.MonkeyPatch) ->
     [
         (("--search", "randm"), ["no search 'randm'", "Did you mean random?", "gp"]),
         (("--search", "grid"), ["--space", "never end"]),
+        (("--repeats", "2"), ["repeats = 2", "(folds)"]),
     ],
 )
 def test_searches_that_cannot_be_are_refused(arguments: tuple[str, ...], words: list[str]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_score, recall_score
 
-from titrant.record import ColumnSummary, Evaluation, Receipt, Source
+from titrant.record import Asked, ColumnSummary, Evaluation, Receipt, Source
 from titrant.report import sections
 from titrant.report.run import read_run
 
@@ -89,6 +89,13 @@ def test_commands_survive_the_shell(made, tmp_path):
     ]
     assert shlex.split(again)[-1] == str(run.folder / "recipe.yaml")
     assert shlex.split(predict)[2] == str(run.folder)
+
+
+def test_the_search_is_repeated_as_it_was_asked_for(made, tmp_path):
+    folder = made.folder(tmp_path, "binary")
+    Asked(folds=5, repeats=2, search="tpe", ensemble=False).write(folder / "asked.json")
+    repeat = dict(sections.commands(read_run(folder)))["Repeat the search"]
+    assert "--search tpe --folds 5 --repeats 2 --no-ensemble --metric" in repeat
 
 
 def test_the_search_is_repeated_with_all_that_the_data_were_read_by(made, tmp_path):

@@ -66,6 +66,97 @@ def test_the_cost_of_a_member_is_what_the_rungs_say() -> None:
     assert pytest.approx(expected) == cost(RUNGS)
 
 
+# --------------------------------------------------------------------- folds
+
+
+def in_folds(members: list[Member], parts: list[tuple[torch.Tensor, torch.Tensor]]) -> list[Member]:
+    """Each member once for each part, under one number, with seeds of its own."""
+    return [
+        replace(member, seed=100 * member.number + place, rows=rows, held_out=held_out)
+        for member in members
+        for place, (rows, held_out) in enumerate(parts)
+    ]
+
+
+@pytest.fixture
+def parts() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    rows = torch.arange(240)
+    return [(rows[rows % 3 != fold], rows[rows % 3 == fold]) for fold in range(3)]
+
+
+def test_folds_of_a_recipe_are_one_recipe(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock, parts: list[Any]
+) -> None:
+    problem, recipes = make_problem(), at_rates(small, ABSURD[:3] + SENSIBLE)
+    members = in_folds(make_members(recipes), parts)
+    told: list[tuple[int, int]] = []
+    bracket = Bracket(problem, members, ACCURACY, endless)
+    assert bracket.run(lambda rung, alive: told.append((rung, alive)))
+    assert list(dict.fromkeys(told)) == [(0, 6), (1, 2), (2, 1)]
+    assert sorted(tried.member.number for tried in bracket.tried) == list(range(6))
+    assert bracket.tried[-1].member.recipe.learning_rate.peak in SENSIBLE
+    for tried in bracket.tried:
+        record = tried.record
+        assert len(record.folds) == 3
+        assert record.score_validation == pytest.approx(sum(score or 0.0 for score in record.folds) / 3)
+        assert record.score_validation == tried.score
+        assert record.loss_validation == tried.loss
+        assert record.seed == 100 * record.number  # the first fold's
+    assert bracket.best is not None
+    assert torch.equal(bracket.best.member.held_out, parts[0][1])
+
+
+def test_a_recipe_is_judged_by_the_mean_of_what_its_folds_are_alone(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock, parts: list[Any]
+) -> None:
+    problem = make_problem()
+    members = in_folds(make_members([small]), parts)
+    together = Bracket(problem, members, LOG_LOSS, endless, rungs=(1.0,))
+    together.run(quiet)
+    apart = [Bracket(problem, [member], LOG_LOSS, endless, rungs=(1.0,)) for member in members]
+    for bracket in apart:
+        bracket.run(quiet)
+    alone = [bracket.tried[0].record for bracket in apart]
+    (found,) = together.tried
+    assert found.record.folds == pytest.approx([record.score_validation for record in alone], rel=1e-5)
+    assert found.score == pytest.approx(sum(bracket.tried[0].score for bracket in apart) / 3, rel=1e-5)
+    losses = [[point.loss_validation for point in record.curve] for record in alone]
+    means = [sum(losses_at) / 3 for losses_at in zip(*losses, strict=True)]
+    assert [point.loss_validation for point in found.record.curve] == pytest.approx(means, rel=1e-5)
+    assert found.record.receipts == alone[0].receipts or found.record.receipts[0].seen > alone[0].receipts[0].seen
+
+
+def test_a_recipe_without_all_of_its_folds_is_not_judged(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock, parts: list[Any]
+) -> None:
+    """A clock that rings between two stacks must not favour the recipe whose hard fold was never reached."""
+    members = in_folds(make_members([small]), parts)
+    one_each = Pace(lanes=1, working_set=1)
+    bracket = Bracket(make_problem(), members, ACCURACY, endless, rungs=(1.0,), pace=one_each)
+    assert bracket.width == 3
+    turn = bracket.next()
+    assert turn is not None
+    cohort = turn.made()
+    cohort.advance(cohort.steps, endless)
+    bracket.done(turn.place, cohort, in_time=False)
+    assert bracket.standing() == []
+    assert bracket.next() is None
+    (tried,) = bracket.tried
+    assert (math.isnan(tried.score), tried.record.score_validation) == (True, None)
+    assert bracket.best is not None  # there is a usable model all the same
+
+
+def test_folds_stay_in_one_stack_where_stacks_are_large_enough(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, parts: list[Any]
+) -> None:
+    members = in_folds(make_members([small] * 5), parts)
+    size = small.batch.size * 16  # numbers that a member holds
+    for lanes, working_set in ((1, 6 * size), (2, 6 * size), (2, 100 * size)):
+        for stack in stacks(members, make_problem(), Pace(lanes=lanes, working_set=working_set)):
+            assert set(Counter(member.number for member in stack).values()) == {3}
+    assert len(stacks(members[:3], make_problem(), Pace(lanes=2, working_set=100 * size))) == 2  # rather than an idle lane
+
+
 # ------------------------------------------------------------------- bracket
 
 

@@ -95,6 +95,39 @@ def alone(trained: Trained, problem: TableProblem, rows: torch.Tensor) -> torch.
     return probabilities(outputs, trained.network.views).squeeze(0)
 
 
+def test_recipes_are_compared_by_cross_validation(penguins: Dataset, tmp_path: Path) -> None:
+    base = Recipe.of({"stop": {"kind": "last", "epochs": 3}})
+    study = study_of(penguins, tmp_path / "one", base, folds=4, repeats=2)
+    outcome = study.run()
+    searched = [record for record in outcome.records if record.origin != "refit"]
+    assert [record.number for record in searched] == list(dict.fromkeys(record.number for record in searched))
+    assert all(len(record.folds) == 8 for record in searched if record.score_validation is not None)
+    assert len(outcome.final) == 8
+    development = penguins.split.development
+    for names in ("search", "folds"):
+        cut = study._cut(names)  # what is held out is not told otherwise
+        held_out = torch.cat([part[1] for part in cut]).sort().values
+        assert torch.equal(held_out, development.repeat_interleave(2))
+        assert not any(torch.isin(rows, held).any() for rows, held, _ in cut)
+    firsts = [set(study._cut(name)[0][1].tolist()) for name in ("search", "folds")]
+    assert firsts[0] != firsts[1]
+    assert "4 folds of the 275 train and validation rows, cut anew 2 times" in study.compared
+    assert_same(outcome, study_of(penguins, tmp_path / "two", base, folds=4, repeats=2).run())
+
+
+def test_a_single_group_leaves_the_validation_part(tmp_path: Path) -> None:
+    """Of two groups one is held out for the test: the other cannot be cut."""
+    table = {"x": np.arange(80) / 80, "g": ["a"] * 60 + ["b"] * 20, "part": (["train"] * 3 + ["validation"]) * 20}
+    dataset = read(table | {"y": (np.arange(80) % 2).tolist()}, "y", group="g", split_column="part", hold_out=False, notes=[])
+    groups = replace(dataset, groups=torch.zeros(80, dtype=torch.int64))
+    base = Recipe.of({"stop": {"kind": "last", "epochs": 2}})
+    study = study_of(groups, tmp_path / "run", base, folds=3)
+    assert study.compared == ""
+    assert "belong to one group" in study.notes[0]
+    outcome = study.run()
+    assert outcome.kind == "checkpoint"
+
+
 def timeless(record: MemberRecord) -> dict[str, Any]:
     """A record without what a clock has written."""
     plain = record.model_dump(exclude={"seconds"})
@@ -316,7 +349,9 @@ def test_a_refit_that_does_far_worse_than_an_earlier_part_of_the_run_is_refused(
     assert first.kind == "refit"
     record = next(one for one in first.records if one.origin != "refit" and one.score_validation is not None)
     point = record.curve[-1].model_copy(update={"score_validation": 1.0, "loss_validation": 0.001})
-    better = record.model_copy(update={"score_validation": 1.0, "curve": [*record.curve, point], "number": 999})
+    better = record.model_copy(
+        update={"score_validation": 1.0, "loss_validation": 0.001, "curve": [*record.curve, point], "number": 999}
+    )
     study = study_of(people, tmp_path, given, members=None, clock=Clock.of(36000), before=[better])
     outcome = study.run()
     assert (outcome.kind, outcome.refused) == ("checkpoint", True)

@@ -144,6 +144,17 @@ def fit(
             help=say("Who proposes recipes: mixed, grid (of a search space), random, sobol, or Optuna's tpe, gp, cmaes."),
         ),
     ] = "mixed",
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="NUMBER",
+            help=say("Compare recipes by cross-validation over so many folds, not by one validation part. Takes longer."),
+        ),
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, metavar="NUMBER", help=say("Repeat the cross-validation with the rows cut anew."))
+    ] = 1,
     size: Annotated[
         int | None,
         typer.Option(
@@ -228,6 +239,8 @@ def fit(
             hold_out=hold_out,
             ensemble=ensemble,
             search=search,
+            folds=folds,
+            repeats=repeats,
             size=size,
             members=members,
             workers=workers,

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from titrant.data.dataset import Dataset, read
@@ -148,7 +149,7 @@ def folds_of(dataset: Learnable, rows: Tensor, k: int, seed: int) -> list[tuple[
         >>> [len(held_out) for _, held_out in folds_of(dataset, dataset.split.development, 3, seed=0)]
         [16, 16, 16]
     """
-    groups = len(rows) if dataset.groups is None else len(dataset.groups[rows].unique())
+    groups = len(rows) if dataset.groups is None else len(np.unique(dataset.groups[rows].numpy()))
     count = min(k, groups, len(rows) // 2)
     strata = None if dataset.schema.task == "regression" else dataset.target
     return folds(rows, strata, dataset.groups, count, seed) if count > 1 else []

@@ -180,10 +180,11 @@ def kept(predictor: Predictor, dataset: Learnable, origins: Sequence[Origin], su
             parts.append((split.train, split.validation))
         else:
             parts.append(folds_of(dataset, development, origin.folds, origin.cut)[origin.fold])
+    across = summary.final == "refit" or any(origin.fold is not None for origin in origins)  # not the training part alone
     return {
         "inputs": _as_kept(dataset, dataset.inputs),
         "target": _target(dataset),
-        "learnable": development if summary.final == "refit" else split.train,
+        "learnable": development if across else split.train,
         "visible": development,
         "test": split.test,
         "folds": parts,

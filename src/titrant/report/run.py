@@ -9,7 +9,7 @@ import yaml
 
 from titrant.errors import OutputError
 from titrant.evidence.records import Ablation, Cure, Response
-from titrant.record import DataSummary, Evaluation, MemberRecord, Source, Summary, read_members
+from titrant.record import Asked, DataSummary, Evaluation, MemberRecord, Source, Summary, read_members
 from titrant.texts import say
 
 Part = TypeVar("Part")
@@ -30,6 +30,7 @@ class Run:
     responses: list[Response] = field(default_factory=list)
     cure: Cure | None = None
     source: Source | None = None
+    asked: Asked | None = None
     gaps: dict[str, str] = field(default_factory=dict)
     """File name to the sentence that says why its content is not here."""
 
@@ -71,6 +72,7 @@ def read_run(folder: Path) -> Run:
     ablation = part("ablation.json", Ablation.read) if (folder / "ablation.json").exists() else None
     cure = part("cure.json", Cure.read) if (folder / "cure.json").exists() else None
     source = part("source.json", Source.read) if (folder / "source.json").exists() else None  # older runs have none
+    asked = part("asked.json", Asked.read) if (folder / "asked.json").exists() else None
     found = [part(path.name, Response.read) for path in sorted(folder.glob("dose-*.json"))]
     responses = [response for response in found if response is not None]
     if not responses and all(found is None for found in (summary, members, data, evaluation, recipe, ablation, cure)):
@@ -83,7 +85,7 @@ def read_run(folder: Path) -> Run:
             )
         )
     text, values = recipe or (None, None)
-    return Run(folder, summary, members or [], data, evaluation, text, values, ablation, responses, cure, source, gaps)
+    return Run(folder, summary, members or [], data, evaluation, text, values, ablation, responses, cure, source, asked, gaps)
 
 
 def _read_recipe(path: Path) -> tuple[str, dict[str, Any]]:

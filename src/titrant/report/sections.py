@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from titrant.record import ColumnSummary, DataSummary, Direction, Evaluation, Fan, Line, MemberRecord, Receipt, Source, Summary
+from titrant.record import (
+    Asked,
+    ColumnSummary,
+    DataSummary,
+    Direction,
+    Evaluation,
+    Fan,
+    Line,
+    MemberRecord,
+    Receipt,
+    Source,
+    Summary,
+)
 from titrant.report.run import Run
 from titrant.report.words import by_trick, differences, duration, gain, number
 from titrant.texts import say
@@ -281,7 +293,8 @@ def commands(run: Run) -> list[tuple[str, str]]:
         call = f"titrant.fit(frame, target={data.target!r}, {options})"
         return [(say("Repeat the search, in Python"), call), *found]
     reading = Source(data=data.source, target=data.target, text=data.text_column or None) if run.source is None else run.source
-    named = ["titrant", "fit", data.source, *_reading(reading), "--metric", summary.metric]
+    searching = [] if run.asked is None else _searching(run.asked)
+    named = ["titrant", "fit", data.source, *_reading(reading), *searching, "--metric", summary.metric]
     base = shlex.join([*named, "--budget", f"{summary.budget_seconds:g}s", "--seed", str(summary.seed)])
     again = f"{base} --recipe {shlex.quote(str(run.folder / 'recipe.yaml'))}"
     return [(say("Repeat the search"), base), (say("Start from the winning recipe"), again), *found]
@@ -297,6 +310,17 @@ def _reading(source: Source) -> list[str]:
     found = [part for name, value in given.items() if value is not None for part in (name, str(value))]
     found += [part for column, kind in source.kinds.items() for part in ("--kind", f"{column}={kind}")]
     return found if source.hold_out else [*found, "--no-hold-out"]
+
+
+def _searching(asked: Asked) -> list[str]:
+    """The options of `titrant fit` that search in the same way, as far as no file is needed for them."""
+    usual = Asked()
+    given = {
+        "--search": (asked.search, usual.search), "--folds": (asked.folds, usual.folds),
+        "--repeats": (asked.repeats, usual.repeats), "--members": (asked.members, usual.members),
+    }  # fmt: skip
+    found = [part for name, (value, default) in given.items() if value != default for part in (name, str(value))]
+    return found if asked.ensemble else [*found, "--no-ensemble"]
 
 
 def facts(summary: Summary) -> list[tuple[str, str]]:

@@ -192,7 +192,11 @@ class Final:
             their schedules, or if no network is usable; and the records of what was trained.
         """
         whole = self._train(1.0)
-        records = [record_of(cohort, k, "interrupted") for cohort in self._cohorts for k in range(len(cohort.members))]
+        records = [
+            record_of([(cohort, k)], "interrupted", history.best, history.best_loss)
+            for cohort in self._cohorts
+            for k, history in enumerate(cohort.histories)
+        ]
         return _finalist(self.problem, self._cohorts, self.metric) if whole or self.cut_short else None, records
 
     def _train(self, share: float) -> bool:

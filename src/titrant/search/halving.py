@@ -7,18 +7,23 @@ different batch sizes are compared at equal parts of their schedules.
     next() of the oldest -> train a cohort -> done(): best so far; the rung's last one -> who goes on -> the next rung
 
 In a rung all wait for the last cohort. With many lanes, a race lets younger brackets use those that would idle.
+
+Under cross-validation a recipe is several members of one number, one for each fold: they train side by side as any others do,
+are judged by the mean over the folds, and stay or leave together.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
+from statistics import fmean
 from typing import TypeVar
 
 from titrant.clock import Clock
 from titrant.models.network import Factory
-from titrant.record import MemberRecord
+from titrant.record import MemberRecord, Point, Receipt
 from titrant.search.pace import Pace
 from titrant.train.build import cohort_key
 from titrant.train.cohort import Cohort
@@ -50,17 +55,20 @@ def cost(rungs: Sequence[float]) -> float:
     return sum(KEPT**place * (share - before) for place, (before, share) in enumerate(pairwise([0.0, *rungs])))
 
 
+Networks = list[tuple[Cohort, int]]
+"""A recipe's networks in training: cohorts, and places in them."""
+
 _SORTED_BY = ("normalize", "activation", "optimizer", "dropout", "average", "mix")
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A member that left training.
+    """A recipe that left training.
 
     Args:
-        member: which.
-        score: on validation rows, NaN if it diverged before its first evaluation.
-        loss: the plain validation loss at that point, which decides between equal scores.
+        member: which; of several folds the first.
+        score: on validation rows, NaN if it diverged before its first evaluation; the mean over folds.
+        loss: the plain validation loss at that point, which decides between equal scores; the mean over folds.
         record: what is kept of it.
     """
 
@@ -95,7 +103,7 @@ class Bracket:
 
     Args:
         problem: the data.
-        members: who starts, the most promising first.
+        members: who starts, the most promising first; those of one number are one recipe's folds, and stand together.
         metric: who is better.
         clock: when to end at the latest.
         factory: the network of `model: custom`.
@@ -108,11 +116,11 @@ class Bracket:
         members: those who start.
         number: of the first of them.
         rung: under way.
-        alive: members that have reached it, or may.
+        alive: recipes that have reached it, or may.
         width: cohorts of the rung.
         over: whether all members have left.
         in_time: False if the clock has rung first.
-        tried: members that have left.
+        tried: recipes that have left.
         best: the best network so far.
     """
 
@@ -137,7 +145,9 @@ class Bracket:
         self.tried: list[Tried] = []
         self.best: Trained | None = None
         self.pace = pace or Pace.usual(problem.device, [member.recipe for member in members])
-        self.rung, self.alive, self.in_time, self.over = 0, len(members), True, not members
+        self._folds = Counter(member.number for member in members)
+        self._first = {member.number: member.seed for member in reversed(members)}  # the seed of the first fold
+        self.rung, self.alive, self.in_time, self.over = 0, len(self._folds), True, not members
         self._best_rank = (math.inf, math.inf, 0)
         self._making = (problem, metric, clock, factory)
         self._cohorts: dict[int, Cohort] = {}  # by place, so that nothing depends on who was first
@@ -149,7 +159,7 @@ class Bracket:
         self._begun: tuple[float, float] | None = None
 
     def run(self, watch: Callable[[int, int], None]) -> bool:
-        """Trains rung by rung; `watch(rung, members alive)` is told often. False if the clock rang first."""
+        """Trains rung by rung; `watch(rung, recipes alive)` is told often. False if the clock rang first."""
         coming = iter([self])
 
         def told(bracket: Bracket) -> None:
@@ -191,17 +201,27 @@ class Bracket:
 
     @property
     def begun(self) -> int:
-        """Members that have begun to train."""
-        return len(self.tried) + sum(len(cohort.members) for cohort in self.cohorts)
+        """Recipes that have begun to train."""
+        return len(self.tried) + len(self._in_training())
 
     def standing(self) -> list[tuple[Member, float, float]]:
-        """Members in training that have been judged, with their scores and losses so far."""
-        return [
-            (member, *_standing(cohort, k))
-            for cohort in self.cohorts
-            for k, member in enumerate(cohort.members)
-            if math.isfinite(cohort.histories[k].best_loss)
-        ]
+        """Recipes in training that have been judged, with their scores and losses so far."""
+        found = [(_member(networks), *self._standing(networks)) for networks in self._in_training()]
+        return [one for one in found if math.isfinite(one[2])]
+
+    def _in_training(self) -> list[Networks]:
+        """The networks of each recipe that has begun, in the order of the cohorts."""
+        found: dict[int, Networks] = {}
+        for cohort in self.cohorts:
+            for k, member in enumerate(cohort.members):
+                found.setdefault(member.number, []).append((cohort, k))
+        return list(found.values())
+
+    def _standing(self, networks: Networks) -> tuple[float, float]:
+        """A recipe's score and loss so far: nothing, unless all its folds have been judged."""
+        if len(networks) < self._folds[_member(networks).number]:
+            return math.nan, math.inf
+        return _mean_standing(networks)
 
     def _maker(self, stack: list[Member]) -> Callable[[], Cohort]:
         problem, metric, clock, factory = self._making
@@ -231,25 +251,25 @@ class Bracket:
             self.width = len(cohorts)
 
     def _remember_best(self, cohort: Cohort) -> None:
-        """Keeps the best member's network as soon as there is one, so that there is always a usable model."""
+        """Keeps the best member's network as soon as there is one, so that there is always a usable model.
+
+        Of several folds that of the first: networks that were judged by the same rows can be compared.
+        """
         for k, member in enumerate(cohort.members):
-            mine = (*rank(self.metric, *_standing(cohort, k)), member.number)
-            if mine < self._best_rank:
+            mine = (*rank(self.metric, *_mean_standing([(cohort, k)])), member.number)
+            if member.seed == self._first[member.number] and mine < self._best_rank:
                 self._best_rank, self.best = mine, cohort.trained(k)
 
     def _drop(self, *, last: bool) -> int:
-        """Sends the weaker members away; returns how many go on."""
-        standing = [
-            (rank(self.metric, *_standing(cohort, k)), cohort, k) for cohort in self.cohorts for k in range(len(cohort.members))
-        ]
-        standing.sort(key=lambda entry: entry[0])
+        """Sends the weaker recipes away; returns how many go on."""
+        standing = sorted(self._in_training(), key=lambda networks: rank(self.metric, *self._standing(networks)))
         places = 0 if last else max(1, round(len(standing) * KEPT))
-        staying = [(cohort, k) for _, cohort, k in standing[:places] if cohort.histories[k].alive]
+        staying = [networks for networks in standing[:places] if _alive(networks)]
+        for networks in self._in_training():
+            if networks not in staying:
+                self._leave(networks, "stopped")
         for place, cohort in sorted(self._cohorts.items()):
-            mine = sorted(k for owner, k in staying if owner is cohort)
-            for k in range(len(cohort.members)):
-                if k not in mine:
-                    self._leave(cohort, k, "stopped")
+            mine = sorted(k for networks in staying for owner, k in networks if owner is cohort)
             if not mine:
                 del self._cohorts[place]
             elif len(mine) < len(cohort.members):
@@ -257,15 +277,13 @@ class Bracket:
         return len(staying)
 
     def _leave_all(self, state: str) -> None:
-        for cohort in self.cohorts:
-            for k in range(len(cohort.members)):
-                self._leave(cohort, k, state)
+        for networks in self._in_training():
+            self._leave(networks, state)
         self._cohorts = {}
 
-    def _leave(self, cohort: Cohort, k: int, state: str) -> None:
-        score, loss = _standing(cohort, k)
-        record = record_of(cohort, k, state)
-        self.tried.append(Tried(cohort.members[k], score, loss, record))
+    def _leave(self, networks: Networks, state: str) -> None:
+        score, loss = self._standing(networks)
+        self.tried.append(Tried(_member(networks), score, loss, record_of(networks, state, score, loss)))
 
 
 class Race:
@@ -366,7 +384,8 @@ def stacks(members: Sequence[Member], problem: Problem, pace: Pace, smallest: in
     """Groups members that can share a cohort, in the order of their first member, and cuts groups that would not fit the cache.
 
     Inside a stack members of like kind stand together, so that each kind of trick acts once on neighbouring rows. Groups are
-    cut further where there would be fewer stacks than lanes, so that none of them idles, down to `smallest` members.
+    cut further where there would be fewer stacks than lanes, so that none of them idles, down to `smallest` members. Folds of
+    one recipe stay in one stack where that is possible: the clock then judges all of them or none.
     """
     groups: dict[Hashable, list[Member]] = {}
     for member in members:
@@ -381,8 +400,10 @@ def stacks(members: Sequence[Member], problem: Problem, pace: Pace, smallest: in
         parts[max(uncut, key=lambda place: sizes[place] / parts[place])] += 1
     cut: list[list[Member]] = []
     for group, count in zip(groups.values(), parts, strict=True):
-        ends = [round(len(group) * part / count) for part in range(count + 1)]
-        cut += [_alike_together(group[begin:end]) for begin, end in pairwise(ends)]
+        whole = [list(folds) for _, folds in groupby(group, key=lambda member: member.number)]
+        units = whole if count <= len(whole) else [[member] for member in group]
+        ends = [round(len(units) * part / count) for part in range(count + 1)]
+        cut += [_alike_together([member for unit in units[begin:end] for member in unit]) for begin, end in pairwise(ends)]
     return cut
 
 
@@ -399,16 +420,37 @@ def _alike_together(members: Sequence[Member]) -> list[Member]:
     return sorted(members, key=likeness)
 
 
-def _standing(cohort: Cohort, k: int) -> tuple[float, float]:
-    """A member's score and the loss at the evaluation that gave it."""
-    return (cohort.histories[k].best, cohort.histories[k].best_loss)
+def _member(networks: Networks) -> Member:
+    cohort, k = networks[0]
+    return cohort.members[k]
 
 
-def record_of(cohort: Cohort, k: int, state: str) -> MemberRecord:
-    """What a run keeps of a member; `state` is what ended it, unless it had ended by itself."""
-    member, history = cohort.members[k], cohort.histories[k]
-    state = "diverged" if history.diverged else "finished" if history.finished else state
-    score = history.best
+def _alive(networks: Networks) -> bool:
+    """Whether more steps can change the result, and none of the folds is lost."""
+    histories = [cohort.histories[k] for cohort, k in networks]
+    return any(history.alive for history in histories) and not any(history.diverged for history in histories)
+
+
+def _mean_standing(networks: Networks) -> tuple[float, float]:
+    """A recipe's score and the loss at the evaluation that gave it: means over its folds, missing where one is missing."""
+    histories = [cohort.histories[k] for cohort, k in networks]
+    return fmean(history.best for history in histories), fmean(history.best_loss for history in histories)
+
+
+def record_of(networks: Networks, state: str, score: float, loss: float) -> MemberRecord:
+    """What a run keeps of a recipe that was tried.
+
+    Args:
+        networks: its networks; the mean of their curves is kept.
+        state: what ended them, unless they had ended by themselves.
+        score, loss: how they were judged; not finite where they were not.
+    """
+    cohort, member, histories = networks[0][0], _member(networks), [cohort.histories[k] for cohort, k in networks]
+    if any(history.diverged for history in histories):
+        state = "diverged"
+    elif all(history.finished for history in histories):
+        state = "finished"
+    scores = [history.best if math.isfinite(history.best) else None for history in histories]
     return MemberRecord.model_validate(
         {
             "number": member.number,
@@ -417,13 +459,36 @@ def record_of(cohort: Cohort, k: int, state: str) -> MemberRecord:
             "parameters": cohort.parameters,
             "seed": member.seed,
             "state": state,
-            "rung": history.rung,
+            "rung": min(history.rung for history in histories),
             "steps": cohort.step,
             "epochs": sum(cohort.sizes[: cohort.step]) / max(1, len(member.rows)),
-            "seconds": history.seconds,
+            "seconds": sum(history.seconds for history in histories),
             "score_validation": score if math.isfinite(score) else None,
-            "curve": history.curve,
-            "receipts": cohort.receipts(k),
-            "parts": cohort.parts,
+            "loss_validation": loss if math.isfinite(loss) else None,
+            "folds": scores if len(scores) > 1 else [],
+            "curve": [_mean_point(points) for points in zip(*(history.curve for history in histories), strict=False)],
+            "receipts": _together([cohort.receipts(k) for cohort, k in networks]),
+            "parts": max(cohort.parts for cohort, _ in networks),
         }
     )
+
+
+def _mean_point(points: Sequence[Point]) -> Point:
+    """What several folds showed at one evaluation, whose steps may differ by one or two."""
+
+    def mean(name: str) -> float | None:
+        values = [getattr(point, name) for point in points]
+        return None if None in values else fmean(values)
+
+    measured = ("loss_train", "loss_validation", "score_validation")
+    return points[0] if len(points) == 1 else points[0].model_copy(update={name: mean(name) for name in measured})
+
+
+def _together(receipts: Sequence[list[Receipt]]) -> list[Receipt]:
+    """What the tricks did in all folds."""
+    found: dict[tuple[str, str], Receipt] = {}
+    for receipt in (one for of_fold in receipts for one in of_fold):
+        before = found.get((receipt.trick, receipt.kind))
+        acted = {"acted": before.acted + receipt.acted, "seen": before.seen + receipt.seen} if before else {}
+        found[receipt.trick, receipt.kind] = receipt.model_copy(update=acted)
+    return list(found.values())

@@ -21,8 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from torch import Tensor
 
 from titrant.clock import Clock
-from titrant.data.learnable import Learnable
-from titrant.data.split import folds
+from titrant.data.learnable import Learnable, folds_of
 from titrant.errors import BudgetError, TitrantError
 from titrant.models.network import Factory
 from titrant.models.own import OwnBody, checked, factory_name
@@ -53,7 +52,10 @@ Proposal = tuple[Recipe, str, Trial | None]
 """A recipe, its origin, and the trial that waits for its score."""
 
 FOLDS = 8
-"""Folds of the development rows in the finals."""
+"""Folds of the development rows in the finals, unless a person said otherwise."""
+
+Part = tuple[Tensor, Tensor, dict[str, int] | None]
+"""Rows to learn from, rows to be judged by, and which fold they are, see `titrant.train.member.Member`."""
 
 CONTENDERS = 6
 """Recipes that meet in the finals at most."""
@@ -144,6 +146,8 @@ class Study:
         workers: processes that train beside this one.
         ensemble: False keeps the final model to networks of one recipe.
         search: who proposes: one of `titrant.search.proposers.SEARCHES`.
+        folds: parts of a cross-validation by which recipes are compared; None compares them by the validation rows alone.
+        repeats: of that, with the rows cut anew each time.
         before: members that were tried in an earlier part of this search.
         shared: the study in which several commands search together.
     """
@@ -163,6 +167,8 @@ class Study:
     workers: Workers | None = None
     ensemble: bool = True
     search: str = "mixed"
+    folds: int | None = None
+    repeats: int = 1
     before: list[MemberRecord] = field(default_factory=list)
     shared: "SharedStudy | None" = None
     tried: list[Tried] = field(default_factory=list)
@@ -183,8 +189,17 @@ class Study:
         self._first = self._plan.first
         split = self.dataset.split
         self._development = split.development.to(self.device)
-        self._train, self._validation = split.train.to(self.device), split.validation.to(self.device)
-        self._problem = problem_of(self.dataset, self._train, self.device, self._development)
+        learnable = split.train.to(self.device)
+        self._parts: list[Part] = [(learnable, split.validation.to(self.device), None)]
+        if self.folds is not None and (parts := self._cut("search")):
+            self._parts, learnable = parts, self._development
+        elif self.folds is not None:
+            self.notes.append(
+                say("All rows to learn from belong to one group or moment: recipes are compared by the validation rows, not by "
+                    "cross-validation.")
+            )  # fmt: skip
+        self._train, self._validation, _ = self._parts[0]
+        self._problem = problem_of(self.dataset, learnable, self.device, self._development)
         first = self.given or (self.region.base if self.region is not None else Recipe())
         self._pace = Pace.usual(self.device, [first], self.workers)
         turn: list[str | int] = [len(self.before)] if self.before else []  # what was drawn before is not drawn again
@@ -212,7 +227,8 @@ class Study:
     def _recalled(self, record: MemberRecord) -> Tried:
         score = math.nan if record.score_validation is None else record.score_validation
         best = [point.loss_validation for point in record.curve if point.score_validation == record.score_validation]
-        loss = min((loss for loss in best if loss is not None), default=math.inf)
+        known = [record.loss_validation, *best]  # runs of earlier versions hold only the curve
+        loss = next((loss for loss in known if loss is not None), math.inf)
         recipe = Recipe.of(record.recipe)
         member = Member(record.number, recipe, record.seed, record.origin, self._train, self._validation)
         return Tried(member, score, loss, record)
@@ -352,7 +368,7 @@ class Study:
         return self.members is None and self.region is not None and self._pace.lanes > PLANNED_LANES
 
     def _bracket(self, proposals: list[Proposal], clock: Clock) -> Bracket:
-        members = [self._member(recipe, origin, trial) for recipe, origin, trial in proposals]
+        members = [member for recipe, origin, trial in proposals for member in self._members(recipe, origin, trial)]
         rungs = self._plan.rungs if self.region is not None else (1.0,)
         paced = self.members is None and self.region is not None
         smallest = SMALLEST if self._overlapping else 1
@@ -506,14 +522,31 @@ class Study:
             )  # fmt: skip
 
     @property
+    def compared(self) -> str:
+        """By which rows recipes are compared, in words; empty where that is the validation part."""
+        count, rows = len(self._parts) // self.repeats, len(self._development)
+        if self._parts[0][-1] is None:
+            return ""
+        if self.repeats > 1:
+            return say(
+                "Recipes were compared by cross-validation: {count} folds of the {rows:,} train and validation rows, cut anew "
+                "{repeats} times.", count=count, rows=rows, repeats=self.repeats,
+            )  # fmt: skip
+        return say(
+            "Recipes were compared by cross-validation: {count} folds of the {rows:,} train and validation rows.",
+            count=count, rows=rows,
+        )  # fmt: skip
+
+    @property
     def lanes(self) -> int:
         """Trainings at the same time."""
         return self._pace.lanes
 
     @property
     def _most(self) -> int:
-        """Members of the whole search: more choices than the validation rows can tell apart would only find luck."""
-        return 16 + 2 * math.isqrt(len(self._validation)) * 4
+        """Members of the whole search: more choices than the rows that judge can tell apart would only find luck."""
+        judging = sum(len(held_out) for _, held_out, _ in self._parts) // self.repeats
+        return 16 + 2 * math.isqrt(judging) * 4
 
     @property
     def _for_lanes(self) -> int:
@@ -523,13 +556,16 @@ class Study:
     def _wanted(self, at_most: int) -> int:
         return at_most if self.members is None else max(1, min(at_most, self.members - self._number))
 
-    def _member(self, recipe: Recipe, origin: str, trial: Trial | None) -> Member:
+    def _members(self, recipe: Recipe, origin: str, trial: Trial | None) -> list[Member]:
+        """A recipe that is to be tried: one member, or one for each fold."""
         number = self._number
         self._number += 1
         if trial is not None:
             self._trials[number] = trial
-        seed = derived_seed(self.seed, "member", number)
-        return Member(number, recipe, seed, origin, self._train, self._validation)
+        return [
+            Member(number, recipe, derived_seed(self.seed, "member", number, *([place] if place else [])), origin, *part)
+            for place, part in enumerate(self._parts)
+        ]
 
     # ------------------------------------------------------------------ sizing
 
@@ -547,8 +583,8 @@ class Study:
         make = partial(Cohort, self._problem, metric=self.metric, clock=clock, factory=self.factory)
         self._pace = measured(make, member, self._problem.columns, self._pace, clock)
         full = max(self._pace.seconds or 0.0, 1e-6) * len(batch_sizes(recipe, len(self._train))) / self._pace.lanes
-        for_search = self._plan.searched * max(clock.left, 0.1) / (full * self._plan.cost)
-        for_finals = _CAUTION * max(self.clock.left - clock.left, 0.1) / (full * self._plan.folds * self._growth)
+        for_search = self._plan.searched * max(clock.left, 0.1) / (full * len(self._parts) * self._plan.cost)
+        for_finals = _CAUTION * max(self.clock.left - clock.left, 0.1) / (full * self._fewest_folds * self._growth)
         fewest = min(self._plan.fewest, max(2, int(for_search / self._plan.least)))
         self._length = min(1.0, for_search / fewest, for_finals)
         self._first = max(fewest, min(self._for_lanes, int(for_search / self._length)))
@@ -557,7 +593,12 @@ class Study:
     @property
     def _growth(self) -> float:
         """Rows of the finals for each row of the search."""
-        return len(self._development) * (1 - 1 / FOLDS) / len(self._train)
+        return len(self._development) * (1 - 1 / (self.folds or FOLDS)) / len(self._train)
+
+    @property
+    def _fewest_folds(self) -> int:
+        """Networks of the finals at least."""
+        return min(self._plan.folds, self.folds or FOLDS)
 
     def _at_length(self, recipe: Recipe) -> Recipe:
         """The recipe with its training shortened to what the time allows."""
@@ -686,11 +727,9 @@ class Study:
         more than a closer look at the next best.
         """
         problem = self.development_problem()
-        strata = None if self.dataset.schema.task == "regression" else self.dataset.target
-        cut = folds(self._development.cpu(), strata, self.dataset.groups, self._cut["folds"], self._cut["cut"])
-        parts = [(rows.to(self.device), held_out.to(self.device)) for rows, held_out in cut]
+        parts = self._cut("folds")  # other folds than those of the search, by which the recipes were chosen
         found: list[_Contest] = []
-        places = len(parts) if self.members is None else self._plan.folds
+        places = len(parts) if self.members is None or self.folds is not None else self._plan.folds
         for leader in self._contenders(leaders):
             if found and places < len(parts) and leader.member.origin != "baseline":
                 continue
@@ -712,7 +751,7 @@ class Study:
         return found
 
     def _with_more_folds(
-        self, winner: "_Contest", problem: Problem, parts: list[tuple[Tensor, Tensor]], places: int, clock: Clock
+        self, winner: "_Contest", problem: Problem, parts: list[Part], places: int, clock: Clock
     ) -> "_Contest":
         """The winner, trained over as many of the remaining folds as the time that is left allows."""
         # Fewer folds than before take less time, but not in proportion: the fixed cost of a step stays.
@@ -722,7 +761,7 @@ class Study:
             return winner
         self._tell("refit", 0, len(more), self.best)
         recipe = winner.finalist.networks[0].member.recipe
-        members = [self._finalist(winner.leader, recipe, fold, *parts[fold]) for fold in more]
+        members = [self._finalist(winner.leader, recipe, fold, parts[fold]) for fold in more]
         finalist, records = Final(problem, members, self.metric, clock, self.factory, self._pace).run()
         self.records += records
         if finalist is None:
@@ -741,15 +780,13 @@ class Study:
         plain = [one for one in usable[1:] if one.member.origin == "baseline" and not self._plan.varied]
         return [*usable[:1], *plain, *(one for one in usable[1:] if one not in plain)][:CONTENDERS]
 
-    def _affordable(
-        self, leader: Tried, problem: Problem, parts: list[tuple[Tensor, Tensor]], clock: Clock, *, first: bool
-    ) -> Final | None:
+    def _affordable(self, leader: Tried, problem: Problem, parts: list[Part], clock: Clock, *, first: bool) -> Final | None:
         """A recipe in training over folds, within the time that is left; None if it would take too long.
 
         The first one may have fewer folds or a shorter training to fit; later ones are compared with it on the same folds, and
         train as long as their recipe says, or shorter where networks of other kinds are wanted (`Plan.varied`).
         """
-        if len(parts) < self._plan.folds:
+        if len(parts) < self._fewest_folds:
             return None
         recipe, places = leader.member.recipe, len(parts)
         if self.members is not None:
@@ -764,7 +801,7 @@ class Study:
             if not yields:
                 return None
             if first:
-                affordable = max(self._plan.folds, int(share * clock.left / fold))
+                affordable = max(self._fewest_folds, int(share * clock.left / fold))
                 places = min(places, math.ceil(affordable / lanes) * lanes)  # a lane that idles costs as much
         length = min(1.0, _CAUTION * clock.left / (fold * places))
         # What a step took in the search, in other company, is a guess; the folds' own first steps are not.
@@ -778,36 +815,42 @@ class Study:
                 return final
             if not yields:
                 return None
-            fewer = min(places, math.ceil(self._plan.folds / lanes) * lanes) if fits < 1.0 and first else places
+            fewer = min(places, math.ceil(self._fewest_folds / lanes) * lanes) if fits < 1.0 and first else places
             length, places = min(1.0, length * 0.98 * fits * places / fewer), fewer
         return self._final(leader, _shortened(recipe, _LAST_RESORT * length), problem, parts[:places], clock) if first else None
 
-    def _final(
-        self, leader: Tried, recipe: Recipe, problem: Problem, parts: list[tuple[Tensor, Tensor]], clock: Clock
-    ) -> Final:
-        members = [self._finalist(leader, recipe, fold, *part) for fold, part in enumerate(parts)]
+    def _final(self, leader: Tried, recipe: Recipe, problem: Problem, parts: list[Part], clock: Clock) -> Final:
+        members = [self._finalist(leader, recipe, fold, part) for fold, part in enumerate(parts)]
         return Final(problem, members, self.metric, clock, self.factory, self._pace, self._plan.lengthens)
 
-    def _seconds_of_a_fold(
-        self, leader: Tried, recipe: Recipe, problem: Problem, part: tuple[Tensor, Tensor], lanes: int
-    ) -> float:
+    def _seconds_of_a_fold(self, leader: Tried, recipe: Recipe, problem: Problem, part: Part, lanes: int) -> float:
         """What one of many folds will cost: its encoding, measured on the first, and the leader's own pace."""
         begun = time.monotonic()
         problem.encoded(leader.member.recipe.data, part[0])
         made = time.monotonic() - begun
-        step = leader.record.seconds / max(1, leader.record.steps)
+        step = leader.record.seconds / max(1, len(leader.record.folds)) / max(1, leader.record.steps)
         return made + step * len(batch_sizes(recipe, len(part[0]))) / lanes
 
-    def _finalist(self, leader: Tried, recipe: Recipe, fold: int, rows: Tensor, held_out: Tensor) -> Member:
+    def _finalist(self, leader: Tried, recipe: Recipe, fold: int, part: Part) -> Member:
         number = leader.member.number
         seed = derived_seed(self.seed, "final", number, fold)
-        return Member(self._number + FOLDS * number + fold, recipe, seed, "refit", rows, held_out, {"fold": fold, **self._cut})
+        return Member(self._number + (self.folds or FOLDS) * self.repeats * number + fold, recipe, seed, "refit", *part)
 
-    @property
-    def _cut(self) -> dict[str, int]:
-        """Into how many folds development rows are cut, and under which seed."""
-        count = min(FOLDS, len(self._development) // 2)
-        return {"folds": count, "cut": derived_seed(self.seed, "folds") % 2**31}
+    def _cut(self, name: str) -> list[Part]:
+        """Folds of all development rows, cut anew for each repeat.
+
+        Args:
+            name: other folds for another name.
+        """
+        found: list[Part] = []
+        for turn in range(self.repeats):
+            seed = derived_seed(self.seed, name, *([turn] if turn else [])) % 2**31
+            cut = folds_of(self.dataset, self._development.cpu(), self.folds or FOLDS, seed)
+            found += [
+                (rows.to(self.device), held_out.to(self.device), {"fold": place, "folds": len(cut), "cut": seed})
+                for place, (rows, held_out) in enumerate(cut)
+            ]
+        return found
 
     def _baseline(self, share: float) -> Trained | None:
         """The plain baseline, trained on all development rows without looking at any held-out one, within `share` seconds."""
