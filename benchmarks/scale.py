@@ -44,10 +44,11 @@ from titrant.data.learnable import read_data
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord, read_members
 from titrant.search.halving import Bracket, Race, advanced, same
+from titrant.search.mixture import PARENTS
 from titrant.search.pace import Pace
 from titrant.search.shared import SharedStudy
 from titrant.search.starts import Plan
-from titrant.search.study import PARENTS, PLANNED_LANES, SMALLEST
+from titrant.search.study import PLANNED_LANES, SMALLEST
 from titrant.train.cluster import Cluster
 from titrant.train.cohort import Cohort, batch_sizes
 from titrant.train.kinds import problem_of

@@ -55,6 +55,20 @@ def cost(rungs: Sequence[float]) -> float:
     return sum(KEPT**place * (share - before) for place, (before, share) in enumerate(pairwise([0.0, *rungs])))
 
 
+def going_on(ranks: Sequence[tuple[float, float]]) -> list[int]:
+    """The places of those that go on after a rung, the best first; at least one.
+
+    Args:
+        ranks: of those that have reached it, see `rank`.
+
+    Example:
+        >>> going_on([(0.3, 0.0), (0.1, 0.0), (0.2, 0.0), (0.9, 0.0), (0.15, 0.0)])
+        [1, 4]
+    """
+    order = sorted(range(len(ranks)), key=ranks.__getitem__)
+    return order[: max(1, round(len(ranks) * KEPT))]
+
+
 Networks = list[tuple[Cohort, int]]
 """A recipe's networks in training: cohorts, and places in them."""
 
@@ -262,10 +276,10 @@ class Bracket:
 
     def _drop(self, *, last: bool) -> int:
         """Sends the weaker recipes away; returns how many go on."""
-        standing = sorted(self._in_training(), key=lambda networks: rank(self.metric, *self._standing(networks)))
-        places = 0 if last else max(1, round(len(standing) * KEPT))
-        staying = [networks for networks in standing[:places] if _alive(networks)]
-        for networks in self._in_training():
+        training = self._in_training()
+        places = [] if last else going_on([rank(self.metric, *self._standing(networks)) for networks in training])
+        staying = [training[place] for place in places if _alive(training[place])]
+        for networks in training:
             if networks not in staying:
                 self._leave(networks, "stopped")
         for place, cohort in sorted(self._cohorts.items()):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 import torch
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 from torch import Tensor
 
 from titrant.clock import Clock
@@ -30,8 +30,9 @@ from titrant.record import MemberRecord
 from titrant.search.finals import Final, Finalist, blended, temperature
 from titrant.search.halving import Bracket, Race, Tried, rank
 from titrant.search.kinds import start_for
+from titrant.search.mixture import PARENTS, Mixture, Proposal, learn, learned
 from titrant.search.pace import Pace, measured
-from titrant.search.proposers import MODELS, Bayesian, Grid, Mutation, QuasiRandom, Random, distribution, sampler
+from titrant.search.proposers import sampler
 from titrant.search.region import Region
 from titrant.search.trials import name_metric, state_of, trial_of
 from titrant.texts import say
@@ -48,9 +49,6 @@ from titrant.tricks.acting import derived_seed, own_randomness
 if TYPE_CHECKING:
     from titrant.search.shared import SharedStudy
 
-Proposal = tuple[Recipe, str, Trial | None]
-"""A recipe, its origin, and the trial that waits for its score."""
-
 FOLDS = 8
 """Folds of the development rows in the finals, unless a person said otherwise."""
 
@@ -65,9 +63,6 @@ PLANNED_LANES = 2
 
 SMALLEST = 4
 """Members of a stack that is not cut for the sake of lanes: a member's step then costs a third of one alone."""
-
-PARENTS = 4
-"""Recipes that are mutated; before so many are judged, no further bracket begins."""
 
 _FAILED = 2.0  # times the loss of the search's best network on the same rows, above which a refit is not used
 _NEGLIGIBLE = 0.01  # a loss below which that does not matter: a hundredth of the target's variance,
@@ -208,11 +203,7 @@ class Study:
         seed = derived_seed(self.seed, "sampler", *turn) if self._rank else self.seed
         self._study = optuna.create_study(direction=self.metric.direction, sampler=sampler(self.search, seed % 2**31))
         if self.region is not None:
-            self._random = QuasiRandom(self.region, derived_seed(self.seed, "quasi-random", *turn))
-            self._bayesian = Bayesian(self.region, self._study)
-            self._mutation = Mutation(self.region, derived_seed(self.seed, "mutation", *turn))
-            self._chance = Random(self.region, derived_seed(self.seed, "random", *turn))
-            self._grid = Grid(self.region)
+            self._mixture = Mixture(self.region, self._study, self.seed, turn, self.search, self._bearable)
         self._remember()
 
     def _remember(self) -> None:
@@ -396,7 +387,8 @@ class Study:
                 [] if self.narrowed or self.region.only else [(self._at_length(self._start.baseline(rows)), "baseline", None)]
             )
             proposals += plain
-            return [*proposals, *self._one_kind(max(1, self._wanted(self._first)) - len(proposals))]
+            more = self._mixture.one_kind(max(1, self._wanted(self._first)) - len(proposals))
+            return [*proposals, *self._all_at_length(more)]
         known = [(recipe, "portfolio", None) for recipe in self._start.portfolio(rows)]
         if self.narrowed and not self.region.only:  # nothing outside what the person allows is tried
             inside = [(self.region.nearest(recipe), origin, trial) for recipe, origin, trial in known]
@@ -405,66 +397,23 @@ class Study:
             plain = [] if self.tried else [(self._start.baseline(rows), "baseline", None)]
             proposals += [*known[:2], *plain, *known[2:]]
         wanted = self._wanted(self._first)
-        shapes = [recipe for recipe, origin, _ in proposals if origin != "baseline"] or [self.region.base]
+        shapes = [recipe for recipe, origin, _ in proposals if origin != "baseline"]
         if self._rank:
             proposals = []
-        for turn in range(max(0, wanted - len(proposals))):
-            shape = shapes[turn // 2 % len(shapes)]
-            if turn % 2 == 0 and not self.region.only:
-                proposals.append((self._mutation.propose(shape), "mutation", None))
-            else:
-                proposals.append((self._covering(shape, anywhere=turn % 4 == 3), "quasi-random", None))
+        proposals += self._mixture.first(wanted - len(proposals), shapes)
         chosen = proposals[: max(wanted, 1)]
-        return [(self._at_length(self.region.suited(recipe)), origin, trial) for recipe, origin, trial in chosen]
+        return self._all_at_length([(self.region.suited(recipe), origin, trial) for recipe, origin, trial in chosen])
 
     def _later_proposals(self, open_brackets: Sequence[Bracket] = ()) -> list[Proposal]:
-        """Half from the model of what worked, the rest mutations of the best and an even cover, in stacks of few shapes."""
-        wanted = self._wanted(self._plan.later)
-        if self.search != "mixed":
-            return self._one_kind(wanted)
-        parents = self._leaders(open_brackets)[:PARENTS]
-        parents = parents or [self.region.base] if self.region is not None else []
-        proposals: list[Proposal] = []
-        for turn in range(wanted):
-            parent = parents[(turn // 2) % len(parents)]
-            if turn % 4 == 3:
-                recipe, origin, trial = self._covering(parent, anywhere=turn % 8 != 3), "quasi-random", None
-            elif turn % 2 == 1:
-                recipe, origin, trial = self._mutation.propose(parent), "mutation", None
-            else:
-                recipe, trial = self._bayesian.propose(parent if turn % 8 else None)
-                origin = "tpe"
-            proposals.append((self._at_length(recipe), origin, trial))
-        return proposals
+        """What the mixture proposes after what has been judged."""
+        return self._all_at_length(self._mixture.later(self._wanted(self._plan.later), self._leaders(open_brackets)))
 
-    def _one_kind(self, wanted: int) -> list[Proposal]:
-        """Recipes of the one proposer that a person named; fewer where a grid ends."""
-        proposals: list[Proposal] = []
-        for _ in range(wanted):
-            recipe: Recipe | None
-            trial = None
-            if self.search in MODELS:
-                recipe, trial = self._bayesian.propose()
-            elif self.search == "grid":
-                recipe = self._grid.propose()
-            else:
-                recipe = self._random.propose() if self.search == "sobol" else self._chance.propose()
-            if recipe is None:
-                break
-            proposals.append((self._at_length(recipe), self.search, trial))
-        return proposals
+    def _all_at_length(self, proposals: Sequence[Proposal]) -> list[Proposal]:
+        return [(self._at_length(recipe), origin, trial) for recipe, origin, trial in proposals]
 
-    def _covering(self, shape: Recipe, *, anywhere: bool) -> Recipe:
-        """The next recipe of an even cover: of the whole region, or with a given recipe's shapes.
-
-        One whose network would take many times the parent's time gives way to one of the parent's shapes: it would cost as much
-        as a whole stack, while everybody waits for it at the end of the rung.
-        """
-        if anywhere:
-            recipe = self._random.propose(None)
-            if self._cost(recipe) <= self._dearest * self._cost(shape):
-                return recipe
-        return self._random.propose(shape)
+    def _bearable(self, recipe: Recipe, shape: Recipe) -> bool:
+        """Whether a recipe's network takes no more than a few times as long as that of one beside which it would train."""
+        return self._cost(recipe) <= self._dearest * self._cost(shape)
 
     def _cost(self, recipe: Recipe) -> float:
         """Products for a row of data, in proportion: learned numbers, and views that use them again."""
@@ -608,31 +557,18 @@ class Study:
 
     def _learn(self, tried: Tried) -> None:
         """Tells Optuna's study about a member."""
-        trial = self._trials.pop(tried.member.number, None)
-        found = self._trial(tried)
-        if trial is None:
-            self._study.add_trial(found)
-            return
-        for name, value in found.user_attrs.items():
-            trial.set_user_attr(name, value)
-        for rung, score in found.intermediate_values.items():
-            trial.report(score, rung)
-        self._study.tell(trial, found.value, state=found.state)
+        learn(self._study, self._trials.pop(tried.member.number, None), self._trial(tried))
 
     def _trial(self, tried: Tried) -> FrozenTrial:
-        """A member as proposers learn from it: what lies in the region, and its score at the rung that it has reached."""
-        score, record, state = tried.score, tried.record, state_of(tried.record)
-        point = self.region.point(tried.member.recipe) if self.region is not None else None
-        return create_trial(
-            state=state,
-            value=score if state is TrialState.COMPLETE else None,
-            intermediate_values={} if state is TrialState.FAIL else {record.rung: score},
-            params={axis.name: value for axis, value in (point or {}).items()},
-            distributions={axis.name: distribution(axis) for axis in point or {}},
-            user_attrs={
-                "member": tried.member.number, "origin": tried.member.origin, "state": record.state, "rung": record.rung,
-            },
-        )  # fmt: skip
+        """A member as proposers learn from it."""
+        member, record = tried.member, tried.record
+        attributes: dict[str, str | int] = {
+            "member": member.number,
+            "origin": member.origin,
+            "state": record.state,
+            "rung": record.rung,
+        }
+        return learned(self.region, member.recipe, tried.score, record.rung, state_of(record), attributes)
 
     def _write_study(self) -> None:
         """Keeps the study as an ordinary Optuna study in SQLite: as much of it as a few percent of the time can write."""
