@@ -233,7 +233,8 @@ def fit(
         ensemble: True averages networks of several recipes where that scores better and there is time to train them; False
             keeps to one recipe.
         search: who proposes recipes: mixed (known good recipes, then a model of what worked, mutations of the best and an even
-            cover), grid (of a `space`), random, sobol, or a sampler of Optuna: tpe, gp, cmaes.
+            cover), doctor (mixed, but sick recipes end early, and remedies for the best come first), grid (of a `space`),
+            random, sobol, or a sampler of Optuna: tpe, gp, cmaes.
         folds: compares recipes by a cross-validation over so many folds of the train and validation rows, from 2, instead of by
             the validation rows alone; groups and stretches of time are held out as a whole. A recipe then takes so many times
             as long, and is judged by all these rows. The finals take so many folds, too, cut anew.

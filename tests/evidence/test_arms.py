@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from titrant.errors import RecipeError, TitrantError
-from titrant.evidence.arms import BASELINE, RECIPE, candidates, comparisons, doses_at, left_out, nuisances
+from titrant.evidence.arms import BASELINE, RECIPE, candidates, comparisons, left_out, nuisances
 from titrant.evidence.contest import planned, tuning_trainings
 from titrant.evidence.response import dosing
 from titrant.recipe import Recipe, slots
+from titrant.search.doses import doses_at
 from titrant.search.region import check_fits
 
 STRONG = (

@@ -141,7 +141,10 @@ def fit(
         str,
         typer.Option(
             metavar="NAME",
-            help=say("Who proposes recipes: mixed, grid (of a search space), random, sobol, or Optuna's tpe, gp, cmaes."),
+            help=say(
+                "Who proposes recipes: mixed, doctor (mixed, with remedies for the sick), grid (of a search space), random, "
+                "sobol, or Optuna's tpe, gp, cmaes."
+            ),
         ),
     ] = "mixed",
     folds: Annotated[

@@ -40,10 +40,17 @@ def case_of(members: Sequence[MemberRecord], summary: Summary, data: DataSummary
     if not judged:
         return None
     sign = 1 if summary.direction == "maximize" else -1
-    return _case(max(judged, key=lambda member: sign * (member.score_validation or 0.0)), summary, data)
+    return case_of_member(max(judged, key=lambda member: sign * (member.score_validation or 0.0)), summary.metric, data)
 
 
-def _case(member: MemberRecord, summary: Summary, data: DataSummary) -> Case:
+def case_of_member(member: MemberRecord, metric: str, data: DataSummary) -> Case:
+    """The case of one member.
+
+    Args:
+        member: what a run has kept of it.
+        metric: the name of the score.
+        data: what it learned from.
+    """
     trained = [point for point in member.curve if point.loss_train is not None]
     classes = dict(zip(data.classes, data.class_counts, strict=False))
     batch = member.recipe.get("batch", {}).get("size")
@@ -54,10 +61,10 @@ def _case(member: MemberRecord, summary: Summary, data: DataSummary) -> Case:
         losses=[point.loss_train for point in trained if point.loss_train is not None],
         rate_steps=[point.step for point in member.curve if point.learning_rate is not None],
         rates=[point.learning_rate for point in member.curve if point.learning_rate is not None],
-        evaluations=evaluations_of(member.curve, summary.metric),
+        evaluations=evaluations_of(member.curve, metric),
         targets=Targets(shape=[], integer=True, rows=sum(classes.values()), whole=True, classes=classes) if classes else None,
-        objective=Objective(loss="unknown" if summary.task == "regression" else "cross_entropy", called=say("loss")),
+        objective=Objective(loss="unknown" if data.task == "regression" else "cross_entropy", called=say("loss")),
         loader=Loader(rows=data.rows_train, batch=batch, shuffled=True),
         wiring=Wiring(steps=member.steps, optimizers=1),
-        cut_short=member.state == "interrupted",
+        cut_short=member.state in {"interrupted", "stopped"},
     )

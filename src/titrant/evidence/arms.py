@@ -8,22 +8,19 @@ best value hangs on the trick (nuisances: the learning rate first) are tuned in 
 arms are compared (Godbole et al. 2023, "Deep learning tuning playbook").
 """
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import qmc
 
 from titrant.errors import RecipeError, TitrantError
 from titrant.recipe import Recipe, near, slots
+from titrant.search.doses import mark_of, value_of, within
 from titrant.search.region import check_fits, check_suits, fitted
-from titrant.space import Range, doses, rounded_into
 from titrant.texts import say
 from titrant.tricks.base import Off, Trick
-from titrant.tricks.learning_rate import LearningRate
 from titrant.tricks.optimizer import OptimizerTrick
 
 RECIPE, BASELINE = "recipe", "baseline"
@@ -183,7 +180,7 @@ def nuisances(arms: Sequence[Recipe], studied: Sequence[str]) -> list[str]:
     return [
         path
         for path in paths
-        if not {path, path.rpartition(".")[0]} & set(studied) and any(_value(arm, path) is not None for arm in arms)
+        if not {path, path.rpartition(".")[0]} & set(studied) and any(value_of(arm, path) is not None for arm in arms)
     ]
 
 
@@ -207,16 +204,11 @@ def candidates(arm: Recipe, paths: Sequence[str], count: int, seed: int) -> list
     for row in units[1:]:
         varied = arm
         for path, unit in zip(paths, row, strict=False):
-            value = _value(arm, path)
+            value = value_of(arm, path)
             if value is not None:
                 varied = varied.replace(path, _varied(path, arm, value, float(unit)))
         found.append(varied)
     return found
-
-
-def doses_at(recipe: Recipe, paths: Sequence[str]) -> dict[str, float]:
-    """The values of those doses that the recipe has."""
-    return {path: value for path in paths if (value := _value(recipe, path)) is not None}
 
 
 def at_own_rate(arm: Recipe, like: Recipe) -> Recipe:
@@ -230,35 +222,9 @@ def at_own_rate(arm: Recipe, like: Recipe) -> Recipe:
     return arm.replace("learning_rate.peak", within(mark_of(arm, "learning_rate.peak"), peak))
 
 
-def _value(recipe: Recipe, path: str) -> float | None:
-    """The value of a dose; None where the recipe has no such dose, or it is off."""
-    slot, _, name = path.rpartition(".")
-    trick = recipe.learning_rate if slot == "learning_rate" else recipe.at(slot)
-    value = getattr(trick, name, None)
-    if value is None or isinstance(value, str | bool):
-        return None
-    off = mark_of(recipe, path).off
-    return None if off is not None and value == off else float(value)
-
-
-def mark_of(recipe: Recipe, path: str) -> Range:
-    """The range of a numeric dose that a recipe has."""
-    slot, _, name = path.rpartition(".")
-    holder: Any = LearningRate if slot == "learning_rate" else type(recipe.at(slot))
-    mark = next(dose.mark for dose in doses(holder) if dose.name == name)
-    assert isinstance(mark, Range)
-    return mark
-
-
 def _varied(path: str, arm: Recipe, value: float, unit: float) -> float:
     mark = mark_of(arm, path)
     if mark.log:
         return within(mark, value * _FACTOR ** (2 * unit - 1))
     low, high = mark.search or (mark.low, mark.high)
     return within(mark, value + (2 * unit - 1) * _REACH * (high - low))
-
-
-def within(mark: Range, value: float) -> float:
-    """A value moved into a dose's range, and rounded as values of recipes are."""
-    assert math.isfinite(value)
-    return rounded_into(value, mark.low, mark.high)

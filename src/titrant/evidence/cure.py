@@ -14,7 +14,7 @@ proof says.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,14 +23,13 @@ from scipy.stats import wilcoxon
 from titrant.doctor.attach_recipe import observed
 from titrant.doctor.finding import Finding
 from titrant.doctor.rules import diagnose
-from titrant.errors import BudgetError, RecipeError
-from titrant.evidence.arms import doses_at, mark_of, within
+from titrant.errors import BudgetError
 from titrant.evidence.contest import Contest, Plan, difference, finite
 from titrant.evidence.records import Cure, Difference, Remedy
 from titrant.evidence.statistics import LEVEL, paired
 from titrant.evidence.training import Outcome, Trainings
 from titrant.recipe import Recipe
-from titrant.search.region import check_suits
+from titrant.search.remedies import remedied
 from titrant.space import flatten
 from titrant.texts import say
 from titrant.train.cohort import Cohort
@@ -39,7 +38,6 @@ REPLICATES = 10
 """Of each arm, and twice as many for the proof."""
 
 _FEWEST = 6  # replicates by which a remedy can be judged
-_STRENGTHS = 3  # of a remedy that multiplies a learning rate: once, twice and three times over
 _LOST = 25.0  # the loss without a usable network
 _DEEPEST = 3  # remedies on top of one another before one of them must help
 _FRESH = 500_000  # the number of the first replicate that proves
@@ -207,43 +205,6 @@ class Treatment:
             score_after=finite(proof.score(current).mean) if known else None,
             gain=difference(proof.over(current, first)) if current != first and known >= 2 else None,
         )
-
-
-def remedied(recipe: Recipe, change: dict[str, Any], reads: str) -> Iterator[Recipe]:
-    """A recipe with a remedy, in each of its strengths; parts that do not suit the data are left out.
-
-    Args:
-        recipe: the patient.
-        change: path of a slot or a dose to its new value, or to a factor such as `"* 0.1"`.
-        reads: the kind of data.
-
-    Example:
-        >>> [round(one.learning_rate.peak, 7) for one in remedied(Recipe(), {"learning_rate.peak": "* 0.1"}, "table")]
-        [0.0001, 1e-05, 1e-06]
-        >>> [one.activation.kind for one in remedied(Recipe(), {"activation": {"kind": "relu"}}, "table")]
-        []
-    """
-    seen = {recipe}
-    for strength in range(1, _STRENGTHS + 1 if "learning_rate.peak" in change else 2):
-        mended = recipe
-        for path, value in change.items():
-            try:
-                mended = _changed(mended, path, value, strength, reads)
-            except RecipeError:
-                continue
-        if mended not in seen:
-            seen.add(mended)
-            yield mended
-
-
-def _changed(recipe: Recipe, path: str, value: Any, strength: int, reads: str) -> Recipe:
-    if isinstance(value, str):
-        wanted = doses_at(recipe, [path])[path] * float(value.removeprefix("*")) ** strength
-        return recipe.replace(path, within(mark_of(recipe, path), float(f"{wanted:.6g}")))
-    mended = recipe.replace(path, value)
-    if isinstance(value, dict):
-        check_suits(path, type(mended.at(path)), reads)
-    return mended
 
 
 def changes(recipe: Recipe, other: Recipe) -> dict[str, Any]:

@@ -125,6 +125,7 @@ class Bracket:
         paced: True starts no further stack in a rung that has used up its share of the time, so that later rungs get theirs.
         pace: how cohorts are laid out; what is usual if None.
         smallest: members below which no stack is cut for the sake of lanes.
+        sick: tells of what is kept of a recipe whether it leaves at the next rung, whatever its score; None for none.
 
     Attributes:
         members: those who start.
@@ -149,8 +150,10 @@ class Bracket:
         paced: bool = False,
         pace: Pace | None = None,
         smallest: int = 1,
+        sick: Callable[[MemberRecord], bool] | None = None,
     ) -> None:
         self.members = list(members)
+        self._sick = sick
         self.number = members[0].number if members else -1
         self.paced = paced
         self.metric = metric
@@ -278,7 +281,7 @@ class Bracket:
         """Sends the weaker recipes away; returns how many go on."""
         training = self._in_training()
         places = [] if last else going_on([rank(self.metric, *self._standing(networks)) for networks in training])
-        staying = [training[place] for place in places if _alive(training[place])]
+        staying = [training[place] for place in places if _alive(training[place]) and not self._is_sick(training[place])]
         for networks in training:
             if networks not in staying:
                 self._leave(networks, "stopped")
@@ -289,6 +292,9 @@ class Bracket:
             elif len(mine) < len(cohort.members):
                 cohort.keep(mine)
         return len(staying)
+
+    def _is_sick(self, networks: Networks) -> bool:
+        return self._sick is not None and self._sick(record_of(networks, "stopped", *self._standing(networks)))
 
     def _leave_all(self, state: str) -> None:
         for networks in self._in_training():

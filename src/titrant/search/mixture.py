@@ -16,6 +16,9 @@ from titrant.tricks.acting import derived_seed
 Proposal = tuple[Recipe, str, Trial | None]
 """A recipe, its origin, and the trial that waits for its score."""
 
+MIXED = ("mixed", "doctor")
+"""Searches in which the proposers take turns; in the second one the doctor's remedies come first."""
+
 PARENTS = 4
 """Recipes that are mutated; before so many are judged, no further bracket begins."""
 
@@ -73,7 +76,7 @@ class Mixture:
             wanted: how many.
             leaders: recipes that have been judged, the best first.
         """
-        if self.search != "mixed":
+        if self.search not in MIXED:
             return self.one_kind(wanted)
         parents = leaders[:PARENTS] or [self.region.base]
         proposals: list[Proposal] = []

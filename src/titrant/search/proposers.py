@@ -27,7 +27,7 @@ _LEVELS = 3  # of a range in a grid
 MODELS = ("tpe", "gp", "cmaes")
 """Samplers of Optuna that learn from what has been tried."""
 
-SEARCHES = ("mixed", "grid", "random", "sobol", *MODELS)
+SEARCHES = ("mixed", "doctor", "grid", "random", "sobol", *MODELS)
 """What a person may ask for by name."""
 
 

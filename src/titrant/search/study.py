@@ -30,10 +30,11 @@ from titrant.record import MemberRecord
 from titrant.search.finals import Final, Finalist, blended, temperature
 from titrant.search.halving import Bracket, Race, Tried, rank
 from titrant.search.kinds import start_for
-from titrant.search.mixture import PARENTS, Mixture, Proposal, learn, learned
+from titrant.search.mixture import MIXED, PARENTS, Mixture, Proposal, learn, learned
 from titrant.search.pace import Pace, measured
 from titrant.search.proposers import sampler
 from titrant.search.region import Region
+from titrant.search.remedies import Clinic
 from titrant.search.trials import name_metric, state_of, trial_of
 from titrant.texts import say
 from titrant.train.cohort import Cohort, batch_sizes
@@ -75,6 +76,7 @@ _SHORTEST = 0.25  # share of its searched length to which a finalist's training 
 _CAUTION = 0.93  # share of the remaining time that a finalist may plan with
 _ATTEMPTS = 3  # at finding the length of training that fits a finalist
 _LAST_RESORT = 0.85  # share of what would fit that a finalist trains for if all attempts were too long
+_CURED = 4  # a bracket's part that the doctor's remedies may take
 _DEAR = 3.0  # times its parent's cost that a recipe of other shapes may have where time is short, more where there is plenty
 _PROBED = 5  # steps by which the baseline's pace is measured
 
@@ -202,6 +204,9 @@ class Study:
             turn += ["command", self._rank]
         seed = derived_seed(self.seed, "sampler", *turn) if self._rank else self.seed
         self._study = optuna.create_study(direction=self.metric.direction, sampler=sampler(self.search, seed % 2**31))
+        self._clinic = None
+        if self.search == "doctor":
+            self._clinic = Clinic(self.metric.name, self.dataset.summary, self._start.reads)
         if self.region is not None:
             self._mixture = Mixture(self.region, self._study, self.seed, turn, self.search, self._bearable)
         self._remember()
@@ -363,7 +368,8 @@ class Study:
         rungs = self._plan.rungs if self.region is not None else (1.0,)
         paced = self.members is None and self.region is not None
         smallest = SMALLEST if self._overlapping else 1
-        return Bracket(self._problem, members, self.metric, clock, self.factory, rungs, paced, self._pace, smallest)
+        sick = None if self._clinic is None else self._clinic.is_sick
+        return Bracket(self._problem, members, self.metric, clock, self.factory, rungs, paced, self._pace, smallest, sick)
 
     def _leaders(self, open_brackets: Sequence[Bracket] = ()) -> list[Recipe]:
         """Recipes that have been judged, the best first, those in training among them."""
@@ -382,7 +388,7 @@ class Study:
             proposals.append((self.given, "given", None))
         if self.region is None:
             return proposals
-        if self.search != "mixed":
+        if self.search not in MIXED:
             plain = (
                 [] if self.narrowed or self.region.only else [(self._at_length(self._start.baseline(rows)), "baseline", None)]
             )
@@ -405,8 +411,19 @@ class Study:
         return self._all_at_length([(self.region.suited(recipe), origin, trial) for recipe, origin, trial in chosen])
 
     def _later_proposals(self, open_brackets: Sequence[Bracket] = ()) -> list[Proposal]:
-        """What the mixture proposes after what has been judged."""
-        return self._all_at_length(self._mixture.later(self._wanted(self._plan.later), self._leaders(open_brackets)))
+        """What the mixture proposes after what has been judged, behind the doctor's remedies where these are wanted."""
+        wanted = self._wanted(self._plan.later)
+        cured = self._cured(wanted // _CURED) if self._clinic is not None else []
+        return [*cured, *self._all_at_length(self._mixture.later(wanted - len(cured), self._leaders(open_brackets)))]
+
+    def _cured(self, most: int) -> list[Proposal]:
+        """What the doctor prescribes to the best, and to those that would be among them if they were well."""
+        assert self._clinic is not None
+        assert self.region is not None
+        best = sorted(self.tried, key=lambda tried: tried.rank(self.metric))
+        found = self._clinic.successors([tried.record for tried in best[: 2 * PARENTS] if tried.record.curve], most)
+        inside = [self.region.nearest(recipe) if self.narrowed else self.region.suited(recipe) for recipe in found]
+        return [(recipe, "remedy", None) for recipe in inside]
 
     def _all_at_length(self, proposals: Sequence[Proposal]) -> list[Proposal]:
         return [(self._at_length(recipe), origin, trial) for recipe, origin, trial in proposals]
