@@ -3,10 +3,10 @@
     python benchmarks/closed_loop.py
 
 The same search runs twice with the same seed, the same number of recipes and the same first ones: `--search mixed`, and
-`--search doctor`, in which recipes with a finding of level "problem" end at the next rung, and remedies for the best take up to a
-quarter of each later bracket. Two starts are tried: the default search, whose known recipes are seldom sick, and a wide space
-around the plain baseline, with rates from 1e-6 to 1, up to eight layers, three activations and four kinds of first weights, where
-sickness is common.
+`--search doctor`, in which recipes with a finding of level "problem" end at the next rung, and remedies for the best take up to
+a quarter of each later bracket. Two starts are tried: the default search, whose known recipes are seldom sick, and a wide space
+around the plain baseline, with rates from 1e-6 to 1, up to eight layers, three activations and four kinds of first weights,
+where sickness is common.
 
 Cost is counted in full trainings (the epochs of all recipes over the epochs of each), not in seconds, so that other work on the
 machine does not matter. The score to be reached is what the worse of the two searches has reached at its end, on validation

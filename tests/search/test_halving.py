@@ -12,6 +12,7 @@ import torch
 
 from titrant.clock import Clock
 from titrant.recipe import Recipe
+from titrant.record import MemberRecord
 from titrant.search.halving import KEPT, RUNGS, Bracket, Race, cost, rank, stacks
 from titrant.search.pace import Pace
 from titrant.train.build import cohort_key
@@ -64,6 +65,24 @@ def test_the_cost_of_a_member_is_what_the_rungs_say() -> None:
     expected = (27 * RUNGS[0] + 9 * (RUNGS[1] - RUNGS[0]) + 3 * (RUNGS[2] - RUNGS[1])) / 27
     assert (KEPT, RUNGS[-1]) == (1 / 3, 1.0)
     assert pytest.approx(expected) == cost(RUNGS)
+
+
+def test_the_sick_leave_at_the_next_rung_whatever_their_score(
+    make_problem: MakeProblem, make_members: MakeMembers, small: Recipe, endless: Clock
+) -> None:
+    members = make_members(at_rates(small, ABSURD + SENSIBLE))
+    best = {member.number for member in members if member.recipe.learning_rate.peak in SENSIBLE}
+    asked: list[int] = []
+
+    def sick(record: MemberRecord) -> bool:
+        asked.append(record.number)
+        return record.rung == 0 and record.number != max(best)
+
+    bracket = Bracket(make_problem(), members, ACCURACY, endless, sick=sick)
+    assert bracket.run(quiet)
+    assert set(asked[:3]) == best
+    assert [tried.member.number for tried in bracket.tried if tried.record.rung > 0] == [max(best)]
+    assert len(bracket.tried) == len(members)
 
 
 # --------------------------------------------------------------------- folds

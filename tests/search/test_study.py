@@ -115,6 +115,19 @@ def test_recipes_are_compared_by_cross_validation(penguins: Dataset, tmp_path: P
     assert_same(outcome, study_of(penguins, tmp_path / "two", base, folds=4, repeats=2).run())
 
 
+def test_the_doctor_prescribes_to_the_best_of_a_search(people: Dataset, tmp_path: Path) -> None:
+    """A perceptron that trains far too long on 256 rows overfits; its successors get dropout, at its own length."""
+    base = Recipe.of({"model": {"kind": "mlp", "width": 128}, "stop": {"kind": "last", "epochs": 60}})
+    outcome = study_of(people, tmp_path / "one", base, members=36, search="doctor").run()
+    cured = [record for record in outcome.records if record.origin == "remedy"]
+    assert cured
+    assert {record.recipe["stop"]["epochs"] for record in cured} == {60}
+    assert any(record.recipe["dropout"]["kind"] == "bernoulli" for record in cured)
+    assert not [
+        record for record in study_of(people, tmp_path / "two", base, members=36).run().records if record.origin == "remedy"
+    ]
+
+
 def test_a_single_group_leaves_the_validation_part(tmp_path: Path) -> None:
     """Of two groups one is held out for the test: the other cannot be cut."""
     table = {"x": np.arange(80) / 80, "g": ["a"] * 60 + ["b"] * 20, "part": (["train"] * 3 + ["validation"]) * 20}

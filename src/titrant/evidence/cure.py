@@ -74,6 +74,9 @@ class Treatment:
         self.trainings.settle(self.recipe)
         current = self._arm(say("as it was"), self.recipe)
         before = after = self._observe(self.recipe)
+        clock = self.trainings.clock
+        if clock.left <= 0 and not (clock.interrupt and clock.interrupt.asked):
+            raise BudgetError(say("There is no time to observe one training of the recipe. Give more time."))
         while not self._late and (found := self._next(after, self._contest.arms[current])) is not None:
             kept = self._treat(current, *found)
             if kept is not None:
