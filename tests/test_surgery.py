@@ -106,6 +106,40 @@ def test_normalisation_of_channels_in_front(kind: str, expected: type[nn.Module]
     assert network(PICTURES).isfinite().all()
 
 
+@pytest.mark.parametrize("kind", ["standardized", "scaled"])
+def test_convolutions_standardise_their_weights(kind: str) -> None:
+    network = convolutional()
+    reference = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    operation = operate(network, weights=kind)
+    assert [change.where for change in operation.changes] == ["0", "3.conv1", "3.conv2"]
+    conv = network[3].conv1
+    for name, tensor in reference.items():
+        assert torch.equal(network.state_dict()[name], tensor)
+    rows = conv.weight.detach().double().flatten(1)
+    rows = rows - rows.mean(1, keepdim=True)
+    rows = rows / rows.square().sum(1, keepdim=True).add(1e-4).sqrt() * (2**0.5 if kind == "scaled" else 1)
+    x = torch.randn(2, 8, 5, 5)
+    expected = functional.conv2d(x.double(), rows.view_as(conv.weight), padding=1)
+    torch.testing.assert_close(conv(x).double(), expected, rtol=1e-4, atol=1e-5)
+    learned = {name for name, _ in network.named_parameters()} - reference.keys()
+    assert learned == ({"0.gain", "3.conv1.gain", "3.conv2.gain"} if kind == "scaled" else set())
+
+
+def test_convolutions_of_few_weights_and_of_a_kind_of_their_own_keep_them() -> None:
+    class Own(nn.Conv2d):
+        pass
+
+    operation = operate(nn.Sequential(nn.Conv2d(3, 8, 1), Own(8, 8, 3)), weights="standardized")
+    assert [str(refusal) for refusal in operation.refusals] == [
+        "weights: 0 is left as it is: its units have fewer than 8 weights",
+        "weights: 1 is left as it is: it is no convolution of torch's own, but Own",
+    ]
+    assert not operation.changes
+    (refusal,) = operate(perceptron(), weights="scaled").refusals
+    assert "no convolution" in str(refusal)
+    assert not operate(convolutional(), weights=False).changes
+
+
 def test_layer_norm_over_channels_equals_torchs() -> None:
     network = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6))
     operate(network, normalize="layer")

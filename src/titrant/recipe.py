@@ -42,6 +42,7 @@ from titrant.tricks.normalize import Normalize
 from titrant.tricks.optimizer import Adam, Optimizer
 from titrant.tricks.regularize import Regularize
 from titrant.tricks.stop import Last, Stop
+from titrant.tricks.weights import Weights
 
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the same text in a quarter of the time, where libyaml is
 
@@ -65,6 +66,7 @@ class Recipe(BaseModel):
     augment: Augment = Augment()
     mix: Mix = Off()
     model: Model = Mlp()
+    weights: Weights = Off()
     normalize: Normalize = Off()
     activation: Activation = ReLU()
     dropout: Dropout = Off()

@@ -1,4 +1,4 @@
-"""Surgery on a network that somebody else wrote: other activations, normalisation, dropout and first weights, in place.
+"""Surgery on a network that somebody else wrote: other activations, normalisation, dropout and weights, in place.
 
     operation = operate(network, activation="gelu", dropout={"kind": "bernoulli", "p": 0.1}, sample=(x,))
     print(operation)
@@ -7,7 +7,8 @@ A trick of a recipe's slot becomes an ordinary module of `torch.nn`, and takes t
 cannot be exchanged safely is left as it is and named, with the reason: an activation that is called inside `forward` is code,
 no module; a sigmoid may be a gate; the last activation is the output.
 
-Order of work: normalize, activation, dropout, initialize; the last takes its gain from the activation that is then in use.
+Order of work: weights, normalize, activation, dropout, initialize; the last takes its gain from the activation that is then
+in use.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from titrant.tricks import normalize as norm
 from titrant.tricks.base import Off, Trick
 from titrant.tricks.initialize import InitializeTrick, Ridge, unit_variance_scale
 from titrant.tricks.model import Reaching
+from titrant.tricks.weights import FEWEST, WeightsTrick
 
 SLOTS: tuple[str, ...] = get_args(Reaching)
 """The slots of a recipe that reach into a network of somebody else's, in the order in which they act."""
@@ -125,6 +127,7 @@ Given = str | bool | Mapping[str, Any] | Trick | None
 def operate(
     network: nn.Module,
     *,
+    weights: Given = None,
     normalize: Given = None,
     activation: Given = None,
     dropout: Given = None,
@@ -136,6 +139,8 @@ def operate(
 
     Args:
         network: any module; its parts keep their places and names. Make the optimizer afterwards.
+        weights: what every convolution of torch's own makes of its weights before it uses them; names of parameters stay. A
+            trick that learns gains adds one for each unit.
         normalize: the kind that takes the place of every normalisation with channels in front (batch, layer, group, instance,
             off), or behind (layer, rms, off). Learned scales and shifts move over. Where there is none, none is put in.
         activation: the kind that takes the place of every hidden activation.
@@ -157,7 +162,9 @@ def operate(
 
     Source: Composer's algorithms that surgically change a model (MosaicML), which reach modules alone, as here.
     """
-    given = {"normalize": normalize, "activation": activation, "dropout": dropout, "initialize": initialize}
+    given = {
+        "weights": weights, "normalize": normalize, "activation": activation, "dropout": dropout, "initialize": initialize,
+    }  # fmt: skip
     asked = {slot: _trick(slot, value) for slot, value in given.items() if value is not None}
     operation = Operation(network)
     if isinstance(network, torch.jit.ScriptModule):
@@ -167,6 +174,8 @@ def operate(
     order, axes, in_code = _observed(network, sample)
     last = next((module for module in reversed(order) if not isinstance(module, _PASSING)), None)
     operation.refusals += [refusal for refusal in in_code if refusal.slot in asked]
+    if "weights" in asked:
+        _reweigh(operation, asked["weights"], _gain_here(network, last))
     if "normalize" in asked:
         _normalize(operation, asked["normalize"], axes)
     if "activation" in asked:
@@ -230,6 +239,67 @@ def _shown(module: nn.Module) -> str:
 def _places(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[tuple[str, nn.Module]]:
     """All places of modules of some kinds, in the order of their names' first appearance."""
     return [(name, m) for name, m in network.named_modules(remove_duplicate=False) if isinstance(m, kinds)]
+
+
+# ------------------------------------------------------------------ weights
+
+
+class Reweighed(nn.modules.conv._ConvNd):
+    """A convolution of torch's that makes something of its weights before it uses them."""
+
+    trick: WeightsTrick
+    gain: nn.Parameter | None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolves with what the trick makes of the weights."""
+        weight = self.trick.apply(self.weight.flatten(1), self.gain).view_as(self.weight)
+        return self._conv_forward(input, weight, self.bias)
+
+
+class ReweighedConv1d(Reweighed, nn.Conv1d):
+    """Of series."""
+
+
+class ReweighedConv2d(Reweighed, nn.Conv2d):
+    """Of pictures."""
+
+
+class ReweighedConv3d(Reweighed, nn.Conv3d):
+    """Of volumes."""
+
+
+_REWEIGHED: dict[type, Any] = {
+    nn.Conv1d: ReweighedConv1d, nn.Conv2d: ReweighedConv2d, nn.Conv3d: ReweighedConv3d,
+}  # fmt: skip
+
+
+def _reweigh(operation: Operation, trick: Trick, gain: float) -> None:
+    if not isinstance(trick, WeightsTrick):
+        return
+    found = _places(operation.network, tuple(_REWEIGHED))
+    if not found:
+        operation.refuse("weights", "", say("it has no convolution"))
+    able = []
+    for name, module in found:
+        assert isinstance(module, nn.modules.conv._ConvNd)
+        if type(module) not in _REWEIGHED:
+            operation.refuse("weights", name, say("it is no convolution of torch's own, but {kind}", kind=_shown(module)))
+        elif module.weight[0].numel() < FEWEST:
+            operation.refuse("weights", name, say("its units have fewer than {fewest} weights", fewest=FEWEST))
+        else:
+            able.append((name, module))
+    _exchange(operation, "weights", able, lambda old: _reweighed(old, trick, gain))
+
+
+def _reweighed(old: nn.Module, trick: WeightsTrick, gain: float) -> nn.Module:
+    assert isinstance(old, nn.modules.conv._ConvNd)
+    new: Reweighed = _REWEIGHED[type(old)](
+        old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, old.groups,
+        old.bias is not None, old.padding_mode,
+    )  # fmt: skip
+    new.weight, new.bias, new.trick = old.weight, old.bias, trick
+    new.gain = nn.Parameter(torch.full((old.out_channels,), gain)) if trick.learns else None
+    return new
 
 
 # ---------------------------------------------------------------- normalize

@@ -49,7 +49,8 @@ CASES += [
     ("series", {"model": "fcn", "data.instance": "robust", "data.differences": "beside"}),
     ("text", {"model": "linear", "data.features": "ngrams"}),
     ("image", {"model": "cnn", "augment.views": "mirror", "normalize": "group"}),
-    ("grey", {"model": "resnet"}),
+    ("image", {"model": "convnext", "weights": "scaled"}),
+    ("grey", {"model": "resnet", "weights": "standardized"}),
 ]
 
 

@@ -55,6 +55,35 @@ def test_a_stack_of_convolutions_equals_separate_ones(channels: int) -> None:
         assert last(alone).is_contiguous()
 
 
+def test_convolutions_use_standardised_weights_and_settle_on_them() -> None:
+    slots = [{"weights": "off"}, {"weights": "standardized"}, {"weights": "scaled"}]
+    recipes = [Recipe.of({"model": {"kind": "cnn", "width": 4}, **slot}) for slot in slots]
+    stack = ImageNet(recipes, SHAPE, kin=recipes)
+    tensors = {name: torch.randn(3, *tensor.shape) for name, tensor in stack.state_dict().items()}
+    tensors |= {name: tensor.abs() for name, tensor in tensors.items() if name.endswith("deviation")}
+    x = torch.rand(3, 5, 3, 10, 12)
+    found = functional_call(stack, tensors, (x,))
+    for k, recipe in enumerate(recipes):
+        network = ImageNet([recipe], SHAPE, kin=recipes)
+        network.load_state_dict({name: tensor[k] for name, tensor in tensors.items()})
+        plain = ImageNet([recipes[0]], SHAPE)
+        state = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("gain")}
+        for name, weight in state.items():
+            if weight.dim() == 4 and k:
+                rows = weight.double().flatten(1)
+                rows = rows - rows.mean(1, keepdim=True)
+                rows = rows / (rows.square().sum(1, keepdim=True) + 1e-4).sqrt()
+                gain = network.state_dict()[name.replace("weight", "reweigh.gain")].double() if k == 2 else torch.ones(1)
+                state[name] = (gain.view(-1, 1) * rows).view(weight.shape).float()
+        plain.load_state_dict(state)
+        expected = plain(x[k])
+        torch.testing.assert_close(found[k], expected, atol=1e-4, rtol=1e-4)
+        for layer in network.modules():
+            if isinstance(layer, Conv):
+                layer.settle()
+        torch.testing.assert_close(network(x[k]), expected, atol=1e-4, rtol=1e-4)
+
+
 def test_batch_norm_of_maps_is_that_of_pytorch() -> None:
     mine, theirs = OnMaps(Normalize([Batch()], 5, [Batch()], DEVICE)), nn.BatchNorm2d(5)
     for _ in range(3):

@@ -114,7 +114,7 @@ def test_surgery_reaches_into_it_and_nothing_else_does() -> None:
 def test_slots_that_do_not_act_stand_in_no_recipe() -> None:
     recipe = with_factory(Recipe.of({"activation": "gelu", "dropout": "bernoulli", "normalize": "batch"}), plain, ["dropout"])
     assert (recipe.activation.kind, recipe.dropout.kind, recipe.normalize.kind) == ("relu", "bernoulli", "off")
-    with pytest.raises(TitrantError, match="choose of normalize, activation"):
+    with pytest.raises(TitrantError, match="choose of weights, normalize, activation"):
         with_factory(Recipe(), plain, ["optimizer"])
 
 

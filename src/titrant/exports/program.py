@@ -1,6 +1,7 @@
 """A model as a `torch.export.ExportedProgram`: a graph of operations that PyTorch runs without any of this project's code."""
 
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch.export import Dim, ExportedProgram
 from titrant.errors import OutputError
 from titrant.exports.described import Described
 from titrant.exports.rows import Rows
+from titrant.models.image import Conv
 from titrant.predictor import Predictor
 from titrant.texts import say
 
@@ -17,6 +19,10 @@ _SAMPLED = 7  # rows with which a model is traced; the graph takes any number of
 
 def traced(predictor: Predictor, rows: Rows) -> ExportedProgram:
     """The graph of a model, for any number of rows."""
+    predictor = deepcopy(predictor)
+    for module in predictor.modules():
+        if isinstance(module, Conv):
+            module.settle()
     sample = tuple(tensor[:_SAMPLED].clone() for tensor in rows.inputs)
     while len(sample[0]) < 2:
         sample = tuple(torch.cat([tensor, tensor]) for tensor in sample)

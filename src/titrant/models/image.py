@@ -9,13 +9,14 @@ Axes: k member (absent in a plain network), b row, c channel, h height, w width,
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from titrant.models.blocks import Blocks
-from titrant.models.layers import Linear, Members, Normalize, Skip
+from titrant.models.layers import Linear, Members, Normalize, Reweigh, Skip
 from titrant.models.network import Factory, Mixer, Net
 from titrant.models.own import OwnBody
 from titrant.recipe import Recipe
@@ -95,21 +96,38 @@ class Standardize(nn.Module):
 
 
 class Conv(nn.Conv2d):
-    """`nn.Conv2d` whose weight [c', c, h, w] and bias [c'] may carry a member axis, for maps [k, b, c, h, w]."""
+    """`nn.Conv2d` whose weight [c', c, h, w] and bias [c'] may carry a member axis, for maps [k, b, c, h, w].
+
+    Args:
+        shape, how: as for `nn.Conv2d`.
+        members: those whose slot `weights` acts here; None for none.
+    """
+
+    def __init__(self, *shape: Any, members: Members | None = None, **how: Any) -> None:
+        super().__init__(*shape, **how)
+        self.reweigh = None if members is None else members.reweigh(self.out_channels, self.weight[0].numel())
 
     def forward(self, x: Tensor) -> Tensor:
         """One convolution; of a stack, one with a group of channels for each member."""
+        weight = self.reweigh(self.weight) if isinstance(self.reweigh, Reweigh) else self.weight
         if self.weight.dim() == 4:
             # Torch cannot tell how a single channel stands, and would go on with channels first.
             if x.shape[1] == 1 and not exporting():
                 x = x.as_strided(x.shape, (x.stride(0), 1, x.stride(2), x.stride(3)))
-            return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+            return functional.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         assert self.bias is not None
         members, rows = x.shape[:2]
         side_by_side = x.transpose(0, 1).flatten(1, 2)
-        weight, bias, groups = self.weight.flatten(0, 1), self.bias.flatten(), members * self.groups
+        weight, bias, groups = weight.flatten(0, 1), self.bias.flatten(), members * self.groups
         out = functional.conv2d(side_by_side, weight, bias, self.stride, self.padding, self.dilation, groups)
         return out.view(rows, members, -1, *out.shape[-2:]).transpose(0, 1)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Puts the weights that are used in the place of those that were learned: an end to training."""
+        if self.reweigh is not None:
+            self.weight.copy_(self.reweigh(self.weight))
+            self.reweigh = None
 
 
 class OnMaps(nn.Module):
@@ -235,7 +253,7 @@ class Builder:
 
     def conv(self, channels: int, kernel: int = 3) -> nn.Sequential:
         """Convolution, normalisation, activation."""
-        layer = Conv(self.channels, channels, kernel, padding=kernel // 2)
+        layer = Conv(self.channels, channels, kernel, padding=kernel // 2, members=self.members)
         self.products += layer.weight.numel() * self.height * self.width
         self.channels = channels
         self.widest = max(self.widest, channels * self.height * self.width)
@@ -244,7 +262,7 @@ class Builder:
     def cut(self, channels: int, by: int) -> Conv:
         """Patches of `by` × `by` pixels as the places of a smaller map; edges are padded where that is needed."""
         pads = tuple(-(-(-side % by) // 2) for side in (self.height, self.width))
-        layer = Conv(self.channels, channels, by, stride=by, padding=(pads[0], pads[1]))
+        layer = Conv(self.channels, channels, by, stride=by, padding=(pads[0], pads[1]), members=self.members)
         self.height, self.width = ((side + 2 * pad) // by for side, pad in zip((self.height, self.width), pads, strict=True))
         self.products += layer.weight.numel() * self.height * self.width
         self.channels = channels
@@ -253,7 +271,7 @@ class Builder:
 
     def mixed(self) -> nn.Sequential:
         """A convolution of each channel by itself over 7 × 7 places, then a perceptron of all channels at each place."""
-        layer = Conv(self.channels, self.channels, 7, padding=3, groups=self.channels)
+        layer = Conv(self.channels, self.channels, 7, padding=3, groups=self.channels, members=self.members)
         perceptron = Perceptron(self.members, self.channels, 4)
         self.products += (layer.weight.numel() + 8 * self.channels**2) * self.height * self.width
         self.widest = max(self.widest, 4 * self.channels * self.height * self.width)

@@ -17,6 +17,7 @@ from titrant.tricks.base import Off, Segment, Trick, by_segment, segments
 from titrant.tricks.dropout import DropoutTrick
 from titrant.tricks.normalize import NormalizeTrick
 from titrant.tricks.regularize import StochasticDepth
+from titrant.tricks.weights import FEWEST, WeightsTrick
 
 
 class Linear(nn.Linear):
@@ -72,6 +73,32 @@ class Normalize(nn.Module):
             self.ledger.add("normalize", part.start, part.stop, 1.0, 1.0)
         over = {"places": self.places} if kind.spreads else {}
         return kind.apply(x, self.gain[mine], self.bias[mine], *statistics, self.training, **part.values, **over)
+
+
+class Reweigh(nn.Module):
+    """What each member makes of the weights of one convolution, with a learned gain [f] where a kind has one.
+
+    Arguments as for `Normalize`.
+
+    Shape: weights [f, c, h, w], or [k, f, c, h, w] of a stack; the output has the same shape.
+    """
+
+    def __init__(self, tricks: Sequence[Trick], width: int, kin: Sequence[Trick], device: torch.device) -> None:
+        super().__init__()
+        self.parts = segments(tricks, device=device)
+        if any(isinstance(trick, WeightsTrick) and trick.learns for trick in kin):
+            self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Weights as the convolution uses them."""
+        return by_segment(self.parts, weight.flatten(-3), self._act).view(weight.shape)
+
+    def _act(self, part: Segment[Trick], x: Tensor) -> Tensor:
+        kind = part.kind
+        if not issubclass(kind, WeightsTrick):
+            return x
+        mine = slice(part.start, part.stop) if x.dim() == 3 else slice(None)
+        return kind.apply(x, self.gain[mine] if kind.learns else None)
 
 
 class Activate(nn.Module):
@@ -198,6 +225,13 @@ class Members:
     def normalize(self, width: int, places: int = 1) -> Normalize:
         """A normalisation layer for these members; `places` rows belong together."""
         return Normalize(_slot(self.recipes, "normalize"), width, _slot(self.kin, "normalize"), self.device, places)
+
+    def reweigh(self, width: int, inputs: int) -> Reweigh | None:
+        """What these members make of the weights of a convolution of so many units and inputs; None where nobody does."""
+        for trick in _slot(self.kin, "weights"):
+            if isinstance(trick, WeightsTrick) and inputs >= FEWEST:
+                return Reweigh(_slot(self.recipes, "weights"), width, _slot(self.kin, "weights"), self.device)
+        return None
 
     def activate(self, width: int) -> Activate:
         """An activation layer for these members."""

@@ -6,6 +6,7 @@ A training step, as `titrant.train.cohort` runs it:
     batch         which rows of it are learned from
     augment       of rows: swap, noise, mask; of pictures: colours, places, pixels; of series and texts
     mix           cutmix on cells, mixup on features, shares of targets
+    weights       of convolutions, before they are used
     model         embed; then in each hidden layer: linear, normalize, activation, dropout; then the output
     regularize    stochastic depth leaves blocks of a residual network out
     regularize    label smoothing, focal loss, class weights make the loss; L1 and L2 join its gradient
@@ -21,7 +22,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from titrant.models.image import Conv, Places, Standardize
-from titrant.models.layers import Linear
+from titrant.models.layers import Linear, Reweigh
 from titrant.models.network import Factory, Net, Shape
 from titrant.models.recurrent import Gates
 from titrant.models.series import Anchored
@@ -127,6 +128,9 @@ def _fill(module: nn.Module, name: str, recipe: Recipe, seed: int, numbers: Tens
             )
             assert module.bias is not None
             module.bias.zero_()
+        case Reweigh():
+            if "gain" in module._parameters:
+                module.gain.fill_(gain_of(recipe.activation))
         case Gates():
             _fill_gates(module, recipe, generator)
         case Linear():

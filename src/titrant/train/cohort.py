@@ -22,6 +22,7 @@ from torch.func import functional_call
 
 from titrant.clock import Clock
 from titrant.models.blocks import recompute
+from titrant.models.image import Conv
 from titrant.models.layers import attach
 from titrant.models.network import Factory, Net
 from titrant.models.own import OwnBody
@@ -141,6 +142,9 @@ class Cohort:
             )
             if not stacks:
                 self.layout = layout_of(network)
+                convolutions = [module for module in network.modules() if isinstance(module, Conv)]
+                self._convolved = float(sum(layer.weight.numel() for layer in convolutions))
+                self._reweighed = float(sum(layer.weight.numel() for layer in convolutions if layer.reweigh is not None))
                 self._reached = {
                     slot
                     for module in network.modules()
@@ -604,6 +608,7 @@ class Cohort:
             "data.tokens": (0.0, 0.0),  # of what is no text
             **self.problem.receipts(self.members[k]),
             "model": (float(self.parameters), float(self.parameters)),
+            "weights": (self._reweighed, self._convolved),
             "initialize": (weights, weights),
             "regularize.stochastic_depth": (0.0, steps),  # there are no blocks to leave out
             "stop": (float(passed_over), float(len(curve))),

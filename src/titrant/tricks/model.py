@@ -488,7 +488,7 @@ class Transformer(SequenceTrick):
     ] = 64
 
 
-Reaching = Literal["normalize", "activation", "dropout", "initialize"]
+Reaching = Literal["weights", "normalize", "activation", "dropout", "initialize"]
 """Slots that can reach into a network of a person's own, in the order in which they act."""
 
 
@@ -503,8 +503,8 @@ class Custom(ModelTrick):
     Doses:
         factory: where the factory stands, `module:function`, for the record. It is never imported from a recipe file.
         doses: the factory's own, by name.
-        surgery: the slots that reach into the network: normalize, activation, dropout, initialize. The others leave it as its
-            factory made it; see `titrant.surgery`.
+        surgery: the slots that reach into the network: weights, normalize, activation, dropout, initialize. The others
+            leave it as its factory made it; see `titrant.surgery`.
 
     Example:
         >>> Custom(factory="my_package.nets:make_model", surgery=["activation"]).surgery
