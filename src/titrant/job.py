@@ -78,6 +78,7 @@ _SHARE = 0.02  # and the most of the time that saving may take
 PACKAGES = ("titrant", "torch", "numpy", "polars", "optuna", "scikit-learn")
 _RESAMPLES = 500
 _MAY_REST = {"data.categories", "data.numbers", "data.scale", "data.tokens", "stop"}  # always on, whatever the data
+_IN_OURS = ("data.whiten", "regularize.stochastic_depth")  # what acts in networks of Titrant's own alone
 _SAMPLE = 2000  # test rows drawn in the report's scatter plot
 _BINS = 10
 
@@ -632,7 +633,7 @@ def with_factory(recipe: Recipe, factory: Factory, surgery: Sequence[str] = ()) 
         own |= {name: value for name, value in recipe.model.doses.items() if name in own}
         reached = reached or list(recipe.model.surgery)
     recipe = recipe.replace("model", {"kind": "custom", "factory": factory_name(factory), "doses": own, "surgery": reached})
-    for slot in (*(slot for slot in SLOTS if slot not in reached), "regularize.stochastic_depth"):
+    for slot in (*(slot for slot in SLOTS if slot not in reached), *_IN_OURS):
         recipe = recipe.replace(slot, Recipe().at(slot).model_dump())
     return recipe
 
@@ -689,7 +690,7 @@ def region_for(
     if model is not None:
         base = with_factory(base, model, surgery).without("data.features")
         reached = base.model.surgery if isinstance(base.model, Custom) else ()
-        fixed = [*(slot for slot in SLOTS if slot not in reached), "data.features", "regularize.stochastic_depth", "model"]
+        fixed = [*(slot for slot in SLOTS if slot not in reached), *_IN_OURS, "data.features", "model"]
         default |= {slot: base.at(slot).kind for slot in fixed}
         if "dropout" in reached:
             default["dropout"] = ["off", "bernoulli"]

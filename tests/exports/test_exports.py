@@ -50,6 +50,7 @@ CASES += [
     ("text", {"model": "linear", "data.features": "ngrams"}),
     ("image", {"model": "cnn", "augment.views": "mirror", "normalize": "group"}),
     ("image", {"model": "convnext", "weights": "scaled"}),
+    ("image", {"model": "cnn", "data.whiten": "patches"}),
     ("grey", {"model": "resnet", "weights": "standardized"}),
 ]
 

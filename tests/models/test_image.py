@@ -1,15 +1,17 @@
 """Networks for pictures against plain PyTorch modules, alone and stacked."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from titrant.models.image import Conv, ImageNet, ImageShape, OnMaps, Pixels, Pool, Standardize, first, last, stages
+from titrant.models.image import Conv, ImageNet, ImageShape, OnMaps, Pixels, Pool, Standardize, Whiten, first, last, stages
 from titrant.models.layers import Normalize, Skip
 from titrant.models.own import OwnBody
 from titrant.recipe import Recipe
+from titrant.tricks.data_pictures import Patches
 from titrant.tricks.normalize import Batch, Layer
 
 SHAPE = ImageShape(3, 10, 12, 4)
@@ -82,6 +84,47 @@ def test_convolutions_use_standardised_weights_and_settle_on_them() -> None:
             if isinstance(layer, Conv):
                 layer.settle()
         torch.testing.assert_close(network(x[k]), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_filters_whiten_the_patches_of_the_pictures(side: int) -> None:
+    blurred = functional.avg_pool2d(torch.rand(60, 3, 14, 14), 3, stride=1)
+    pixels = first(last(0.2 + 0.5 * blurred + 0.2 * blurred[:, :1]).contiguous())
+    layer = Whiten(3, side)
+    layer.whiten(pixels, Patches(side=side, epsilon=1e-5))
+    standard = pixels.double() - pixels.double().mean((0, 2, 3), keepdim=True)
+    standard = standard / standard.square().mean((0, 2, 3), keepdim=True).sqrt()
+    windows = functional.unfold(standard, side).mT.flatten(0, 1).numpy()
+    values, vectors = np.linalg.eigh(np.cov(windows.T, bias=True))
+    expected = windows @ (vectors / np.sqrt(values + 1e-5))
+    before, behind = side // 2 - (side % 2 == 0), side // 2
+    found = last(layer(pixels))[:, before : 12 - behind, before : 12 - behind].flatten(0, 2).numpy()
+    count = expected.shape[1]
+    signs = np.sign((found[:, :count] * expected).sum(0))
+    np.testing.assert_allclose(found[:, :count], signs * expected, atol=0.02)
+    np.testing.assert_allclose(found[:, count:], -signs * expected, atol=0.02)
+    np.testing.assert_allclose(np.cov(found[:, :count].T, bias=True), np.diag(values / (values + 1e-5)), atol=0.01)
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (3, 1), (600, 300)])
+def test_filters_of_pictures_of_any_size_are_finite(sides: tuple[int, int]) -> None:
+    layer = Whiten(1, 2)
+    layer.whiten(torch.rand(9, 1, *sides), Patches())
+    assert layer.filters.isfinite().all()
+    assert layer(torch.rand(2, 1, *sides)).shape == (2, 8, *sides)
+
+
+def test_a_network_behind_filters_reads_both_signs_through_the_activation() -> None:
+    network = net({"kind": "cnn", "width": 4}, data={"whiten": {"side": 3}}, activation="gelu")
+    assert isinstance(network.enter, Whiten)
+    x = torch.rand(5, 3, 10, 12)
+    network.enter.whiten(x, Patches(side=3))
+    assert network.enter.filters.shape == (54, 3, 3, 3)
+    expected = functional.gelu(network.enter(x))
+    torch.testing.assert_close(network(x), network.head(network.body(expected)), atol=1e-5, rtol=1e-4)
+    assert not [name for name, _ in network.named_parameters() if name.startswith("enter")]
+    plain = net({"kind": "cnn", "width": 4})
+    assert network.products > plain.products
 
 
 def test_batch_norm_of_maps_is_that_of_pytorch() -> None:

@@ -256,7 +256,7 @@ def test_kinds_for_other_data_are_refused_and_never_visited() -> None:
         axes_of(Region(start(ROWS), {"model": ["mlp", "cnn"]}))
     axes = axes_of(Region(pictures(ROWS)[0], numbers=False, categories=False, reads="image"))
     assert axes["model"].mark == ("cnn", "resnet")
-    assert not [name for name in axes if name.startswith(("augment.swap", "augment.mask", "data."))]
+    assert not [name for name in axes if name.startswith(("augment.swap", "augment.mask", "data.n", "data.scale"))]
     searched = {name for name in axes if name.startswith("augment.")}
     assert searched == {
         "augment.flip", "augment.shift", "augment.shift.shift.share", "augment.policy", "augment.policy.trivial.strength",

@@ -29,7 +29,7 @@ ALONE = f"{OWN}.exports.alone"
 _COUNTING = re.compile(r"\b(ledger|probing|_book|_note)\b")
 _SINGLE = {  # in modules whose layers may carry a member axis: what holds where there is one network
     f"{OWN}.models.layers": {"self.weight.dim() == 2": True, "x.dim() == 3": False},
-    f"{OWN}.models.image": {"self.weight.dim() == 4": True, "x.dim() == 5": False},
+    f"{OWN}.models.image": {"weight.dim() == 4": True, "x.dim() == 5": False},
     f"{OWN}.models.series": {"x.dim() == 5": False},
     f"{OWN}.models.table": {"self.table.dim() == 3": False},
     f"{OWN}.models.text": {"table.dim() == 2": True, "self.bias.dim() == 1": True},

@@ -21,9 +21,11 @@ from titrant.models.network import Factory, Mixer, Net
 from titrant.models.own import OwnBody
 from titrant.recipe import Recipe
 from titrant.tricks.base import Off
+from titrant.tricks.data_pictures import Patches
 from titrant.tricks.model import Cnn, ConvNeXt, Custom, ResNet, ViT
 from titrant.tricks.runtimes import exporting
 
+_PATCHES = 1 << 17  # of training pictures, about, from which filters take their measure
 _SMALL = 8  # pixels of a side to which stages bring maps
 
 
@@ -95,6 +97,51 @@ class Standardize(nn.Module):
         return first((last(x) - self.mean.view(shape)) / self.deviation.view(shape))
 
 
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
+    """Maps [b, c, h, w] convolved with filters [c', c, h, w]; or [k, b, c, h, w] with [k, c', c, h, w], in one call."""
+    if weight.dim() == 4:
+        # Torch cannot tell how a single channel stands, and would go on with channels first.
+        if x.shape[1] == 1 and not exporting():
+            x = x.as_strided(x.shape, (x.stride(0), 1, x.stride(2), x.stride(3)))
+        return functional.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    members, rows = x.shape[:2]
+    side_by_side = x.transpose(0, 1).flatten(1, 2)
+    bias = None if bias is None else bias.flatten()
+    out = functional.conv2d(side_by_side, weight.flatten(0, 1), bias, stride, padding, dilation, members * groups)
+    return out.view(rows, members, -1, *out.shape[-2:]).transpose(0, 1)
+
+
+class Whiten(Standardize):
+    """Standardised pixels through fixed filters, which take correlations between neighbours away.
+
+    Args:
+        channels: of the pictures.
+        side: of a filter.
+    """
+
+    filters: Tensor
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__(channels)
+        self.register_buffer("filters", torch.zeros(2 * channels * side**2, channels, side, side))
+
+    def whiten(self, sample: Tensor, trick: Patches) -> None:
+        """Finds mean, deviation and filters from pixels [n, c, h, w]."""
+        self.fit(sample)
+        pixels, side = Standardize.forward(self, sample), trick.side
+        low = [max(0, side - length) for length in pixels.shape[-2:]]  # pictures may be smaller than a patch
+        pixels = functional.pad(pixels, (0, low[1], 0, low[0]))
+        apart = math.ceil((pixels[:, 0].numel() / _PATCHES) ** 0.5)
+        patches = functional.unfold(pixels, side, stride=apart).transpose(1, 2).flatten(0, 1)
+        self.filters.copy_(trick.filters(patches, epsilon=trick.epsilon).view(self.filters.shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardises and filters; maps keep their sides."""
+        height, width = x.shape[-2:]
+        found = convolved(super().forward(x), self.filters, None, 1, self.filters.shape[-1] // 2, 1, 1)
+        return found[..., -height:, -width:]
+
+
 class Conv(nn.Conv2d):
     """`nn.Conv2d` whose weight [c', c, h, w] and bias [c'] may carry a member axis, for maps [k, b, c, h, w].
 
@@ -110,17 +157,7 @@ class Conv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """One convolution; of a stack, one with a group of channels for each member."""
         weight = self.reweigh(self.weight) if isinstance(self.reweigh, Reweigh) else self.weight
-        if self.weight.dim() == 4:
-            # Torch cannot tell how a single channel stands, and would go on with channels first.
-            if x.shape[1] == 1 and not exporting():
-                x = x.as_strided(x.shape, (x.stride(0), 1, x.stride(2), x.stride(3)))
-            return functional.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-        assert self.bias is not None
-        members, rows = x.shape[:2]
-        side_by_side = x.transpose(0, 1).flatten(1, 2)
-        weight, bias, groups = weight.flatten(0, 1), self.bias.flatten(), members * self.groups
-        out = functional.conv2d(side_by_side, weight, bias, self.stride, self.padding, self.dilation, groups)
-        return out.view(rows, members, -1, *out.shape[-2:]).transpose(0, 1)
+        return convolved(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -251,6 +288,14 @@ class Builder:
         self.products = 0
         self.widest = shape.channels * shape.height * shape.width
 
+    def whitened(self, side: int) -> Whiten:
+        """Fixed filters of pixels."""
+        layer = Whiten(self.channels, side)
+        self.products += layer.filters.numel() * self.height * self.width
+        self.channels = len(layer.filters)
+        self.widest = max(self.widest, self.channels * self.height * self.width)
+        return layer
+
     def conv(self, channels: int, kernel: int = 3) -> nn.Sequential:
         """Convolution, normalisation, activation."""
         layer = Conv(self.channels, channels, kernel, padding=kernel // 2, members=self.members)
@@ -373,6 +418,10 @@ class ImageNet(Net):
         builder = Builder(members, shape)
         model = recipes[0].model
         self.enter = Standardize(shape.channels)
+        self.rectify: nn.Module = nn.Identity()
+        if isinstance(recipes[0].data.whiten, Patches) and not isinstance(model, Custom):
+            self.enter = builder.whitened(recipes[0].data.whiten.side)
+            self.rectify = OnMaps(members.activate(builder.channels))
         match model:
             case Cnn():
                 self.body: nn.Module = cnn(builder, model, shape)
@@ -407,4 +456,4 @@ class ImageNet(Net):
         if mix is not None:
             places = last(x)
             x = first(mix(places.flatten(-3)).view(places.shape))
-        return self.head(self.drop(self.body(x)))  # type: ignore[no-any-return]  # a module call is untyped
+        return self.head(self.drop(self.body(self.rectify(x))))  # type: ignore[no-any-return]  # a module call is untyped

@@ -26,6 +26,7 @@ SHAPES = (
     "batch",
     "data.categories",
     "data.numbers",
+    "data.whiten",
     "data.channels",
     "data.differences",
     "data.gaps",
@@ -95,7 +96,7 @@ class Axis:
     @property
     def shapes(self) -> bool:
         """True if the choice decides shapes of tensors."""
-        return self.name.startswith(SHAPES) and not self.name.endswith("sigma")
+        return self.name.startswith(SHAPES) and not self.name.endswith(("sigma", "epsilon"))
 
     @property
     def ends(self) -> tuple[float, float]:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Hashable, Sequence
 import torch
 from torch import Generator, Tensor, nn
 
-from titrant.models.image import Conv, Places, Standardize
+from titrant.models.image import Conv, Places, Standardize, Whiten
 from titrant.models.layers import Linear, Reweigh
 from titrant.models.network import Factory, Net, Shape
 from titrant.models.recurrent import Gates
@@ -34,6 +34,7 @@ from titrant.train.ridge import MOST, ROWS, solved
 from titrant.tricks.acting import derived_seed, own_randomness
 from titrant.tricks.activation import gain_of
 from titrant.tricks.data import Periodic
+from titrant.tricks.data_pictures import Patches
 from titrant.tricks.initialize import Default, Ridge
 from titrant.tricks.layout import Layout
 from titrant.tricks.model import Custom
@@ -50,6 +51,8 @@ def cohort_key(recipe: Recipe) -> Hashable:
     numbers = recipe.data.numbers
     shape_of_numbers = numbers.model_copy(update={"sigma": 0.0}) if isinstance(numbers, Periodic) else numbers
     views = recipe.augment.views
+    whiten = recipe.data.whiten
+    filters = whiten.side if isinstance(whiten, Patches) else 0
     reached = (
         ()
         if not isinstance(recipe.model, Custom)
@@ -58,7 +61,7 @@ def cohort_key(recipe: Recipe) -> Hashable:
     series = (recipe.data.channels, recipe.data.differences, recipe.data.gaps, recipe.data.features)
     return (
         recipe.model, recipe.data.categories, shape_of_numbers, series, recipe.data.tokens, recipe.batch, recipe.stop.epochs,
-        recipe.hardware, views, reached,
+        recipe.hardware, views, filters, reached,
     )  # fmt: skip
 
 
@@ -118,6 +121,8 @@ def _fill(module: nn.Module, name: str, recipe: Recipe, seed: int, numbers: Tens
         return Generator().manual_seed(derived_seed(seed, "initialize", f"{name}.{part}"))
 
     match module:
+        case Whiten() if isinstance(recipe.data.whiten, Patches):
+            module.whiten(numbers, recipe.data.whiten)
         case Standardize():
             module.fit(numbers)
         case Places():

@@ -606,6 +606,7 @@ class Cohort:
         passed_over = sum(isinstance(trick, Last) or p.step != self.histories[k].best_step for p in curve)
         plain = {
             "data.tokens": (0.0, 0.0),  # of what is no text
+            "data.whiten": (0.0, 0.0),  # of what is no picture
             **self.problem.receipts(self.members[k]),
             "model": (float(self.parameters), float(self.parameters)),
             "weights": (self._reweighed, self._convolved),

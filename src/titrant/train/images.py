@@ -14,6 +14,7 @@ from titrant.train.problem import Encoded, Inputs, Problem, thrifty_evaluations
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.base import active_segments
 from titrant.tricks.data import Data
+from titrant.tricks.data_pictures import Patches
 from titrant.tricks.mix import CutMix
 
 
@@ -70,8 +71,11 @@ class ImageProblem(Problem):
         return ImageShape(channels, height, width, outputs=self.outputs)
 
     def receipts(self, member: Member) -> dict[str, tuple[float, float]]:
-        """There are no columns for the data slot to act on."""
-        return dict.fromkeys(("data.scale", "data.numbers", "data.categories"), (0.0, 0.0))
+        """There are no columns for the data slot to act on, but pixels, which filters read."""
+        none = dict.fromkeys(("data.scale", "data.numbers", "data.categories"), (0.0, 0.0))
+        whiten = member.recipe.data.whiten
+        filters = 2.0 * self.pixels.shape[3] * whiten.side**2 if isinstance(whiten, Patches) else 0.0
+        return {**none, "data.whiten": (filters, filters)}
 
     def seen_by(self, members: Sequence[Member], streams: Streams, ledger: Ledger) -> "SeenPixels":
         """Pictures as they are."""

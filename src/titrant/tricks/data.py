@@ -16,6 +16,7 @@ from torch import Tensor
 
 from titrant.space import Range
 from titrant.tricks.base import DataKind, Off, Options, Trick
+from titrant.tricks.data_pictures import Whiten
 from titrant.tricks.data_series import Channels, Differences, Gaps, Hydra, Instance, MiniRocket, RocketHydra
 from titrant.tricks.data_text import Embedded, Ngrams, Tokens
 from titrant.tricks.runtimes import at_most, erfinv
@@ -284,7 +285,7 @@ Features = Annotated[Off | MiniRocket | Hydra | RocketHydra | Ngrams, Options()]
 
 
 class Data(BaseModel):
-    """The data slot: scaling of numbers, coding of categories, embedding of numbers; for series and texts also
+    """The data slot: scaling of numbers, coding of categories, embedding of numbers; for pictures, series and texts also
     what follows these.
 
     Example:
@@ -296,6 +297,7 @@ class Data(BaseModel):
     scale: Scale = Standardize()
     categories: Categories = OneHot()
     numbers: Numbers = Off()
+    whiten: Whiten = Off()
     channels: Channels = Off()
     instance: Instance = Off()
     differences: Differences = Off()
