@@ -180,6 +180,13 @@ def test_series_and_rows_are_noised_and_left_as_they_were() -> None:
         loop.Augment(noise="gaussian")(torch.zeros(3))
 
 
+def test_pictures_are_small_until_training_has_gone_far_enough() -> None:
+    pictures = torch.randint(0, 256, (3, 3, 16, 12), dtype=torch.uint8)
+    augment = loop.Augment(resize={"kind": "progressive", "low": 0.5, "until": 0.8})
+    assert augment(pictures, progress=0.1).shape == (3, 3, 8, 8)
+    assert augment(pictures).shape == (3, 3, 16, 12)
+
+
 def test_equal_seeds_augment_alike() -> None:
     pictures = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     first, second, other = (loop.Augment(policy="trivial", seed=seed)(pictures) for seed in (1, 1, 2))

@@ -78,7 +78,7 @@ _SHARE = 0.02  # and the most of the time that saving may take
 PACKAGES = ("titrant", "torch", "numpy", "polars", "optuna", "scikit-learn")
 _RESAMPLES = 500
 _MAY_REST = {"data.categories", "data.numbers", "data.scale", "data.tokens", "stop"}  # always on, whatever the data
-_IN_OURS = ("data.whiten", "regularize.stochastic_depth")  # what acts in networks of Titrant's own alone
+_IN_OURS = ("data.whiten", "augment.resize", "regularize.stochastic_depth")  # what acts in networks of Titrant's own alone
 _SAMPLE = 2000  # test rows drawn in the report's scatter plot
 _BINS = 10
 

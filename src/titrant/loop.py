@@ -211,12 +211,13 @@ class Augment:
         self._acting = _Acting(_recipe({"augment": slots}), seed)
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, turns: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, turns: Tensor | None = None, progress: float = 1.0) -> Tensor:
         """Augmented rows.
 
         Args:
             x: pictures uint8 [b, c, h, w]; or series float [b, c, t]; or rows of numbers, float [b, f].
             turns: int64 [b], each row's number plus the epoch, for `flip: alternate`; counted up from call to call if None.
+            progress: the share of the training that lies behind, for `resize`.
 
         Returns:
             Pictures as float32 in [0, 1], others as they came.
@@ -224,7 +225,7 @@ class Augment:
         Raises:
             ValueError: x is none of these.
         """
-        return self._acting.augmented(x, turns)
+        return self._acting.augmented(x, turns, progress)
 
 
 class Mixed:
@@ -335,7 +336,7 @@ class _Acting:
         self._seen: dict[tuple[int, torch.device], Seen] = {}
         self._calls = 0
 
-    def augmented(self, x: Tensor, turns: Tensor | None) -> Tensor:
+    def augmented(self, x: Tensor, turns: Tensor | None, progress: float) -> Tensor:
         """See `Augment`."""
         seen = self._for(x)
         if turns is None:
@@ -348,7 +349,7 @@ class _Acting:
                     found=x.dtype,
                 )
             )
-        return seen.augmented(_packed(x), turns.unsqueeze(0))[0].squeeze(0)
+        return seen.augmented(_packed(x), turns.unsqueeze(0), progress)[0].squeeze(0)
 
     def cut(self, x: Tensor, share: float) -> tuple[Tensor, Tensor]:
         """Parts exchanged with the next row, and how much of each row stays its own [b]."""

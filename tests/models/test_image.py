@@ -229,6 +229,23 @@ def test_group_norm_acts_over_whole_maps() -> None:
     torch.testing.assert_close(layer(x), reference(x), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["cnn", "resnet", "convnext", "vit"])
+def test_smaller_pictures_are_read_as_by_a_network_made_for_them(kind: str) -> None:
+    model = {"kind": kind, "width": 8, "depth": 1}
+    large, small = (
+        net(model, ImageShape(3, side, side, 2), normalize={"kind": "group", "groups": 2}).eval() for side in (16, 12)
+    )
+    state = {name: torch.randn_like(tensor).abs() for name, tensor in large.state_dict().items()}
+    large.load_state_dict(state)
+    if kind == "vit":  # places of a map of 16 pixels' patches, where those of 12 pixels' lie
+        table = state["body.1.table"].permute(2, 0, 1).unsqueeze(0)
+        smaller = functional.interpolate(table, (6, 6), mode="bilinear", antialias=True)
+        state["body.1.table"] = smaller.squeeze(0).permute(1, 2, 0)
+    small.load_state_dict(state)
+    x = torch.rand(5, 3, 12, 12)
+    torch.testing.assert_close(large(x), small(x), atol=1e-4, rtol=1e-4)
+
+
 def test_a_network_of_ones_own_takes_standardised_pixels() -> None:
     custom = Recipe.of({"model": {"kind": "custom", "factory": "here"}})
 

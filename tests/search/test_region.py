@@ -260,7 +260,8 @@ def test_kinds_for_other_data_are_refused_and_never_visited() -> None:
     searched = {name for name in axes if name.startswith("augment.")}
     assert searched == {
         "augment.flip", "augment.shift", "augment.shift.shift.share", "augment.policy", "augment.policy.trivial.strength",
-        "augment.erase", "augment.erase.cutout.side", "augment.views",
+        "augment.erase", "augment.erase.cutout.side", "augment.views", "augment.resize", "augment.resize.progressive.low",
+        "augment.resize.progressive.hold", "augment.resize.progressive.until",
     }  # fmt: skip
 
 

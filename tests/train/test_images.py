@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from titrant.clock import Clock
+from titrant.models.image import last
 from titrant.recipe import Recipe
 from titrant.train.cohort import Cohort
 from titrant.train.images import ImageProblem, SeenPixels
@@ -13,6 +14,7 @@ from titrant.train.member import Member
 from titrant.train.metrics import metric_for
 from titrant.train.problem import Inputs
 from titrant.tricks.acting import Ledger, Streams
+from titrant.tricks.augment_resize import Progressive
 from titrant.tricks.data import Data
 
 CPU = torch.device("cpu")
@@ -79,6 +81,52 @@ def test_shifts_are_whole_pixels_within_their_share_and_mirror_the_edge() -> Non
     assert {down for down, _ in moves} == {across for _, across in moves} == set(range(5))
 
 
+def test_pictures_are_smaller_at_first_and_whole_at_the_end() -> None:
+    problem = problem_of(3)
+    resize = {"kind": "progressive", "low": 0.5, "hold": 0.5, "until": 0.5}
+    members = [Member(k, Recipe.of({"augment": {"resize": resize}}), k, "test", problem.rows, problem.rows) for k in range(2)]
+    ledger = Ledger(2, CPU)
+    what = problem.seen_by(members, Streams([0, 1], CPU), ledger)
+    pixels = problem.encoded(Data(), problem.rows).inputs[0][:6].expand(2, -1, -1, -1, -1)
+    turns = torch.zeros(2, 6, dtype=torch.int64)
+    (whole,), (small,) = what.augmented((pixels,), turns), what.augmented((pixels,), turns, 0.2)
+    assert whole.shape == (2, 6, 3, 10, 10)
+    assert torch.equal(whole, problem.ready((pixels,))[0])
+    assert torch.equal(small, Progressive.shrunk(whole, (8, 8)))
+    assert last(small).is_contiguous()
+    assert ledger.read()["augment.resize"] == ([6, 6], [12, 12])
+
+
+@pytest.mark.parametrize("normalize", ["batch", "group"])
+@pytest.mark.parametrize("kind", ["cnn", "resnet", "convnext", "vit"])
+def test_every_network_trains_on_pictures_that_grow(kind: str, normalize: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(1)
+    recipe = Recipe.of(
+        {
+            "model": {"kind": kind, "width": 8},
+            "normalize": normalize,
+            "augment": {"resize": {"low": 0.4, "hold": 0.3, "until": 0.7}},
+            "mix": "cutmix",
+            "data": {"whiten": "patches"},
+            "batch": {"kind": "fixed", "size": 20},
+            "stop": {"kind": "last", "epochs": 3},
+        }
+    )
+    members = [Member(k, recipe, k, "test", problem.rows, torch.arange(80, 120)) for k in range(2)]
+    cohort = Cohort(problem, members, metric_for("binary"), Clock.of(600))
+    sides = []
+    original = SeenPixels.cut
+    monkeypatch.setattr(SeenPixels, "cut", lambda self, x, share: sides.append(x[0].shape[-1]) or original(self, x, share))
+    assert cohort.advance(cohort.steps, Clock.of(600))
+    assert sides == sorted(sides)
+    assert set(sides) == {4, 8, 10}
+    assert cohort.predictions(torch.arange(80, 120).expand(2, -1)).isfinite().all()
+    (receipt,) = [receipt for receipt in cohort.receipts(0) if receipt.trick == "augment.resize"]
+    assert (receipt.acted, receipt.seen) == (20, 20)
+    assert cohort.work(0, 1) == pytest.approx(20 * 0.16)
+    assert cohort.work(cohort.steps - 1, cohort.steps) == 20
+
+
 def test_cutmix_exchanges_boxes_and_says_how_much_stays() -> None:
     problem = problem_of(3)
     members = [
@@ -136,7 +184,7 @@ def test_turns_are_the_rows_numbers_plus_the_epoch(monkeypatch: pytest.MonkeyPat
     cohort = Cohort(problem, [Member(0, recipe, 0, "test", problem.rows, problem.rows)], metric_for("binary"), Clock.of(600))
     found: list[Tensor] = []
 
-    def augmented(self: SeenPixels, inputs: Inputs, turns: Tensor) -> Inputs:
+    def augmented(self: SeenPixels, inputs: Inputs, turns: Tensor, progress: float) -> Inputs:
         found.append(turns)
         return problem.ready(inputs)
 

@@ -274,12 +274,13 @@ class Trainings:
             cohort = Cohort(self.problem, stack, self.metric, self.clock, self.factory)
             memory = kept_for_gradient(lambda: cohort.train(1, self.clock)) + cohort.carried
             taken = []
-            for step in range(_STEPS):
-                begun = time.monotonic()
-                cohort.train(step + 2, self.clock)
-                taken.append(time.monotonic() - begun)
+            for _ in range(_STEPS):
+                begun, before = time.monotonic(), cohort.step
+                cohort.train(before + 1, self.clock)
+                taken.append((time.monotonic() - begun) / max(1.0, cohort.work(before, cohort.step)))
+            step = min(taken) * cohort.work(0, cohort.steps) / cohort.steps
             judging = cohort.judging()
-        return Costs(min(taken) / together, judging / together, cohort.steps, memory // together)
+        return Costs(step / together, judging / together, cohort.steps, memory // together)
 
 
 def _balanced(cut: list[list[Member]], seconds: Mapping[int, float], lanes: int) -> list[list[Member]]:

@@ -415,6 +415,7 @@ class Objective:
         self.recipe = recipe
         self.rows = rows
         self.target = target
+        self.steps = steps
         self.streams = Streams([member.seed], rows.device)
         ledger = Ledger(1, rows.device)
         self.seen = rows.seen(member, encoder, self.streams, ledger)
@@ -436,7 +437,7 @@ class Objective:
             turns: [b], each row's number plus the epoch.
             step: the number of this step, from 0.
         """
-        inputs = self.seen.augmented(tuple(tensor.unsqueeze(0) for tensor in inputs), turns.unsqueeze(0))
+        inputs = self.seen.augmented(tuple(tensor.unsqueeze(0) for tensor in inputs), turns.unsqueeze(0), step / self.steps)
         mixer: Callable[[Tensor], Tensor] | None = None
         if isinstance(self.recipe.mix, CutMix):
             inputs, own = self.seen.cut(inputs, self.shares[step].view(1, 1))

@@ -168,7 +168,10 @@ class Conv(nn.Conv2d):
 
 
 class OnMaps(nn.Module):
-    """A layer of rows [..., b, f], acting on maps [..., b, c, h, w]: every place of every map is a row of channels."""
+    """A layer of rows [..., b, f], acting on maps [..., b, c, h, w]: every place of every map is a row of channels.
+
+    The layer is told how many places a map has, that is how many rows belong together.
+    """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -178,7 +181,17 @@ class OnMaps(nn.Module):
         """Lays maps out as rows, acts, and puts them back."""
         maps = last(x)
         rows = maps.reshape(*maps.shape[:-4], -1, maps.shape[-1])
-        return first(self.layer(rows).reshape(maps.shape))
+        return first(self.layer(rows, maps.shape[-3] * maps.shape[-2]).reshape(maps.shape))
+
+
+class Chain(nn.ModuleList):
+    """Layers of rows [..., b, f], one after another, all of which are told how many rows belong together."""
+
+    def forward(self, x: Tensor, places: int) -> Tensor:
+        """Layer after layer."""
+        for layer in self:
+            x = layer(x, places)
+        return x
 
 
 class Pool(nn.Module):
@@ -232,37 +245,35 @@ class Perceptron(nn.Module):
         self.activate = members.activate(expansion * width)
         self.down = Linear(expansion * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Up and down."""
+    def forward(self, x: Tensor, places: int) -> Tensor:
+        """Up and down, each row by itself."""
         return self.down(self.activate(self.up(x)))  # type: ignore[no-any-return]  # a module call is untyped
 
 
 class Attention(nn.Module):
-    """Self-attention among the places of a map, which stand as rows [..., b·n, f].
+    """Self-attention among the n places of a map, which stand as rows [..., b·n, f].
 
     Args:
         width: f.
         heads: divides f.
-        places: n.
     """
 
-    def __init__(self, width: int, heads: int, places: int) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.places = places
         self.heads = heads
         self.ask = Linear(width, 3 * width)
         self.answer = Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, places: int) -> Tensor:
         """Each place asks all places of its picture."""
-        asked = self.ask(x).view(-1, self.places, 3, self.heads, x.shape[-1] // self.heads)
+        asked = self.ask(x).view(-1, places, 3, self.heads, x.shape[-1] // self.heads)
         query, key, value = asked.permute(2, 0, 3, 1, 4)
         found = functional.scaled_dot_product_attention(query, key, value)
         return self.answer(found.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]  # a module call is untyped
 
 
 class Places(nn.Module):
-    """Adds to each place of maps [..., b, c, h, w] what is learned of that place."""
+    """Adds to each place of maps [..., b, c, h, w] what is learned of that place; for maps of other sides, what lies there."""
 
     def __init__(self, channels: int, height: int, width: int) -> None:
         super().__init__()
@@ -270,7 +281,12 @@ class Places(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same for all pictures."""
-        return x + first(self.table).unsqueeze(-4)
+        table = first(self.table)
+        if x.shape[-2:] != table.shape[-2:]:
+            stack = table.view(-1, *table.shape[-3:])
+            smaller = functional.interpolate(stack, x.shape[-2:], mode="bilinear", antialias=True)
+            table = smaller.view(*table.shape[:-2], *x.shape[-2:])
+        return x + table.unsqueeze(-4)
 
 
 class Builder:
@@ -320,22 +336,22 @@ class Builder:
         perceptron = Perceptron(self.members, self.channels, 4)
         self.products += (layer.weight.numel() + 8 * self.channels**2) * self.height * self.width
         self.widest = max(self.widest, 4 * self.channels * self.height * self.width)
-        return nn.Sequential(layer, OnMaps(nn.Sequential(self.normalize(), perceptron)))
+        return nn.Sequential(layer, OnMaps(Chain([self.normalize(), perceptron])))
 
     def attended(self, heads: int) -> nn.Sequential:
         """Attention among all places, then a perceptron at each; both correct the stream."""
         places = self.height * self.width
-        attention = Attention(self.channels, heads, places)
+        attention = Attention(self.channels, heads)
         self.products += (12 * self.channels**2 + 2 * self.channels * places) * places
         self.widest = max(self.widest, 4 * self.channels * places)
         return nn.Sequential(
-            self.around(OnMaps(nn.Sequential(self.normalize(), attention))),
-            self.around(OnMaps(nn.Sequential(self.normalize(), Perceptron(self.members, self.channels, 4)))),
+            self.around(OnMaps(Chain([self.normalize(), attention]))),
+            self.around(OnMaps(Chain([self.normalize(), Perceptron(self.members, self.channels, 4)]))),
         )
 
     def normalize(self) -> Normalize:
-        """Normalisation of maps as they are now."""
-        return self.members.normalize(self.channels, self.height * self.width)
+        """Normalisation of maps of so many channels as now."""
+        return self.members.normalize(self.channels)
 
     def around(self, correction: nn.Module) -> Around:
         """A block of the stream; those behind are left out the more often the further back they stand."""

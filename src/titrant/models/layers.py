@@ -5,6 +5,7 @@ Axes: k member (absent in a plain network), b row, d input feature, f unit.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -38,17 +39,13 @@ class Normalize(nn.Module):
         width: f.
         kin: the tricks of all members that share their tensors' shapes; parameters exist if any of them needs some.
         device: where the doses live.
-        places: rows that belong together: the places of a map.
     """
 
     mean: Tensor
     variance: Tensor
 
-    def __init__(
-        self, tricks: Sequence[Trick], width: int, kin: Sequence[Trick], device: torch.device, places: int = 1
-    ) -> None:
+    def __init__(self, tricks: Sequence[Trick], width: int, kin: Sequence[Trick], device: torch.device) -> None:
         super().__init__()
-        self.places = places
         self.parts = segments(tricks, axes=2, device=device)
         self.needed = any(not isinstance(trick, Off) for trick in kin)
         self.ledger: Ledger | None = None
@@ -59,11 +56,11 @@ class Normalize(nn.Module):
             self.register_buffer("mean", torch.zeros(width))
             self.register_buffer("variance", torch.ones(width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalises, scales and shifts."""
-        return by_segment(self.parts, x, self._act) if self.needed else x
+    def forward(self, x: Tensor, places: int = 1) -> Tensor:
+        """Normalises, scales and shifts rows of which so many that follow one another belong together: the places of a map."""
+        return by_segment(self.parts, x, partial(self._act, places=places)) if self.needed else x
 
-    def _act(self, part: Segment[Trick], x: Tensor) -> Tensor:
+    def _act(self, part: Segment[Trick], x: Tensor, places: int) -> Tensor:
         kind = part.kind
         if not issubclass(kind, NormalizeTrick):
             return x
@@ -71,7 +68,7 @@ class Normalize(nn.Module):
         statistics = (self.mean[mine], self.variance[mine]) if kind.tracks else (self.gain[mine], self.gain[mine])
         if self.ledger is not None and self.training and self.ledger.probing:
             self.ledger.add("normalize", part.start, part.stop, 1.0, 1.0)
-        over = {"places": self.places} if kind.spreads else {}
+        over = {"places": places} if kind.spreads else {}
         return kind.apply(x, self.gain[mine], self.bias[mine], *statistics, self.training, **part.values, **over)
 
 
@@ -112,8 +109,8 @@ class Activate(nn.Module):
                 for name, start in trick.learned.items():
                     self.register_parameter(name, nn.Parameter(torch.full((width,), start)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Applies each member's own function."""
+    def forward(self, x: Tensor, places: int = 1) -> Tensor:
+        """Applies each member's own function, whichever rows belong together."""
         return by_segment(self.parts, x, self._act)
 
     def _act(self, part: Segment[Trick], x: Tensor) -> Tensor:
@@ -222,9 +219,9 @@ class Members:
     kin: Sequence[Recipe]
     device: torch.device
 
-    def normalize(self, width: int, places: int = 1) -> Normalize:
-        """A normalisation layer for these members; `places` rows belong together."""
-        return Normalize(_slot(self.recipes, "normalize"), width, _slot(self.kin, "normalize"), self.device, places)
+    def normalize(self, width: int) -> Normalize:
+        """A normalisation layer for these members."""
+        return Normalize(_slot(self.recipes, "normalize"), width, _slot(self.kin, "normalize"), self.device)
 
     def reweigh(self, width: int, inputs: int) -> Reweigh | None:
         """What these members make of the weights of a convolution of so many units and inputs; None where nobody does."""

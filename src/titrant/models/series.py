@@ -347,7 +347,7 @@ def inception(builder: SeriesBuilder, model: Inception) -> nn.Sequential:
     width = 4 * model.width
     spans: list[nn.Module] = []
     for _ in range(2):
-        direct = nn.Sequential(builder.along(width, 1), OnMaps(builder.members.normalize(width, builder.width)))
+        direct = nn.Sequential(builder.along(width, 1), OnMaps(builder.members.normalize(width)))
         blocks: list[nn.Module] = []
         for _ in range(model.depth):
             blocks += [Branches(builder, model.width, kernels), builder.settled(width)]

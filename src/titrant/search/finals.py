@@ -216,8 +216,8 @@ def _begun(place: int, cohort: Cohort, share: float, clock: Clock) -> tuple[int,
     cohort.train(min(1, last), clock)  # the first step takes longer than those that follow
     begun, before = time.monotonic(), cohort.step
     cohort.train(min(last, max(before + _PACED, math.ceil(cohort.steps * share))), clock)
-    step = (time.monotonic() - begun) / max(1, cohort.step - before)
-    return place, cohort, step * (cohort.steps - cohort.step) + cohort.judging()
+    pace = (time.monotonic() - begun) / max(1.0, cohort.work(before, cohort.step))
+    return place, cohort, pace * cohort.work(cohort.step, cohort.steps) + cohort.judging()
 
 
 def _finalist(problem: Problem, cohorts: Sequence[Cohort], metric: Metric) -> Finalist | None:

@@ -110,12 +110,12 @@ def measured(make: Callable[[list[Member]], Cohort], member: Member, columns: in
 
 
 def step_seconds(made: Callable[[], Cohort], clock: Clock, steps: int = _STEPS) -> float:
-    """Seconds of a step, by steps that are thrown away: the median of a few."""
+    """Seconds of a step of average work, by steps that are thrown away: the median of a few."""
     cohort = made()
     cohort.train(1, clock)
     taken = []
-    for step in range(steps):
-        begun = time.monotonic()
-        cohort.train(step + 2, clock)
-        taken.append(time.monotonic() - begun)
-    return sorted(taken)[len(taken) // 2]
+    for _ in range(steps):
+        begun, before = time.monotonic(), cohort.step
+        cohort.train(before + 1, clock)
+        taken.append((time.monotonic() - begun) / max(1.0, cohort.work(before, cohort.step)))
+    return sorted(taken)[len(taken) // 2] * cohort.work(0, cohort.steps) / cohort.steps

@@ -32,6 +32,7 @@ SHAPES = (
     "data.gaps",
     "data.features",
     "data.tokens",
+    "augment.resize",
 )
 """Slots that decide the shapes of tensors: members that agree on them train in one stack."""
 

@@ -4,7 +4,7 @@ A training step, as `titrant.train.cohort` runs it:
 
     data          rows of the batch, already scaled and coded             (titrant.models.encoder, once before training)
     batch         which rows of it are learned from
-    augment       of rows: swap, noise, mask; of pictures: colours, places, pixels; of series and texts
+    augment       of rows: swap, noise, mask; of pictures: colours, places, pixels, size; of series and texts
     mix           cutmix on cells, mixup on features, shares of targets
     weights       of convolutions, before they are used
     model         embed; then in each hidden layer: linear, normalize, activation, dropout; then the output
@@ -50,7 +50,7 @@ def cohort_key(recipe: Recipe) -> Hashable:
     """
     numbers = recipe.data.numbers
     shape_of_numbers = numbers.model_copy(update={"sigma": 0.0}) if isinstance(numbers, Periodic) else numbers
-    views = recipe.augment.views
+    views, sides = recipe.augment.views, recipe.augment.resize
     whiten = recipe.data.whiten
     filters = whiten.side if isinstance(whiten, Patches) else 0
     reached = (
@@ -61,7 +61,7 @@ def cohort_key(recipe: Recipe) -> Hashable:
     series = (recipe.data.channels, recipe.data.differences, recipe.data.gaps, recipe.data.features)
     return (
         recipe.model, recipe.data.categories, shape_of_numbers, series, recipe.data.tokens, recipe.batch, recipe.stop.epochs,
-        recipe.hardware, views, filters, reached,
+        recipe.hardware, views, sides, filters, reached,
     )  # fmt: skip
 
 

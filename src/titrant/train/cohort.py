@@ -106,6 +106,7 @@ class Cohort:
         self.sizes = batch_sizes(members[0].recipe, self._rows)
         self.steps = len(self.sizes)
         self._begun = [0, *accumulate(self.sizes)]  # rows that were seen before each step
+        self._work = [0.0, *accumulate(worked(members[0].recipe, self.sizes))]
         most = problem.evaluations(sum(self.sizes), min(len(member.held_out) for member in members))
         self.evaluated_at = evaluation_steps(self.steps, most)
         self._order = torch.zeros(len(members), 0, dtype=torch.int64, device=self.device)
@@ -404,6 +405,10 @@ class Cohort:
         predicted[lost] = torch.nan
         return predicted
 
+    def work(self, begin: int, end: int) -> float:
+        """What the steps from `begin` to before `end` cost beside one another; see `worked`."""
+        return self._work[end] - self._work[begin]
+
     def mean_losses(self) -> list[float]:
         """Each member's mean training loss since the last evaluation."""
         found: list[float] = (self._loss_sum / max(self._loss_count, 1)).tolist()
@@ -663,6 +668,20 @@ def batch_sizes(recipe: Recipe, rows: int) -> list[int]:
         sizes.append(recipe.batch.rows(seen / total, rows))
         seen += sizes[-1]
     return sizes
+
+
+def worked(recipe: Recipe, sizes: Sequence[int]) -> list[float]:
+    """What each step costs beside the others: its rows, each by the share of its picture that is left.
+
+    Example:
+        >>> recipe = Recipe.of({"augment": {"resize": {"low": 0.5, "hold": 0.5, "until": 0.5}}})
+        >>> worked(recipe, [100, 100])
+        [25.0, 100.0]
+    """
+    resize = recipe.augment.resize
+    if isinstance(resize, Off):
+        return [float(size) for size in sizes]
+    return [size * resize.share(step / len(sizes)) ** 2 for step, size in enumerate(sizes)]
 
 
 def evaluation_steps(steps: int, most: int) -> list[int]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from titrant.models.image import ImageShape, Pixels, first
+from titrant.models.image import ImageShape, Pixels, first, last
 from titrant.record import Task
 from titrant.train.augmentation import Augmentation
 from titrant.train.member import Member
 from titrant.train.problem import Encoded, Inputs, Problem, thrifty_evaluations
 from titrant.tricks.acting import Ledger, Streams
+from titrant.tricks.augment_resize import Progressive
 from titrant.tricks.base import active_segments
 from titrant.tricks.data import Data
 from titrant.tricks.data_pictures import Patches
@@ -86,21 +87,32 @@ class SeenPixels:
     """What k members see of pictures; see `titrant.train.problem.Seen`.
 
     Args:
-        members: whose tricks act.
+        members: whose tricks act; their pictures have one size at a time.
         streams: their random streams.
         ledger: where receipts are booked.
     """
 
     def __init__(self, members: Sequence[Member], streams: Streams, ledger: Ledger) -> None:
         self.streams = streams
+        self.ledger = ledger
+        self._resize = members[0].recipe.augment.resize
         self._augmentation = Augmentation([member.recipe.augment for member in members], streams, ledger)
         mixes = active_segments([member.recipe.mix for member in members], axes=0, device=streams.device)
         self._cuts = [part for part in mixes if part.kind is CutMix]
 
-    def augmented(self, inputs: Inputs, turns: Tensor) -> Inputs:
+    def augmented(self, inputs: Inputs, turns: Tensor, progress: float = 1.0) -> Inputs:
         """Pixels [k, b, h, w, c] as numbers [k, b, c, h, w] in [0, 1], after each member's augmentation."""
         (pixels,) = inputs
-        return (self._augmentation(pixels, turns),)
+        pixels = self._augmentation(pixels, turns)
+        if isinstance(self._resize, Progressive) and not self._resize.is_off:
+            whole = (pixels.shape[3], pixels.shape[4])
+            sides = self._resize.sides(whole, progress)
+            if self.ledger.probing:
+                rows = float(pixels.shape[1])
+                self.ledger.add("augment.resize", 0, len(pixels), rows if sides != whole else 0.0, rows)
+            if sides != whole:
+                pixels = first(last(Progressive.shrunk(pixels, sides)).contiguous())
+        return (pixels,)
 
     def cut(self, inputs: Inputs, share: Tensor) -> tuple[Inputs, Tensor]:
         """Boxes exchanged with the next picture, and the share of each picture that stays its own [k, b]."""

@@ -183,7 +183,7 @@ def _counted(problem: Problem, member: Member, factory: Factory | None, rows: in
     batch = {"kind": "fixed", "size": parts * rows, "accumulate": parts}
     hardware = {**member.recipe.hardware.model_dump(), "compile": False, "processes": 1}
     recipe = member.recipe.replace("hardware", hardware).replace("batch", batch)
-    recipe = recipe.replace("stop", {"kind": "last", "epochs": 1.0})
+    recipe = recipe.replace("stop", {"kind": "last", "epochs": 1.0}).without("augment.resize")  # whole pictures hold most
     small = Member(member.number, recipe, member.seed, member.origin, member.rows, member.held_out)
     clock = Clock.of(_HOUR)
     cohort = Cohort(problem, [small], metric_for(problem.task), clock, factory)

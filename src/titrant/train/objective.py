@@ -34,6 +34,7 @@ class Objective:
     def __init__(self, problem: Problem, members: list[Member], steps: int, streams: Streams, ledger: Ledger) -> None:
         self.problem = problem
         self.members = members
+        self.steps = steps
         self.streams = streams
         self.ledger = ledger
         self.device = problem.device
@@ -59,7 +60,7 @@ class Objective:
             views: predictions that a network makes of each row.
             step: the number of this step, from 0.
         """
-        inputs, own = self._cut(self._seen.augmented(inputs, turns), step)
+        inputs, own = self._cut(self._seen.augmented(inputs, turns, step / self.steps), step)
         mixer = self._mixer(step) if any(part.kind is Mixup for part in self._mix) else None
         outputs = forward(inputs, mixer)
         losses = self.row_losses(outputs, target, views)

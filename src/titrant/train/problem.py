@@ -51,12 +51,13 @@ class Encoded:
 class Seen(Protocol):
     """What k members see of their rows while training."""
 
-    def augmented(self, inputs: Inputs, turns: Tensor) -> Inputs:
+    def augmented(self, inputs: Inputs, turns: Tensor, progress: float = 1.0) -> Inputs:
         """What networks read of rows, after each member's augmentation.
 
         Args:
             inputs: fresh rows [k, b, ...] as they are kept, which may be changed in place.
             turns: [k, b], each row's number plus the epoch, by which tricks that alternate know whose turn it is.
+            progress: the share of the training that lies behind, by which tricks that change know how far they are.
         """
         ...
 

@@ -160,7 +160,7 @@ class SeenSeries:
         self._values = {} if rows else {name: parts(f"augment.{name}", 3) for name in _VALUE_TRICKS}
         self._cuts = [part for part in parts("mix", 0) if part.kind is CutMix]
 
-    def augmented(self, inputs: Inputs, turns: Tensor) -> Inputs:
+    def augmented(self, inputs: Inputs, turns: Tensor, progress: float = 1.0) -> Inputs:
         """Series [k, b, c, t] after each member's augmentation: one interpolation for all that moves time, then values."""
         x, ends, *anchors = _as_read(inputs)
         if any(self._times.values()):

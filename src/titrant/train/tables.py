@@ -138,7 +138,7 @@ class SeenRows:
         self._augment = {name: parts(f"augment.{name}", axes=2) for name in _ROW_TRICKS}
         self._cuts = [part for part in parts("mix", axes=0) if part.kind is CutMix]
 
-    def augmented(self, inputs: Inputs, turns: Tensor) -> Inputs:
+    def augmented(self, inputs: Inputs, turns: Tensor, progress: float = 1.0) -> Inputs:
         """Swap, noise and mask on numbers [k, b, f] and codes [k, b, c], which may be changed in place."""
         numbers, codes = inputs
         for name, found in self._augment.items():

@@ -122,7 +122,7 @@ class SeenTexts:
         self._hiding = {name: parts(name) for name in _HIDING}
         self._changing = {name: parts(name) for name in _CHANGING}
 
-    def augmented(self, inputs: Inputs, turns: Tensor) -> Inputs:
+    def augmented(self, inputs: Inputs, turns: Tensor, progress: float = 1.0) -> Inputs:
         """Tokens [k, b, t] or places [k, b, s] after each member's augmentation; `inputs` may be changed in place."""
         ids, second = inputs
         hidden = self._hidden(ids)

@@ -1,8 +1,8 @@
 """The augment slot: each batch sees slightly different rows, pictures, series or texts, so that none is learned by heart.
 
 Kinds for tables stand in `augment_rows`, those for series in `augment_series`, those for texts in `augment_text`. Kinds for
-pictures stand in `augment_places`, `augment_colours`, `augment_pixels` and `augment_policies`; they act in the order: colours,
-places, pixels. Within each, the order is that of the fields.
+pictures stand in `augment_places`, `augment_colours`, `augment_pixels`, `augment_policies` and `augment_resize`; they act in
+the order: colours, places, pixels, size. Within each, the order is that of the fields.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -24,6 +24,7 @@ from titrant.tricks.augment_pixels import (
 )
 from titrant.tricks.augment_places import Crop, Flip, Rotate, Scale, Shear, Shift, Translate
 from titrant.tricks.augment_policies import AugMix, RandAugment, TrivialAugment
+from titrant.tricks.augment_resize import Resize
 from titrant.tricks.augment_rows import FeatureMask, GaussianNoise, SwapNoise
 from titrant.tricks.augment_series import (
     Amplify,
@@ -92,6 +93,7 @@ class Augment(BaseModel):
     focus: Annotated[Off | Blur | Sharpness, Options()] = Off()
     grain: Annotated[Off | GaussianGrain | SaltPepper, Options()] = Off()
     erase: Annotated[Off | Cutout | RandomErase, Options()] = Off()
+    resize: Resize = Off()
     time_warp: Annotated[Off | TimeWarp, Options()] = Off()
     window_slice: Annotated[Off | WindowSlice, Options()] = Off()
     window_warp: Annotated[Off | WindowWarp, Options()] = Off()
