@@ -13,7 +13,8 @@ from titrant.clock import Clock
 from titrant.data.split import folds
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
-from titrant.search.finals import Final, Finalist, blended, temperature
+from titrant.search.finals import Final, Finalist, _begun, blended, temperature
+from titrant.train.cohort import Cohort
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import metric_for
 from titrant.train.problem import probabilities, values
@@ -207,3 +208,25 @@ def test_the_temperature_undoes_what_makes_probabilities_too_sure(true: float, m
 def test_values_have_no_temperature(make_problem: MakeProblem) -> None:
     problem = make_problem("regression")
     assert temperature(problem, stand_in(problem, problem.target[problem.rows] * 3, problem.rows, "any")) == 1.0
+
+
+def test_the_time_that_is_left_counts_the_steps_that_cost_more(
+    make_problem: MakeProblem, small: Recipe, monkeypatch: pytest.MonkeyPatch, endless: Clock
+) -> None:
+    recipe = small.replace("batch", {"kind": "growing", "size": 8, "factor": 4.0, "stages": 2})
+    problem, now = make_problem("binary"), 0.0
+
+    def train(self: Cohort, until: int, clock: Clock) -> bool:
+        """A row takes a second."""
+        nonlocal now
+        now += sum(self.sizes[self.step : until])
+        self.step = max(self.step, until)
+        return True
+
+    monkeypatch.setattr(Cohort, "train", train)
+    monkeypatch.setattr(Cohort, "judging", lambda _: 0.0)
+    monkeypatch.setattr("titrant.search.finals.time.monotonic", lambda: now)
+    (member, *_) = over_folds(recipe, problem)
+    cohort = Cohort(problem, [member], metric_for("binary"), endless)
+    _, _, left = _begun(0, cohort, 0.0, endless)
+    assert left == pytest.approx(sum(cohort.sizes[cohort.step :]))

@@ -6,7 +6,7 @@ from tests.search.conftest import MakeMembers, MakeProblem
 
 from titrant.clock import Clock
 from titrant.recipe import Recipe
-from titrant.search.pace import Pace, measured
+from titrant.search.pace import Pace, measured, step_seconds
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member
 from titrant.train.metrics import METRICS
@@ -71,3 +71,22 @@ def test_more_views_and_wider_layers_make_smaller_stacks(make_members: MakeMembe
 def test_a_module_of_ones_own_is_trained_by_one_thread(make_members: MakeMembers, small: Recipe) -> None:
     (own,) = make_members([small.replace("model", {"kind": "custom", "factory": "here:make"})])
     assert Pace.usual(CPU, [own.recipe]).lanes == 1
+
+
+def test_steps_that_grow_are_paced_by_their_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Growing:
+        """Steps of one row, then as many of nine, each row of which takes a second."""
+
+        steps, step, now = 200, 0, 0.0
+
+        def work(self, begin: int, end: int) -> float:
+            return sum(1.0 if step < 100 else 9.0 for step in range(begin, end))
+
+        def train(self, until: int, clock: Clock) -> bool:
+            self.now += self.work(self.step, until)
+            self.step = until
+            return True
+
+    cohort = Growing()
+    monkeypatch.setattr("titrant.search.pace.time.monotonic", lambda: cohort.now)
+    assert step_seconds(lambda: cohort, Clock.of(3600.0)) == pytest.approx(5.0)  # type: ignore[arg-type, return-value]

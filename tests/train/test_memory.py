@@ -93,6 +93,15 @@ def test_growing_batches_count_at_their_largest() -> None:
     assert needs_of(found.problem, found.members[0]).rows == 32
 
 
+def test_pictures_that_grow_count_at_their_full_size() -> None:
+    recipe = QUICK.replace("model", {"kind": "cnn", "width": 8})
+    whole, growing = (
+        needs_of(found.problem, found.members[0])
+        for found in (cohort(data("image"), [one]) for one in (recipe, recipe.replace("augment.resize", {"low": 0.25})))
+    )
+    assert growing.step(32) == whole.step(32)
+
+
 def test_tensors_from_before_are_not_counted() -> None:
     before = torch.zeros(1000)
     with Living() as living:

@@ -34,7 +34,7 @@ def groups(tricks: Sequence[str]) -> dict[str, list[str]]:
     known = {
         say("inputs"): ("data",),
         say("augmentation"): ("augment", "mix"),
-        say("network"): ("model", "normalize", "activation", "initialize"),
+        say("network"): ("model", "weights", "normalize", "activation", "initialize"),
         say("dropout"): ("dropout", "regularize.stochastic_depth"),
         say("optimisation"): ("optimizer", "learning_rate", "clip", "average", "batch", "stop"),
         say("penalties"): ("regularize",),
