@@ -6,6 +6,12 @@ its full length with the whole of its schedule, and most of the time goes to the
 Measured on Fashion-MNIST with one core, 52,500 pictures, Muon, linear decay, flips (test accuracy, mirror images averaged):
 two convolutions a stage of 16 channels, 8 epochs 93.6 %; one of 24 channels, 8 epochs 93.3 %; residual of 16 channels, 12
 epochs 93.5 %, of 24 channels, 5 epochs 93.4 %; each in 150 to 170 seconds of that core.
+
+A fixed first layer that whitens, before two convolutions a stage of 16 channels, with 6,000 pictures, 4 epochs, three seeds, no
+mirror images in prediction: on Fashion-MNIST 88.3 % instead of 87.5 %, on CIFAR-10 63.8 % instead of 58.2 %, or 60.2 % where
+the network without it trained for as long. Beside batch norm, standardised weights gained nothing that shows over the seeds,
+and pictures that grow over training gained time but no accuracy that is certain: the search may try both, and begins with
+neither.
 """
 
 from typing import Any
@@ -73,12 +79,13 @@ _TRAINED: dict[str, Any] = {  # what all of them share
     "regularize": {"label_smoothing": {"epsilon": 0.05}},
 }
 
+_WHITENED = {"whiten": {"kind": "patches", "side": 2, "epsilon": 0.02}}
 _MIRRORED = {"flip": {"p": 0.5}, "views": "mirror"}  # where left and right mean the same
 _MOVED = {"shift": {"share": 0.08}}  # where they do not, as in digits
 
 _STRONG: list[dict[str, Any]] = [
-    {"model": {"kind": "cnn", "width": 16, "depth": 2}, "augment": _MIRRORED},
-    {"model": {"kind": "cnn", "width": 16, "depth": 2}, "augment": _MOVED},
+    {"data": _WHITENED, "model": {"kind": "cnn", "width": 16, "depth": 2}, "augment": _MIRRORED},
+    {"data": _WHITENED, "model": {"kind": "cnn", "width": 16, "depth": 2}, "augment": _MOVED},
     {"model": {"kind": "resnet", "width": 24, "depth": 1}, "augment": _MIRRORED | _MOVED},
     {"model": {"kind": "resnet", "width": 24, "depth": 1}, "augment": _MOVED},
 ]

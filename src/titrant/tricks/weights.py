@@ -53,6 +53,8 @@ class Standardized(WeightsTrick):
     1903.10520). Departures: length 1 instead of variance 1, which keeps the size of the signal and is the same to the
     normalisation that follows; units of fewer than eight weights, such as those of a 1 × 1 convolution of colours, keep theirs.
 
+    Measured: beside batch norm, short trainings on Fashion-MNIST and CIFAR-10 were better with one seed and worse with another.
+
     Interactions: made for `normalize: group`; with `normalize: off` the signal fades from layer to layer, and `scaled` is the
     kind to take. Lengths of weights have no effect of their own any more: `initialize.scale`, `regularize.max_norm`,
     `unit_norm` and decay act only through the size of steps beside that of weights, and `initialize: lsuv` does nothing.
