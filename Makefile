@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test test-gpu demo bench-tables bench-tables-peers bench-clock bench-scale bench-engine bench-doctor bench-cures bench-images bench-series bench-series-peers bench-text bench-text-peers bench-forecasts bench-augment bench-peers format clean
+.PHONY: help install check test test-gpu demo bench-tables bench-tables-peers bench-clock bench-scale bench-engine bench-doctor bench-cures bench-loop bench-images bench-series bench-series-peers bench-text bench-text-peers bench-forecasts bench-augment bench-peers format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,9 @@ bench-doctor: install  ## put faults into healthy programs and let the doctor fi
 
 bench-cures: install  ## cure sick recipes, and search at random for as long, about half an hour
 	$(BIN)/python benchmarks/doctor/cures.py $(ARGS)
+
+bench-loop: install  ## search with and without the doctor's remedies, about an hour
+	$(BIN)/python benchmarks/closed_loop.py $(ARGS)
 
 bench-images: install  ## compare on pictures with Keras, KerasTuner and the recipes of fastai and timm, about two hours
 	$(BIN)/python benchmarks/images.py $(ARGS)

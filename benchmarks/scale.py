@@ -43,7 +43,7 @@ from titrant.clock import Clock
 from titrant.data.learnable import read_data
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord, read_members
-from titrant.search.halving import Bracket, Race, advanced, same
+from titrant.search.halving import Bracket, Networks, Race, advanced, same
 from titrant.search.mixture import PARENTS
 from titrant.search.pace import Pace
 from titrant.search.shared import SharedStudy
@@ -292,7 +292,7 @@ class Replayed(Bracket):
     def _remember_best(self, cohort: Cohort) -> None:
         """There are no networks."""
 
-    def _leave(self, cohort: Cohort, k: int, state: str) -> None:
+    def _leave(self, networks: Networks, state: str) -> None:
         """There are no records."""
 
 
