@@ -9,9 +9,10 @@ epochs 93.5 %, of 24 channels, 5 epochs 93.4 %; each in 150 to 170 seconds of th
 
 A fixed first layer that whitens, before two convolutions a stage of 16 channels, with 6,000 pictures, 4 epochs, three seeds, no
 mirror images in prediction: on Fashion-MNIST 88.3 % instead of 87.5 %, on CIFAR-10 63.8 % instead of 58.2 %, or 60.2 % where
-the network without it trained for as long. Beside batch norm, standardised weights gained nothing that shows over the seeds,
-and pictures that grow over training gained time but no accuracy that is certain: the search may try both, and begins with
-neither.
+the network without it trained for as long; with 14 epochs and one seed 68.5 % instead of 63.8 % in the same time. On 1,651
+photographs of hands, 2 epochs, the log loss fell from 0.145 to 0.119. Beside batch norm, standardised weights gained nothing
+that shows over two seeds, and pictures that grow over training gained time but no accuracy that is certain: the search may try
+both, and begins with neither.
 """
 
 from typing import Any
