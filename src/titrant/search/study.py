@@ -842,7 +842,8 @@ def _within(make: Callable[[list[Member]], Cohort], member: Member, clock: Clock
         cohort.train(1, clock)
         begun, before = time.monotonic(), cohort.step
         cohort.train(before + _PROBED, clock)
-        affordable = share * max(1, cohort.step - before) / max(1e-9, (time.monotonic() - begun) * cohort.steps)
+        pace = (time.monotonic() - begun) / max(1.0, cohort.work(before, cohort.step))
+        affordable = share / max(1e-9, pace * cohort.work(0, cohort.steps))
         if affordable < 1:
             cohort = make([replace(member, recipe=_shortened(member.recipe, affordable))])
     cohort.advance(cohort.steps, clock)
