@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test test-gpu demo bench-tables bench-tables-peers bench-clock bench-scale bench-engine bench-doctor bench-cures bench-loop bench-images bench-series bench-series-peers bench-text bench-text-peers bench-forecasts bench-augment bench-peers format clean
+.PHONY: help install check test test-gpu demo bench-tables bench-tables-peers bench-clock bench-scale bench-engine bench-doctor bench-cures bench-loop bench-images bench-series bench-series-peers bench-text bench-text-peers bench-search bench-search-peers bench-forecasts bench-augment bench-peers format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -77,6 +77,9 @@ bench-augment: install  ## compare the augmentation of pictures with kornia, alb
 bench-text: install  ## compare on texts with TF-IDF weights and fastText, about an hour
 	$(BIN)/python benchmarks/text.py $(ARGS)
 
+bench-search: install  ## compare the search alone with Optuna and SMAC on tabulated problems, hours (ARGS="--problems lcbench/3945")
+	$(BIN)/python benchmarks/search.py $(ARGS)
+
 bench-peers: install  ## make .venv-peers with the libraries that benchmarks compare with
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt --constraint constraints.txt
@@ -93,10 +96,14 @@ bench-text-peers:  ## make .venv-peers-text with the libraries that text.py comp
 	$(PYTHON) -m venv .venv-peers-text
 	.venv-peers-text/bin/python -m pip install --quiet --requirement benchmarks/peers-text.txt
 
+bench-search-peers:  ## make .venv-peers-search with the libraries that search.py compares with
+	$(PYTHON) -m venv .venv-peers-search
+	.venv-peers-search/bin/python -m pip install --quiet --requirement benchmarks/peers-search.txt
+
 format: install  ## rewrite the code in the project's style
 	$(BIN)/python -m ruff check --fix
 	$(BIN)/python -m ruff format
 
 clean:  ## remove what these targets made, .venv included
-	rm -rf .venv .venv-peers .venv-peers-series .venv-peers-text .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-run dist build
+	rm -rf .venv .venv-peers .venv-peers-series .venv-peers-text .venv-peers-search .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-run dist build
 	find benchmarks src tests -name __pycache__ -type d -prune -exec rm -rf {} +

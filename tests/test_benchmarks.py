@@ -56,6 +56,8 @@ def tiny(rows: int = 240) -> pl.DataFrame:
         "augment",
         "augment_side",
         "scale",
+        "search",
+        "search_peer",
     ],
 )
 def test_help_says_how_to_call_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -465,3 +467,90 @@ def test_a_simulated_search_is_as_busy_as_its_rungs_allow() -> None:
     # where brackets overlap, nobody waits for the last stack of a rung
     assert run(8, lasting=60.0, most=None).busy > 0.9
     assert run(2, lasting=60.0, most=None).busy < 0.9
+
+
+def toy_problem(name: str = "toy", epochs: int = 52) -> Any:
+    """Three layers and a learning rate of 0.01 are best; curves rise by the square root of the epochs and do not cross."""
+    surrogates = import_module("surrogates")
+    space = {name: surrogates.LCBENCH[name] for name in ("learning_rate", "num_layers", "batch_size")}
+
+    def scores(points: np.ndarray, after: np.ndarray) -> np.ndarray:
+        full = 90 - 10 * np.abs(np.log10(points[:, 0]) + 2) - 5 * np.abs(points[:, 1] - 3)
+        return full * np.sqrt(after / epochs)
+
+    return surrogates.Problem(name, space, epochs, scores)
+
+
+def test_a_ledger_counts_every_epoch_once() -> None:
+    surrogates = import_module("surrogates")
+    ledger = surrogates.Ledger(toy_problem(), 2)
+    good = {"learning_rate": 0.01, "num_layers": 3, "batch_size": 64}
+    bad = {**good, "num_layers": 1}
+    assert ledger.train(bad, 13) == pytest.approx(40)
+    assert ledger.train(good) == pytest.approx(90)
+    assert ledger.train(bad) == pytest.approx(80)
+    assert ledger.spent == pytest.approx(2)
+    with pytest.raises(surrogates.SpentError):
+        ledger.train({**good, "num_layers": 2}, 1)
+    # Before anything is trained to its end, the longest training counts, by what it would have come to.
+    assert list(ledger.at([0.25, 1.25, 2])) == pytest.approx([80, 90, 90])
+    assert ledger.best == pytest.approx(90)
+
+
+def test_dimensions_keep_their_ends_types_and_scales() -> None:
+    for one in [*import_module("surrogates").LCBENCH.values(), *import_module("surrogates").HPOBENCH.values()]:
+        found = one.at(np.random.default_rng(0).random(4000))
+        assert one.low <= found.min() <= found.max() <= one.high
+        assert not one.integer or set(found) <= set(range(int(one.low), int(one.high) + 1))
+        middle = (one.low * one.high) ** 0.5 if one.log else (one.low + one.high) / 2
+        assert 0.4 < (found < middle).mean() + (found == middle).mean() / 2 < 0.6
+
+
+@pytest.mark.parametrize(
+    "side", ["Titrant", "Titrant, known recipes", "Titrant, one at a time", "random", "tpe", "tpe+hyperband"]
+)
+def test_sides_of_the_search_spend_what_they_may_and_find_something(side: str) -> None:
+    search, peer, surrogates = import_module("search"), import_module("search_peer"), import_module("surrogates")
+    problem = toy_problem()
+    run = {**search.OURS, **peer.SIDES}[side]
+    one, other = (surrogates.Ledger(problem, 20) for _ in range(2))
+    lines = [peer.run(run, ledger, 3) for ledger in (one, other)]
+    assert one.steps == other.steps
+    assert 18 < one.spent <= 20 + 1e-6
+    assert one.best > np.median(problem.drawn(1000))
+    runs = search.Runs({"toy": problem})
+    runs.take(side, [lines[0], "cut o"])
+    (regrets,) = runs.regrets([side], [("toy", 3)])
+    assert regrets.shape == (1, 3)
+    assert ((regrets >= 0) & (regrets < 1)).all()
+
+
+def test_the_page_of_the_search_compares_on_common_runs() -> None:
+    search = import_module("search")
+    known = {name: toy_problem(name) for name in ("a", "b")}
+    runs = search.Runs(known)
+    line = '{{"problem": "{}", "seed": {}, "steps": [[1, {}]], "best": {}, "seconds": 0}}'
+    runs.take("Titrant", [line.format(name, seed, 80, 80) for name in known for seed in range(2)])
+    runs.take("tpe", [line.format(name, seed, 70, 70) for name in known for seed in range(2)])
+    runs.take("smac", [line.format("a", 0, 90, 90)])
+    best, middle = runs._ends("a")
+    assert best == pytest.approx(max(90, known["a"].drawn().max()))
+    assert runs.regrets(["tpe"], [("a", 0)])[0, 0] == pytest.approx([(best - 70) / (best - middle)] * 3)
+    text = search.page(runs, ["Titrant", "tpe", "smac"])
+    rows = [line for line in text.splitlines() if line.startswith("| tpe | 4")]
+    assert rows[0].endswith("| 2.0 / 2.0 / 2.0 |")
+    ratio = (best - 80) / (best - 70)
+    assert f"| tpe | 4 on 2 | {ratio:.2f} " in text
+    assert "| smac | 1 on 1 |" in text
+
+
+def test_the_surrogate_of_lcbench_is_read_as_its_authors_do(shared_data: Path) -> None:
+    surrogates = import_module("surrogates")
+    known = surrogates.problems(shared_data / "hpo" / "lcbench")
+    assert len(known) == 34
+    problem = known["lcbench/3945"]
+    middle = {name: float(one.at(np.array([0.5]))[0]) for name, one in problem.space.items()}
+    curve = [problem.score(middle, epochs) for epochs in (1, 10, 52)]
+    assert curve == sorted(curve)
+    assert 50 < curve[0] < curve[-1] < 100
+    assert len(set(problem.drawn(50))) > 40

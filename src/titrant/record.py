@@ -80,7 +80,7 @@ class MemberRecord(Record):
     """One recipe that was tried."""
 
     number: int
-    origin: str = Field(description="baseline, portfolio, quasi-random, tpe, refit, given")
+    origin: str = Field(description="baseline, portfolio, quasi-random, forest, mutation, refit, given, or a search's name")
     recipe: dict[str, Any]
     parameters: int = Field(description="learned numbers")
     seed: int

@@ -1,13 +1,14 @@
 """The mixture: each proposer gets its turn, everything stays in the region, and what is told is learned."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from titrant.recipe import Recipe
-from titrant.search.mixture import Mixture, Proposal, learn, learned
+from titrant.search.mixture import PARENTS, Mixture, Proposal, learn, learned
 from titrant.search.portfolio import portfolio, start
 from titrant.search.proposers import sampler
 from titrant.search.region import Region
@@ -44,10 +45,47 @@ def test_nothing_is_mutated_where_a_person_searches_few_paths() -> None:
     assert Mixture(region, study_of(), 0).first(-3, []) == []
 
 
-def test_later_half_is_the_models_and_waits_for_its_score(region: Region) -> None:
-    found = Mixture(region, study_of(), 0).later(16, KNOWN)
-    assert origins(found) == {"tpe": 8, "mutation": 4, "quasi-random": 4}
-    assert all((trial is not None) == (origin == "tpe") for _, origin, trial in found)
+def told(study: optuna.Study, region: Region, recipes: Sequence[Recipe]) -> None:
+    """Tells a study that recipes with dropout are worse the more of it they have."""
+    for recipe in recipes:
+        learn(study, None, learned(region, recipe, -getattr(recipe.dropout, "p", 0.0), 2, TrialState.COMPLETE, {}))
+
+
+def test_later_most_is_the_forests_in_few_shapes(region: Region) -> None:
+    study = study_of()
+    mixture = Mixture(region, study, 0)
+    told(study, region, [recipe for recipe, _, _ in mixture.first(24, KNOWN)])
+    found = mixture.later(16, KNOWN)
+    assert origins(found) == {"forest": 10, "mutation": 4, "quasi-random": 2}
+    shapes = {cohort_key(recipe) for recipe in KNOWN[:PARENTS]}
+    assert sum(cohort_key(recipe) not in shapes for recipe, _, _ in found) <= 12
+    assert len({cohort_key(recipe) for recipe, _, _ in found}) <= len(shapes) + 4
+
+
+def test_one_at_a_time_all_get_their_turn(region: Region) -> None:
+    study = study_of()
+    mixture = Mixture(region, study, 0)
+    told(study, region, [recipe for recipe, _, _ in mixture.first(24, KNOWN)])
+    assert origins([proposal for _ in range(16) for proposal in mixture.later(1, KNOWN)]) == {
+        "forest": 10, "mutation": 4, "quasi-random": 2,
+    }  # fmt: skip
+
+
+def test_before_the_forest_knows_enough_the_cover_has_its_turn(region: Region) -> None:
+    assert origins(Mixture(region, study_of(), 0).later(8, KNOWN)) == {"mutation": 2, "quasi-random": 6}
+
+
+def test_where_no_shape_is_known_four_recipes_share_one(region: Region) -> None:
+    found = [cohort_key(recipe) for recipe, _, _ in Mixture(region, study_of(), 0).first(24, [])]
+    assert all(len(set(found[place : place + 4])) == 1 for place in range(0, 24, 4))
+    assert len(set(found)) > 3
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_one_proposer_may_be_named(search: str, region: Region) -> None:
+    found = Mixture(region, study_of(), 0, search=search).later(3, KNOWN)
+    assert origins(found) == {search: 3}
+    assert all((trial is not None) == (search == "tpe") for _, _, trial in found)
 
 
 def test_what_would_cost_too_much_gives_way_to_a_given_shape(region: Region) -> None:
@@ -70,7 +108,7 @@ def test_another_turn_of_a_seed_draws_others(region: Region) -> None:
 
 def test_what_is_told_is_learned(region: Region) -> None:
     study = study_of()
-    (recipe, _, trial), *_ = Mixture(region, study, 0).later(1, KNOWN)
+    (recipe, _, trial), *_ = Mixture(region, study, 0, search="tpe").later(1, KNOWN)
     assert trial is not None
     learn(study, trial, learned(region, recipe, 0.5, 1, TrialState.PRUNED, {"member": 7}))
     learn(study, None, learned(region, KNOWN[0], 0.7, 2, TrialState.COMPLETE, {}))

@@ -1,6 +1,7 @@
 """The region: whatever a chooser answers, the recipe stays inside; its point makes it again; limits mean what they say."""
 
 import random
+from functools import partial
 from typing import Any
 
 import pytest
@@ -362,3 +363,18 @@ def test_any_limits_are_a_region_or_a_clear_error(limits: dict[str, Any], genera
 def test_every_limit_of_the_learning_rate_is_known() -> None:
     for dose in doses(LearningRate):
         assert Region(Recipe(), {f"learning_rate.{dose.name}": dose.default}, only=True).make(lambda axis: 0) == Recipe()
+
+
+def _answer(answers: dict[str, Any], axis: Axis) -> Any:
+    return answers[axis.name]
+
+
+@pytest.mark.parametrize("base", [start(300), Recipe()], ids=["start", "baseline"])
+def test_answers_are_those_that_make_the_recipe(base: Recipe) -> None:
+    region = Region(base)
+    draw = random.Random(0)
+    for _ in range(20):
+        answers = region.answers(unit_chooser(lambda _: draw.random()))
+        point = region.point(region.make(partial(_answer, answers)))
+        assert point is not None
+        assert {axis.name: value for axis, value in point.items()} == answers

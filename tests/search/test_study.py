@@ -209,7 +209,7 @@ def test_every_member_is_tried_once(searched: tuple[Study, Outcome, Told]) -> No
     tried = [record for record in outcome.records if record.origin != "refit"]
     assert [record.number for record in tried] == [one.member.number for one in study.tried]
     assert sorted(record.number for record in tried) == list(range(30))
-    assert {record.origin for record in tried} == {"quasi-random", "tpe", "mutation"}
+    assert {record.origin for record in tried} == {"quasi-random", "forest", "mutation"}
     assert {record.state for record in tried} <= {"stopped", "finished", "diverged"}
     assert all(study.region is not None and study.region.point(Recipe.of(record.recipe)) is not None for record in tried)
     assert len({record.number for record in outcome.records}) == len(outcome.records)

@@ -19,6 +19,7 @@ Figure = dict[str, Any]
 # Shape and colour both tell the origin, for those who see no difference in hue.
 _ORIGINS = {
     "quasi-random": ("var(--grey)", "circle"),
+    "forest": ("var(--blue)", "diamond"),
     "tpe": ("var(--blue)", "diamond"),
     "portfolio": ("var(--ochre)", "square"),
     "given": ("var(--purple)", "cross"),

@@ -153,19 +153,21 @@ class Mutation:
             value = held(parent, axis)
             if value is not None and (axis.shapes or self._generator.random() >= changed):
                 return value
-            return self._step(axis, value)
+            return stepped(axis, value, self._generator)
 
         return self.region.make(choose)
 
-    def _step(self, axis: Axis, value: Any) -> Any:
-        if isinstance(axis.mark, tuple) or value is None:
-            return unit_chooser(lambda _: float(self._generator.random()))(axis)
-        low, high = axis.ends
-        if axis.mark.log:
-            moved = math.exp(math.log(value) + 0.2 * math.log(high / low) * self._generator.standard_normal())
-        else:
-            moved = value + 0.2 * (high - low) * self._generator.standard_normal()
-        return min(max(round(moved), int(low)), int(high)) if axis.integer else rounded_into(moved, low, high)
+
+def stepped(axis: Axis, value: Any, generator: np.random.Generator, step: float = 0.2) -> Any:
+    """A value near another: a normal step whose width is the share `step` of the range, or any choice."""
+    if isinstance(axis.mark, tuple) or value is None:
+        return unit_chooser(lambda _: float(generator.random()))(axis)
+    low, high = axis.ends
+    if axis.mark.log:
+        moved = math.exp(math.log(value) + step * math.log(high / low) * generator.standard_normal())
+    else:
+        moved = value + step * (high - low) * generator.standard_normal()
+    return min(max(round(moved), int(low)), int(high)) if axis.integer else rounded_into(moved, low, high)
 
 
 def chooser_of(trial: Trial) -> Chooser:

@@ -4,7 +4,7 @@ Every number that a proposer chooses has one full name: `dropout` chooses a kind
 `learning_rate.adamw.peak` the peak for that optimizer. Doses that exist only under one kind are thus kept apart.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -149,6 +149,8 @@ class Region:
     ) -> None:
         self.base = base
         self._own = list(own)
+        self._slots: dict[tuple[str, type[Trick]], tuple[dict[str, Any], _Axes, _Axes]] = {}
+        self._rates: dict[type[Trick], _Axes] = {}
         self.limits = dict(limits or {})
         self.only = only
         self.reads = reads
@@ -162,17 +164,27 @@ class Region:
 
     def make(self, choose: Chooser) -> Recipe:
         """The recipe that a chooser's answers make."""
-        values, chosen = self.base.plain(), dict[str, type[Trick]]()
-        for path, kinds in self._kinds_by_slot.items():
-            chosen[path] = self._chosen_kind(path, kinds, choose)
+        values = self.base.plain()
+        for path, held in self._chosen(self._kinds_by_slot, choose):
             *way, last = path.split(".")
             place = values
             for key in way:
                 place = place[key]
-            place[last] = self._doses(path, chosen[path], choose)
-        values["learning_rate"] |= self._learning_rate(chosen["optimizer"], choose)
+            place[last] = place[last] | held if path == "learning_rate" else held
         # Features are for networks that read rows; choosing a network comes after choosing what it reads.
         return fitted(Recipe.of(values))
+
+    def answers(self, choose: Chooser) -> dict[str, Any]:
+        """A chooser's answers by name of axis, without the recipe that they would make, which takes ten times as long."""
+        found: dict[str, Any] = {}
+
+        def noted(axis: Axis) -> Any:
+            found[axis.name] = choose(axis)
+            return found[axis.name]
+
+        for _ in self._chosen(self._asking, noted):
+            pass
+        return found
 
     def nearest(self, recipe: Recipe) -> Recipe:
         """A recipe of the region that takes from another whatever the region allows."""
@@ -240,6 +252,25 @@ class Region:
         fitting = [kind for kind in kinds if self.reads in kind.reads]
         return [kind for kind in fitting if kind.searched and not (kind is Off and path in _NEEDED)] or [here]
 
+    @cached_property
+    def _asking(self) -> dict[str, list[type[Trick]]]:
+        """Slots of which a chooser is asked something, with their kinds."""
+
+        def asks(path: str, kind: type[Trick]) -> bool:
+            _, axes, own = self._slot(path, kind)
+            return any(isinstance(axis, Axis) for _, axis in [*axes, *own])
+
+        return {path: kinds for path, kinds in self._kinds_by_slot.items() if len(kinds) > 1 or asks(path, kinds[0])}
+
+    def _chosen(self, kinds_by_slot: Mapping[str, list[type[Trick]]], choose: Chooser) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Path by path, what a slot holds by a chooser's answers; last, the searched doses of the learning rate."""
+        optimizer = self._kinds_by_slot["optimizer"][0]
+        for path, kinds in kinds_by_slot.items():
+            kind = self._chosen_kind(path, kinds, choose)
+            optimizer = kind if path == "optimizer" else optimizer
+            yield path, self._doses(path, kind, choose)
+        yield "learning_rate", self._learning_rate(optimizer, choose)
+
     def _chosen_kind(self, path: str, kinds: list[type[Trick]], choose: Chooser) -> type[Trick]:
         if len(kinds) == 1:
             return kinds[0]
@@ -248,20 +279,34 @@ class Region:
 
     def _doses(self, path: str, kind: type[Trick], choose: Chooser) -> dict[str, Any]:
         """A slot's kind with its doses."""
-        here = self.base.at(path)
-        values: dict[str, Any] = here.model_dump() if type(here) is kind else {"kind": kind.name()}
-        for dose in doses(kind):
-            if self.reads not in kind.reads and f"{path}.{dose.name}" not in self.limits:
-                continue  # what does not act is not searched
-            axis = self._axis(f"{path}.{dose.name}", f"{path}.{kind.name()}.{dose.name}", dose)
-            if axis is not None:
-                values[dose.name] = choose(axis) if not isinstance(axis, _Fixed) else axis.value
-        if kind is Custom:
-            for dose in self._own:
-                axis = self._own_axis(dose)
-                if axis is not None:
-                    values["doses"][dose.name] = choose(axis) if not isinstance(axis, _Fixed) else axis.value
+        held, axes, own = self._slot(path, kind)
+        values = dict(held)
+        for name, axis in axes:
+            values[name] = axis.value if isinstance(axis, _Fixed) else choose(axis)
+        if own:
+            values["doses"] = values["doses"] | {
+                name: axis.value if isinstance(axis, _Fixed) else choose(axis) for name, axis in own
+            }
         return values
+
+    def _slot(self, path: str, kind: type[Trick]) -> "tuple[dict[str, Any], _Axes, _Axes]":
+        """What a slot's kind holds by default, its doses that are set or searched, and those of a person's own network.
+
+        It is found once: a proposal walks through some seventy slots.
+        """
+        if (path, kind) not in self._slots:
+            here = self.base.at(path)
+            held: dict[str, Any] = here.model_dump() if type(here) is kind else {"kind": kind.name()}
+            # what does not act is not searched
+            acting = [dose for dose in doses(kind) if self.reads in kind.reads or f"{path}.{dose.name}" in self.limits]
+            axes = [
+                (dose.name, self._axis(f"{path}.{dose.name}", f"{path}.{kind.name()}.{dose.name}", dose)) for dose in acting
+            ]
+            own = [(dose.name, self._own_axis(dose)) for dose in self._own] if kind is Custom else []
+            self._slots[path, kind] = (
+                held, [(name, axis) for name, axis in axes if axis], [(name, axis) for name, axis in own if axis],
+            )  # fmt: skip
+        return self._slots[path, kind]
 
     def _axis(self, path: str, name: str, dose: Dose) -> "Axis | _Fixed | None":
         """How a dose is searched: as the person says, as its mark says, or not at all (None)."""
@@ -281,6 +326,11 @@ class Region:
 
     def _learning_rate(self, optimizer: type[Trick], choose: Chooser) -> dict[str, Any]:
         """Doses of the learning rate; the range of its peak hangs on the optimizer."""
+        if optimizer not in self._rates:
+            self._rates[optimizer] = list(self._rate_axes(optimizer))
+        return {name: axis.value if isinstance(axis, _Fixed) else choose(axis) for name, axis in self._rates[optimizer]}
+
+    def _rate_axes(self, optimizer: type[Trick]) -> "Iterator[tuple[str, Axis | _Fixed]]":
         assert issubclass(optimizer, OptimizerTrick)
         marks = {dose.name: dose for dose in doses(LearningRate)}
         typical = optimizer.typical_rate
@@ -288,12 +338,10 @@ class Region:
         assert isinstance(mark, Range)
         search = (max(mark.low, typical / PEAK_SPREAD), min(mark.high, typical * PEAK_SPREAD))
         peak = Dose("peak", Range(mark.low, mark.high, log=True, search=search), False, typical)
-        values = {}
         for dose, name in ((peak, f"learning_rate.{optimizer.name()}.peak"), (marks["warmup"], "learning_rate.warmup")):
             axis = self._axis(f"learning_rate.{dose.name}", name, dose)
             if axis is not None:
-                values[dose.name] = axis.value if isinstance(axis, _Fixed) else choose(axis)
-        return values
+                yield dose.name, axis
 
     def _check(self) -> None:
         """Refuses limits that no recipe could follow."""
@@ -339,6 +387,9 @@ class Region:
 @dataclass(frozen=True)
 class _Fixed:
     value: Any
+
+
+_Axes = list[tuple[str, Axis | _Fixed]]
 
 
 def _limited(name: str, dose: Dose, limit: Any) -> Axis | _Fixed:

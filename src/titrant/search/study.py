@@ -1,6 +1,6 @@
 """A whole search: brackets of recipes within the time, then the finals.
 
-    portfolio, baseline, quasi-random → bracket → what was learned → Bayesian, mutations, quasi-random → bracket → ... → finals
+    portfolio, baseline, quasi-random → bracket → what was learned → forest, mutations, quasi-random → bracket → ... → finals
 
 The length of a full training and the number of members follow from what a step costs on the actual data and machine, measured
 with steps that count. With a limit on members instead of the time (`members`), nothing depends on the clock and the same seed
