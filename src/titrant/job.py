@@ -35,6 +35,7 @@ from titrant.models.own import declared, factory_name
 from titrant.predictor import Predictor
 from titrant.recipe import Recipe, near, read_yaml
 from titrant.record import (
+    ALWAYS_ON,
     Asked,
     Evaluation,
     MemberRecord,
@@ -77,7 +78,6 @@ _SHARE = 0.02  # and the most of the time that saving may take
 
 PACKAGES = ("titrant", "torch", "numpy", "polars", "optuna", "scikit-learn")
 _RESAMPLES = 500
-_MAY_REST = {"data.categories", "data.numbers", "data.scale", "data.tokens", "stop"}  # always on, whatever the data
 _IN_OURS = ("data.whiten", "augment.resize", "regularize.stochastic_depth")  # what acts in networks of Titrant's own alone
 _SAMPLE = 2000  # test rows drawn in the report's scatter plot
 _BINS = 10
@@ -1032,7 +1032,7 @@ def _warnings(outcome: Outcome, receipts: list[Receipt]) -> list[str]:
     found = [
         say("{trick} ({kind}) was on and never acted.", trick=receipt.trick, kind=receipt.kind)
         for receipt in receipts
-        if receipt.never_acted and receipt.trick not in _MAY_REST
+        if receipt.never_acted and receipt.trick not in ALWAYS_ON
     ]
     halved = sum(record.parts > 1 for record in outcome.records)
     if halved:

@@ -30,6 +30,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from titrant.errors import OutputError
 from titrant.texts import say
 
+ALWAYS_ON = frozenset({"data.categories", "data.numbers", "data.scale", "data.tokens", "stop"})
+"""Slots that every recipe fills, whatever the data: it is no news if one of them never acted."""
+
 Task = Literal["binary", "multiclass", "regression"]
 Direction = Literal["maximize", "minimize"]
 

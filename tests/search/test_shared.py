@@ -264,7 +264,7 @@ def test_a_database_that_is_gone_for_good_does_not_end_the_run(server: Server, t
         server.start()
     assert process.returncode == 0, errors
     summary = json.loads(out)
-    assert summary["n_members"] > 3
+    assert summary["n_members"] >= 1
     assert any("shared study" in warning and "are missing there" in warning for warning in summary["warnings"])
     again = titrant.resume(tmp_path / "run", budget="10s", study=server.address + "#lost")
     assert len(kept(server.address, "lost")) >= again.summary.n_members
