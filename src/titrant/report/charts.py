@@ -21,6 +21,7 @@ _ORIGINS = {
     "quasi-random": ("var(--grey)", "circle"),
     "forest": ("var(--blue)", "diamond"),
     "tpe": ("var(--blue)", "diamond"),
+    "remedy": ("var(--green)", "diamond"),
     "portfolio": ("var(--ochre)", "square"),
     "given": ("var(--purple)", "cross"),
     "baseline": ("var(--vermilion)", "star"),
@@ -83,7 +84,7 @@ def learning_curves(members: Sequence[tuple[str, MemberRecord]], metric: str) ->
         curve = member.curve
         common: dict[str, Any] = {
             "type": "scatter",
-            "mode": "lines",
+            "mode": "lines" if len(curve) > 1 else "markers",  # one point makes no line
             "x": [point.epoch for point in curve],
             "legendgroup": str(member.number),
         }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from titrant.record import (
+    ALWAYS_ON,
     Asked,
     ColumnSummary,
     DataSummary,
@@ -139,8 +140,9 @@ class Act:
 
 
 def acts(receipts: Sequence[Receipt]) -> list[Act]:
-    """Receipts with the share of units that each trick acted on."""
-    return [Act(receipt, min(1.0, receipt.acted / receipt.seen) if receipt.seen else None) for receipt in receipts]
+    """Receipts with the share of units that each trick acted on; not of slots that are always filled and had nothing to do."""
+    told = [receipt for receipt in receipts if not (receipt.never_acted and receipt.trick in ALWAYS_ON)]
+    return [Act(receipt, min(1.0, receipt.acted / receipt.seen) if receipt.seen else None) for receipt in told]
 
 
 @dataclass(frozen=True)
