@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -153,9 +153,6 @@ def _table(file: Path) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 
 class _Plain(pickle.Unpickler):
     """Reads dictionaries, lists and numbers, and nothing that would run code."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file)
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"the table holds {module}.{name}, where only numbers are expected")

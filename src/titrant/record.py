@@ -83,7 +83,9 @@ class MemberRecord(Record):
     """One recipe that was tried."""
 
     number: int
-    origin: str = Field(description="baseline, portfolio, quasi-random, forest, mutation, refit, given, or a search's name")
+    origin: str = Field(
+        description="baseline, portfolio, quasi-random, forest, mutation, remedy, refit, given, or a search's name"
+    )
     recipe: dict[str, Any]
     parameters: int = Field(description="learned numbers")
     seed: int

@@ -78,6 +78,7 @@ def test_steps_that_grow_are_paced_by_their_average(monkeypatch: pytest.MonkeyPa
         """Steps of one row, then as many of nine, each row of which takes a second."""
 
         steps, step, now = 200, 0, 0.0
+        paced = Cohort.paced
 
         def work(self, begin: int, end: int) -> float:
             return sum(1.0 if step < 100 else 9.0 for step in range(begin, end))

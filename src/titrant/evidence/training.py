@@ -6,7 +6,6 @@ A replicate is a draw of everything that varies between two runs of the same rec
 which stop the training, and the seed of weights, order and every trick. All arms meet the same replicates.
 """
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -273,12 +272,8 @@ class Trainings:
         with threads(1 if self.pace.lanes > 1 else torch.get_num_threads()):
             cohort = Cohort(self.problem, stack, self.metric, self.clock, self.factory)
             memory = kept_for_gradient(lambda: cohort.train(1, self.clock)) + cohort.carried
-            taken = []
-            for _ in range(_STEPS):
-                begun, before = time.monotonic(), cohort.step
-                cohort.train(before + 1, self.clock)
-                taken.append((time.monotonic() - begun) / max(1.0, cohort.work(before, cohort.step)))
-            step = min(taken) * cohort.work(0, cohort.steps) / cohort.steps
+            step = min(cohort.paced(cohort.step + 1, self.clock) for _ in range(_STEPS))
+            step *= cohort.work(0, cohort.steps) / cohort.steps
             judging = cohort.judging()
         return Costs(step / together, judging / together, cohort.steps, memory // together)
 

@@ -214,9 +214,7 @@ def _begun(place: int, cohort: Cohort, share: float, clock: Clock) -> tuple[int,
     """A cohort after a share of its steps, perhaps in another process, and the seconds that all the rest will take."""
     last = cohort.steps - 1  # is left to the training itself, which evaluates after it
     cohort.train(min(1, last), clock)  # the first step takes longer than those that follow
-    begun, before = time.monotonic(), cohort.step
-    cohort.train(min(last, max(before + _PACED, math.ceil(cohort.steps * share))), clock)
-    pace = (time.monotonic() - begun) / max(1.0, cohort.work(before, cohort.step))
+    pace = cohort.paced(min(last, max(cohort.step + _PACED, math.ceil(cohort.steps * share))), clock)
     return place, cohort, pace * cohort.work(cohort.step, cohort.steps) + cohort.judging()
 
 

@@ -76,10 +76,11 @@ class Mixture:
         """
         proposals: list[Proposal] = []
         shape = self.region.base
-        for turn in range(wanted if not shapes else 0):
-            recipe = shape = self._covering(shape, anywhere=turn % _SHAPED == 0)
-            proposals.append((recipe, "quasi-random", None))
-        for turn in range(wanted if shapes else 0):
+        for turn in range(wanted):
+            if not shapes:
+                shape = self._covering(shape, anywhere=turn % _SHAPED == 0)
+                proposals.append((shape, "quasi-random", None))
+                continue
             shape = shapes[turn // 2 % len(shapes)]
             if turn % 2 == 0 and not self.region.only:
                 proposals.append((self._mutation.propose(shape), "mutation", None))
@@ -104,11 +105,11 @@ class Mixture:
             parent = best[turn % len(best)]
             recipe: Recipe | None = None
             if (origin := TURNS[turn]) == "forest":
-                recipe = self._forested(parents, anywhere=turn % 8 == 0)
+                recipe = self._forested(parents, anywhere=turn == 0)
             elif origin == "mutation":
                 recipe = self._mutation.propose(parent)
             if recipe is None:
-                recipe, origin = self._covering(parent, anywhere=turn % 8 != 3), "quasi-random"
+                recipe, origin = self._covering(parent, anywhere=turn != 3), "quasi-random"
             proposals.append((recipe, origin, None))
         return proposals
 

@@ -113,9 +113,5 @@ def step_seconds(made: Callable[[], Cohort], clock: Clock, steps: int = _STEPS) 
     """Seconds of a step of average work, by steps that are thrown away: the median of a few."""
     cohort = made()
     cohort.train(1, clock)
-    taken = []
-    for _ in range(steps):
-        begun, before = time.monotonic(), cohort.step
-        cohort.train(before + 1, clock)
-        taken.append((time.monotonic() - begun) / max(1.0, cohort.work(before, cohort.step)))
+    taken = [cohort.paced(cohort.step + 1, clock) for _ in range(steps)]
     return sorted(taken)[len(taken) // 2] * cohort.work(0, cohort.steps) / cohort.steps

@@ -52,7 +52,9 @@ class Clinic:
             recipe = Recipe.of(record.recipe)
             for found in self.findings(record):
                 change = {path: value for path, value in found.change.items() if not path.startswith(_NOT_HERE)}
-                if found.level == "note" or count == most:
+                if count == most:
+                    return
+                if found.level == "note":
                     continue
                 mended = next(remedied(recipe, change, self.reads), None)
                 if mended is not None and mended not in self._prescribed:

@@ -204,9 +204,8 @@ class Study:
             turn += ["command", self._rank]
         seed = derived_seed(self.seed, "sampler", *turn) if self._rank else self.seed
         self._study = optuna.create_study(direction=self.metric.direction, sampler=sampler(self.search, seed % 2**31))
-        self._clinic = None
-        if self.search == "doctor":
-            self._clinic = Clinic(self.metric.name, self.dataset.summary, self._start.reads)
+        doctors = self.search == "doctor"
+        self._clinic = Clinic(self.metric.name, self.dataset.summary, self._start.reads) if doctors else None
         if self.region is not None:
             self._mixture = Mixture(self.region, self._study, self.seed, turn, self.search, self._bearable)
         self._remember()
@@ -421,7 +420,7 @@ class Study:
         assert self._clinic is not None
         assert self.region is not None
         best = sorted(self.tried, key=lambda tried: tried.rank(self.metric))
-        found = self._clinic.successors([tried.record for tried in best[: 2 * PARENTS] if tried.record.curve], most)
+        found = self._clinic.successors([tried.record for tried in best[: 2 * PARENTS]], most)
         inside = [self.region.nearest(recipe) if self.narrowed else self.region.suited(recipe) for recipe in found]
         return [(recipe, "remedy", None) for recipe in inside]
 
@@ -840,9 +839,7 @@ def _within(make: Callable[[list[Member]], Cohort], member: Member, clock: Clock
     cohort = make([member])
     if share is not None:
         cohort.train(1, clock)
-        begun, before = time.monotonic(), cohort.step
-        cohort.train(before + _PROBED, clock)
-        pace = (time.monotonic() - begun) / max(1.0, cohort.work(before, cohort.step))
+        pace = cohort.paced(cohort.step + _PROBED, clock)
         affordable = share / max(1e-9, pace * cohort.work(0, cohort.steps))
         if affordable < 1:
             cohort = make([replace(member, recipe=_shortened(member.recipe, affordable))])

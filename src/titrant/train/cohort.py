@@ -409,6 +409,12 @@ class Cohort:
         """What the steps from `begin` to before `end` cost beside one another; see `worked`."""
         return self._work[end] - self._work[begin]
 
+    def paced(self, until: int, clock: Clock) -> float:
+        """Trains to step `until` without evaluating; the seconds that a unit of work took, see `work`."""
+        begun, before = time.monotonic(), self.step
+        self.train(until, clock)
+        return (time.monotonic() - begun) / max(1.0, self.work(before, self.step))
+
     def mean_losses(self) -> list[float]:
         """Each member's mean training loss since the last evaluation."""
         found: list[float] = (self._loss_sum / max(self._loss_count, 1)).tolist()
