@@ -8,10 +8,12 @@ import argparse
 import os
 import platform
 import shlex
+import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from shutil import which
 from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,17 +144,32 @@ def grid(names: list[str], rows: list[list[str]]) -> list[str]:
 
 def circumstances() -> list[str]:
     """Lines of Markdown that say what made a result: the command, the machine, the versions."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = os.environ.get("OMP_NUM_THREADS", "not set")
-    packages = ", ".join(f"{name} {version(name)}" for name in ("titrant", "torch", "scikit-learn", "numpy", "polars"))
     script = Path(sys.argv[0]).resolve()
     named = script.relative_to(ROOT) if script.is_relative_to(ROOT) else script.name
     command = shlex.join(["python", str(named), *sys.argv[1:]])
     return [
         f"- Command: `{command}`",
-        f"- Machine: {_processor()}, {cores} cores, {_memory()}, {platform.system()}; OMP_NUM_THREADS {threads}",
-        f"- Versions: Python {platform.python_version()}, {packages}",
+        f"- Machine: {_machine()}",
+        f"- Versions: {_versions()}",
     ]
+
+
+def made_with() -> str:
+    """What makes a run, in a line: the machine, the versions, and the commit where this is a checkout."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() if which("git") else ""
+    return f"{_machine()}; {_versions()}" + (f"; commit {told}" if told else "")
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
+    return f"{_processor()}, {cores} cores, {_memory()}, {platform.system()}; OMP_NUM_THREADS {threads}"
+
+
+def _versions() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("titrant", "torch", "scikit-learn", "numpy", "polars"))
+    return f"Python {platform.python_version()}, {packages}"
 
 
 def _processor() -> str:

@@ -4,12 +4,12 @@
 
 For every set all sides get the same training pictures and the same wall clock, one after another, each in a process of its own:
 
-1. `titrant fit train.npz --budget ...`, or of a table of paths and labels for photos, which in turn sets a fifth of these
-   pictures aside for its own report;
+1. `titrant fit train.npz --budget ... --no-hold-out`, or of a table of paths and labels for photos, so that all sides learn
+   from the same pictures;
 2. the sides of `benchmarks/image_peer.py`, which says what each does.
 
 None of them sees a test label. Accuracy and log loss are then computed here from what each side has predicted, alike for all.
-The result is a Markdown page, written anew after every set, so that a long run may be interrupted.
+The result is a Markdown page, written anew after every run; what stands in the file of runs beside it is not made again.
 
 Peers are run by the Python of `--peers`, by default that of `make bench-peers`; Keras uses TensorFlow if it is there.
 """
@@ -53,7 +53,9 @@ def divide(path: Path, place: Path, seed: int) -> Divided:
     return Divided(train, blind, test["label"], rest.height, ("--target", "label"))
 
 
-CONTEST = Contest("images", "image_peer.py", "pictures", SETS, FOLDER, tuple(PEERS), divide, 300, __doc__ or "")
+CONTEST = Contest(
+    "images", "image_peer.py", "pictures", SETS, FOLDER, tuple(PEERS), divide, 300, __doc__ or "", options=("--no-hold-out",)
+)
 parser = CONTEST.parser
 
 if __name__ == "__main__":

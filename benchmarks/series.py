@@ -8,7 +8,8 @@ For every set all sides get the same training series and the same wall clock, on
 2. the sides of `benchmarks/series_peer.py`, which says what each does.
 
 None of them sees a test label. Accuracy and log loss (RMSE and R² of values) are then computed here from what each side has
-predicted, alike for all. The result is a Markdown page, written anew after every set, so that a long run may be interrupted.
+predicted, alike for all. The result is a Markdown page, written anew after every run; what stands in the file of runs
+beside it is not made again.
 
 Peers are run by the Python of `--peers`, by default that of `make bench-series-peers`: aeon wants other versions of common
 libraries than the project does.

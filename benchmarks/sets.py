@@ -1,6 +1,9 @@
 """What benchmarks on sets of any kind of data share: sides that take turns on a set, and the page of their scores.
 
 Test rows are kept from all sides; each predicts them without labels, and scores are computed here.
+
+Every run of a side on a set is a line of JSON in a file beside the page, and is not made again while that line stands there:
+so a comparison of many hours may be interrupted, and is finished on another day. The page is written from these lines.
 """
 
 import argparse
@@ -9,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -18,10 +22,40 @@ import numpy as np
 import polars as pl
 from sklearn.metrics import accuracy_score, log_loss, r2_score, root_mean_squared_error
 
-from common import ROOT, circumstances, complaint, grid, numbers, shown, titrant
+from common import ROOT, complaint, grid, made_with, numbers, shown, titrant
 
 CUT = 10  # times the budget; a side that knows no time limit may take as long
 PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one side reached on one set with one seed; a line of the file.
+
+    Args:
+        name: of the set.
+        side: who.
+        seed: of everything random.
+        budget: seconds of wall clock that it had.
+        rows, test: training rows and test rows.
+        classes: False where values are predicted.
+        made: the machine and the versions.
+        main, other, seconds: see `Scores`; None of a side that failed.
+        failure: its message.
+    """
+
+    name: str
+    side: str
+    seed: int
+    budget: int
+    rows: int
+    test: int
+    classes: bool
+    made: str
+    main: float | None = None
+    other: float | None = None
+    seconds: float | None = None
+    failure: str = ""
 
 
 @dataclass
@@ -62,8 +96,8 @@ class Divided:
     classes: bool = True
 
 
-Results = dict[str, tuple[dict[str, Scores], int, int, bool]]
-"""By set: the scores of each side, the numbers of training and of test rows, and whether these are classes."""
+Results = dict[tuple[str, int], tuple[dict[str, Scores], int, int, bool]]
+"""By set and budget: the scores of each side, the numbers of training and of test rows, and whether these are classes."""
 
 
 @dataclass(frozen=True)
@@ -129,41 +163,51 @@ class Contest:
         found.add_argument("--seeds", type=numbers, default=[0], help="one run each (default: 0)")
         found.add_argument("--data", type=Path, default=self.data, help="the folder of the sets")
         found.add_argument("--peers", type=Path, default=self.python, help="the Python that has the peers' libraries")
-        found.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / f"{self.name}.md")
+        found.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / f"{self.name}.md", help="the page")
+        found.add_argument("--runs", type=Path, help="the file of runs (default: that of the page, ending in .jsonl)")
+        found.add_argument("--again", action="store_true", help="make runs that stand in the file once more")
         return found
 
     def main(self) -> None:
-        """Compares, set after set; the page is written anew after each."""
+        """Compares, set after set; the page is written anew after each run."""
         given = self.parser().parse_args()
         paths = {name: path_of(given.data, self.sets[name]) for name in given.sets}
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        results: Results = {}
+        file = given.runs or given.out.with_suffix(".jsonl")
+        runs = kept(file)
         for name, path in paths.items():
-            results[name] = self.compare(path, given.sides, given.peers, given.budget, given.seeds)
-            given.out.write_text(self.page(results, given.budget, given.seeds), encoding="utf-8")
+            for seed in given.seeds:
+                sides = [side for side in given.sides if given.again or (name, side, seed, given.budget) not in runs]
+                for run in self.compare(name, path, sides, given.peers, given.budget, seed):
+                    runs[run.name, run.side, run.seed, run.budget] = run
+                    keep(file, runs.values())
+                    given.out.write_text(self.page(runs.values()), encoding="utf-8")
+        given.out.write_text(self.page(runs.values()), encoding="utf-8")
         print(f"Written: {given.out}")
 
-    def compare(
-        self, path: Path, sides: list[str], python: Path, budget: int, seeds: list[int]
-    ) -> tuple[dict[str, Scores], int, int, bool]:
-        """All sides on one set, taking turns seed by seed; with the numbers of training and test rows."""
-        found = {side: Scores() for side in sides}
-        for seed in seeds:
-            with tempfile.TemporaryDirectory() as scratch:
-                divided = self.divide(path, Path(scratch), seed)
-                for side, scores in found.items():
-                    try:
-                        self.measure(divided, side, python, budget, seed, scores)
-                        said = f"{scores.main[-1]:.4f}, {scores.other[-1]:.4f}, {scores.seconds[-1]:.1f} s"
-                    except subprocess.CalledProcessError as error:
-                        said = scores.failure = complaint(error.stderr)
-                    except subprocess.TimeoutExpired as error:
-                        said = scores.failure = f"cut after {error.timeout:.0f} s"
-                    print(f"{path.stem}, seed {seed}, {side}: {said}", flush=True)
-        return found, divided.rows, len(divided.truth), divided.classes
+    def compare(self, name: str, path: Path, sides: list[str], python: Path, budget: int, seed: int) -> Iterator[Run]:
+        """Some sides on one set, one after another."""
+        if not sides:
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            divided = self.divide(path, Path(scratch), seed)
+            for side in sides:
+                run = Run(name, side, seed, budget, divided.rows, len(divided.truth), divided.classes, made_with())
+                try:
+                    main, other, seconds = self.measure(divided, side, python, budget, seed)
+                    run = replace(run, main=main, other=other, seconds=seconds)
+                    said = f"{main:.4f}, {other:.4f}, {seconds:.1f} s"
+                except subprocess.CalledProcessError as error:
+                    said = complaint(error.stderr)
+                    run = replace(run, failure=said)
+                except subprocess.TimeoutExpired as error:
+                    said = f"cut after {error.timeout:.0f} s"
+                    run = replace(run, failure=said)
+                print(f"{name}, seed {seed}, {side}: {said}", flush=True)
+                yield run
 
-    def measure(self, divided: Divided, side: str, python: Path, budget: int, seed: int, scores: Scores) -> None:
-        """Trains one side, scores its predictions, and adds what it reached to `scores`.
+    def measure(self, divided: Divided, side: str, python: Path, budget: int, seed: int) -> tuple[float, float, float]:
+        """Trains one side and scores its predictions: accuracy and log loss, or RMSE and R², and the seconds that it took.
 
         Raises:
             subprocess.CalledProcessError: a command failed.
@@ -187,12 +231,31 @@ class Contest:
         main, other = score(
             divided.truth, predicted.select("prediction", pl.selectors.starts_with("probability_")), divided.classes
         )
-        scores.main.append(main)
-        scores.other.append(other)
-        scores.seconds.append(seconds)
+        return main, other, seconds
 
-    def page(self, results: Results, budget: int, seeds: list[int]) -> str:
+    def grouped(self, runs: Iterable[Run]) -> Results:
+        """Runs by set and budget, in the order of the sets."""
+        known = sorted(runs, key=lambda run: (list(self.sets).index(run.name), run.budget, run.seed))
+        sides = [side for side in self.sides if any(run.side == side for run in known)]
+        found: Results = {}
+        for run in known:
+            scores, *_ = found.setdefault(
+                (run.name, run.budget), ({side: Scores() for side in sides}, run.rows, run.test, run.classes)
+            )
+            mine = scores[run.side]
+            mine.failure = mine.failure or run.failure
+            for values, value in ((mine.main, run.main), (mine.other, run.other), (mine.seconds, run.seconds)):
+                values += [] if value is None else [value]
+        return found
+
+    def page(self, runs: Iterable[Run]) -> str:
         """The Markdown page."""
+        runs = list(runs)
+        results = {
+            f"{name}, {budget} s" if budget != self.budget else name: found
+            for (name, budget), found in self.grouped(runs).items()
+        }
+        made = Counter(run.made for run in runs)
         won = sum("Titrant" in best(found, classes) for found, _, _, classes in results.values())
         sides = list(next(iter(results.values()))[0])
         order = {side: [ranks(found, classes)[side] for found, _, _, classes in results.values()] for side in sides}
@@ -200,12 +263,13 @@ class Contest:
         lines = [
             f"# Titrant on {self.what}",
             "",
-            f"Each side had {budget} s of wall clock and the same training part; scores are on the test part, the official one",
-            "where there is one, which none has seen.",
-            f"Values are medians over {len(seeds)} seed(s), lowest and highest in brackets.",
+            f"Each side had {self.budget} s of wall clock, or what is said, and the same training part; scores are on the test",
+            "part, the official one where there is one, which none has seen.",
+            f"Values are medians over {len({run.seed for run in runs})} seed(s), lowest and highest in brackets.",
             f"What was done stands in `benchmarks/{self.name}.py` and `benchmarks/{self.script}`.",
             "",
-            *circumstances(),
+            f"- Command: `python benchmarks/{self.name}.py`; the single runs stand in `{self.name}.jsonl`",
+            *(f"- {count} runs: {what}" for what, count in made.items()),
             f"- Titrant is the best side, or one of the best, on {won} of {len(results)} sets.",
             "",
             "## Accuracy" + (" (RMSE where values are predicted, marked *)" if values else ""),
@@ -238,7 +302,7 @@ class Contest:
                 [[name, *(shown(found[side].seconds, ".1f") for side in sides)] for name, (found, *_) in results.items()],
             ),
         ]  # fmt: skip
-        notes = [f"- {name}: {self.notes[name]}" for name in results if name in self.notes]
+        notes = [f"- {name}: {self.notes[name]}" for name in self.sets if name in self.notes and name in {r.name for r in runs}]
         notes += [
             f"- {name}: {side} failed: {scores.failure}"
             for name, (found, *_) in results.items()
@@ -246,6 +310,19 @@ class Contest:
             if scores.failure
         ]
         return "\n".join([*lines, *(["", "## Notes", "", *notes] if notes else [])]) + "\n"
+
+
+def kept(file: Path) -> dict[tuple[str, str, int, int], Run]:
+    """Runs of a file by set, side, seed and budget; none where there is no file."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return {(run.name, run.side, run.seed, run.budget): run for run in (Run(**json.loads(line)) for line in lines)}
+
+
+def keep(file: Path, runs: Iterable[Run]) -> None:
+    """Writes runs, a line each, so that an interrupted write leaves the file as it was."""
+    beside = file.with_suffix(".new")
+    beside.write_text("".join(f"{json.dumps(asdict(run))}\n" for run in runs), encoding="utf-8")
+    beside.replace(file)
 
 
 def score(truth: pl.Series, predictions: pl.DataFrame, classes: bool) -> tuple[float, float]:

@@ -11,8 +11,8 @@ wall clock, one after another, each in a process of its own:
    at ten times the budget.
 
 None of them sees a held-out row with its target. Accuracy and log loss (RMSE and R² of values) are computed here from what each
-side has predicted, alike for all. The result is a Markdown page, written anew after every table, so that a long run may be
-interrupted.
+side has predicted, alike for all. The result is a Markdown page, written anew after every run; what stands in the file of
+runs beside it is not made again.
 
 Peers are run by the Python of `--peers`, by default that of `make bench-tables-peers`.
 """

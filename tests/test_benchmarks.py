@@ -2,6 +2,8 @@
 
 import argparse
 import random
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -359,16 +361,57 @@ def test_an_image_peer_learns_and_ends_in_time(side: str, tmp_path: Path, monkey
     assert (written["probability_above"] + written["probability_below"]).to_list() == pytest.approx([1.0] * 32, abs=1e-5)
 
 
+def runs() -> list[Any]:
+    """What three sides reached on one set."""
+    run = import_module("sets").Run
+    about = {"name": "mnist", "rows": 60_000, "test": 10_000, "classes": True}
+    return [
+        run(**about, side="timm", seed=0, budget=900, made="another", main=0.97, other=0.1, seconds=900.0),
+        run(**about, side="timm", seed=1, budget=300, made="a machine", main=0.93, other=0.25, seconds=301.0),
+        run(**about, side="timm", seed=0, budget=300, made="a machine", main=0.91, other=0.3, seconds=300.0),
+        run(**about, side="keras", seed=0, budget=300, made="a machine", failure="keras is not installed here"),
+        run(**about, side="Titrant", seed=0, budget=300, made="a machine", main=0.93, other=0.2, seconds=298.0),
+    ]
+
+
+def test_runs_that_are_kept_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets, images = import_module("sets"), import_module("images")
+    np.savez(tmp_path / "mnist.npz", x=pixels(8)[0], y=pixels(8)[1], split=np.array(["train", "test"] * 4))
+    sets.keep(tmp_path / "page.jsonl", runs())
+    made = []
+
+    def measure(contest: object, divided: Any, side: str, python: Path, budget: int, seed: int) -> tuple[float, float, float]:
+        made.append((side, seed, budget))
+        if side == "timm":
+            raise subprocess.TimeoutExpired("timm", 3000)
+        return 0.5, 0.7, 1.0
+
+    monkeypatch.setattr(sets.Contest, "measure", measure)
+    arguments = ["images.py", "--data", tmp_path, "--sets", "mnist", "--seeds", "0,1", "--out", tmp_path / "page.md"]
+    arguments += ["--sides", "Titrant", "timm"]
+    monkeypatch.setattr(sys, "argv", list(map(str, arguments)))
+    images.CONTEST.main()
+    assert made == [("Titrant", 1, 300)]
+    assert "| mnist | 60,000 | 10,000 | 0.7150 (0.5000–0.9300) |" in (tmp_path / "page.md").read_text()
+    assert len(sets.kept(tmp_path / "page.jsonl")) == 6
+    monkeypatch.setattr(sys, "argv", [*map(str, arguments), "--again"])
+    images.CONTEST.main()
+    assert len(made) == 5
+    found = sets.kept(tmp_path / "page.jsonl")
+    assert found["mnist", "timm", 1, 300].failure == "cut after 3000 s"
+    assert found["mnist", "Titrant", 0, 300].main == 0.5
+    assert [path.name for path in tmp_path.glob("*.new")] == []
+
+
 def test_the_images_page_names_the_best_side_and_failures() -> None:
-    images, sets = import_module("images"), import_module("sets")
-    found = {
-        "Titrant": sets.Scores([0.93], [0.2], [298.0]),
-        "timm": sets.Scores([0.91, 0.95], [0.3, 0.25], [300.0, 301.0]),
-        "keras": sets.Scores(failure="keras is not installed here"),
-    }
-    page = images.CONTEST.page({"mnist": (found, 60_000, 10_000, True)}, 300, [0, 1])
-    assert "| mnist | 60,000 | 10,000 | 0.9300 | 0.9300 (0.9100–0.9500) | none | Titrant |" in page
-    assert "best side, or one of the best, on 1 of 1 sets" in page
+    images = import_module("images")
+    page = images.CONTEST.page(runs())
+    assert "| set | train | test | Titrant | keras | timm | best |" in page
+    assert "| mnist | 60,000 | 10,000 | 0.9300 | none | 0.9200 (0.9100–0.9300) | Titrant |" in page
+    assert "| mnist, 900 s | 60,000 | 10,000 | none | none | 0.9700 | timm |" in page
+    assert "best side, or one of the best, on 1 of 2 sets" in page
+    assert "- 4 runs: a machine" in page
+    assert "- 1 runs: another" in page
     assert "mnist: keras failed: keras is not installed here" in page
 
 

@@ -106,6 +106,19 @@ def test_values_have_no_probabilities() -> None:
     assert run.predictor.table({"a": ["red"]}, []).columns == ["prediction"]
 
 
+def test_a_row_unlike_all_others_is_predicted_near_the_training_values(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal(80)
+    recipe = {"data": {"scale": "off"}, "model": {"kind": "mlp", "width": 8, "depth": 1}, "stop": {"kind": "last", "epochs": 5}}
+    titrant.fit({"x": x, "y": 3 * x + 100}, "y", budget="5m", recipe=recipe, task="regression", out=tmp_path / "run")
+    predictor = Predictor.load(tmp_path / "run" / "model")
+    values = predictor.predict({"x": [-1e12, 1e12]})
+    room = 1.5 * (x.max() - x.min())  # half the range of y
+    assert 100 + 3 * x.min() - room < values.min() < values.max() < 100 + 3 * x.max() + room
+    for network in predictor.networks:
+        network.reach = None
+    assert np.abs(predictor.predict({"x": [-1e12, 1e12]})).max() > 1e6
+
+
 def test_rows_that_lack_a_column_are_refused(model: Path) -> None:
     with pytest.raises(DataError, match="'colour'"):
         Predictor.load(model).predict({"x": [1.0]})

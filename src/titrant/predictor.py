@@ -28,7 +28,7 @@ from titrant.record import Record, write_bytes, write_text
 from titrant.texts import say
 from titrant.train.kinds import restored
 from titrant.train.member import Trained
-from titrant.train.problem import HELD, Problem, probabilities, tempered, values
+from titrant.train.problem import HELD, Problem, Reach, probabilities, tempered, values
 
 FORMAT = 3
 """Of `model.json`."""
@@ -76,14 +76,23 @@ class ModelFile(Record):
     )
     centre: float = Field(description="of the target, regression")
     width: float = Field(description="of the target, regression")
+    reach: tuple[float, float] | None = Field(
+        default=None, description="to which predictions are cut, in units of `width` from `centre`; None: nowhere"
+    )
 
 
 class Network(nn.Module):
-    """An encoder and the network behind it: raw rows to probabilities [n, o], or values [n], or [n, h] if `wide`."""
+    """An encoder and the network behind it: raw rows to probabilities [n, o], or values [n], or [n, h] if `wide`.
 
-    def __init__(self, encoder: nn.Module, body: Net, *, classifies: bool, wide: bool = False) -> None:
+    Values are cut to `reach`, see `titrant.train.problem.values`.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, body: Net, *, classifies: bool, wide: bool = False, reach: Reach | None = None
+    ) -> None:
         super().__init__()
         self.wide = wide
+        self.reach = reach
         self.encoder = encoder
         self.body = body
         self.classifies = classifies
@@ -95,7 +104,9 @@ class Network(nn.Module):
     def told(self, *encoded: Tensor) -> Tensor:
         """Predicts rows that its encoder has encoded."""
         outputs = self.body(*encoded)
-        return probabilities(outputs, self.body.views) if self.classifies else values(outputs, self.body.views, self.wide)
+        if self.classifies:
+            return probabilities(outputs, self.body.views)
+        return values(outputs, self.body.views, self.wide, self.reach)
 
 
 class Predictor(nn.Module):
@@ -157,7 +168,8 @@ class Predictor(nn.Module):
     ) -> "Predictor":
         """The model that averages trained members."""
         about = {"classifies": not problem.is_regression, "wide": problem.is_wide}
-        networks = [Network(deepcopy(one.encoder).cpu(), one.network, **about) for one in trained]
+        reach = problem.reach
+        networks = [Network(deepcopy(one.encoder).cpu(), one.network, **about, reach=reach) for one in trained]
         recipes = [one.member.recipe for one in trained]
         _shared(networks, recipes)
         origins = [Origin(seed=one.member.seed, steps=one.taken, **(one.member.fold or {})) for one in trained]
@@ -170,6 +182,13 @@ class Predictor(nn.Module):
     def classifies(self) -> bool:
         """True for classes, False for values."""
         return self.schema.task != "regression"
+
+    @property
+    def reach(self) -> Reach | None:
+        """To which values are cut, in units of `width` from `centre`; None: nowhere."""
+        first = self.networks[0]
+        assert isinstance(first, Network)
+        return first.reach
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Predictions for raw rows."""
@@ -255,6 +274,7 @@ class Predictor(nn.Module):
             band=None if self.band is None else self.band.tolist(),
             centre=self.centre,
             width=self.width,
+            reach=self.reach,
         )
         write_text(folder / "model.json", json.dumps(described.model_dump(mode="json"), indent=1) + "\n")
         for old in folder.glob("weights-*.safetensors"):
@@ -314,7 +334,8 @@ class Predictor(nn.Module):
             encoder, shape = restored(described.columns, recipe.data, own)
             body = shape.network([recipe], factory=factory)
             wide = isinstance(described.columns, Stepped) and described.columns.horizon is not None
-            networks.append(Network(encoder, body, classifies=described.columns.task != "regression", wide=wide))
+            classifies = described.columns.task != "regression"
+            networks.append(Network(encoder, body, classifies=classifies, wide=wide, reach=described.reach))
             recipes.append(recipe)
         predictor = cls(
             described.columns, networks, recipes, described.centre, described.width, described.shares, described.temperature,

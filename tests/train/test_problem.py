@@ -29,6 +29,18 @@ def test_values_are_scaled_over_the_learnable_rows(make_problem: Problems) -> No
     np.testing.assert_allclose(scaled.numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_values_stay_near_those_that_were_learned_from(make_problem: Problems) -> None:
+    problem = make_problem("regression")
+    learnable = problem.target[:64].double()
+    wild = torch.tensor([-3e38, -1.0, 0.0, 1.0, float("inf"), float("nan")]).reshape(1, 6, 1)
+    read = problem.read(wild, 1)[0].double()
+    low, high = learnable.min(), learnable.max()
+    room = (high - low) / 2
+    expected = (wild.flatten().double() * problem.width + problem.centre).clamp(low - room, high + room)
+    torch.testing.assert_close(read, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
+    assert make_problem("binary").reach is None
+
+
 def test_a_constant_target_is_only_centred(make_problem: Problems) -> None:
     problem = replace(make_problem("regression"), target=torch.full((96,), 7.0))
     assert (problem.centre, problem.width) == (7.0, 1.0)

@@ -89,6 +89,7 @@ class Model:
         centre, width: mean and standard deviation of a target of values.
         temperature: by which the logarithms of probabilities are divided.
         wide: whether each row has several values to predict.
+        reach: to which values are cut, in units of `width` from `centre`.
     """
 
     members: tuple[Member, ...]
@@ -101,12 +102,13 @@ class Model:
     width: float
     temperature: float
     wide: bool
+    reach: tuple[float, float] | None
 
     def read(self, outputs: Tensor, views: int) -> Tensor:
         """Outputs as predictions: probabilities [n, c], or values."""
         if self.classes:
             return probabilities(outputs, views)
-        return values(outputs, views, self.wide).double() * self.width + self.centre
+        return values(outputs, views, self.wide, self.reach).double() * self.width + self.centre
 
     def scored(self, predicted: Tensor, target: Tensor) -> float:
         """The score of predictions."""

@@ -118,6 +118,7 @@ def script_of(predictor: Predictor, dataset: Learnable, summary: Summary) -> str
         f"    width={predictor.width!r},",
         f"    temperature={predictor.temperature!r},",
         f"    wide={_target(dataset).dim() == 2},",
+        f"    reach={predictor.reach!r},",
         ")",
         f"KIND = {mark(kind)}",
         "", "",
