@@ -6,6 +6,7 @@ each run serves for both. Who wrote the rules wrote the faults too: programs by 
 """
 
 import argparse
+import re
 import sys
 import time
 from collections import Counter
@@ -48,6 +49,16 @@ def runs(program: Program, seeds: range) -> list[tuple[float, Findings]]:
     return found
 
 
+def spoiled_layers(fault: Fault, spoiled: Program) -> set[str] | None:
+    """The layers that a fault spoils in a program."""
+    if fault.layers is None:
+        return None
+    model = spoiled.model(spoiled.data(0))
+    for change in spoiled.alter:
+        model = change(model)
+    return fault.layers(model)
+
+
 def worse(mutant: list[float], origin: list[float]) -> bool:
     """True if the mutant's scores are shown to be lower."""
     spread = np.sqrt((np.var(mutant, ddof=1) + np.var(origin, ddof=1)) / 2)
@@ -65,14 +76,26 @@ def grave(findings: list[Finding]) -> bool:
     return any(found.level == "problem" for found in findings)
 
 
-def judged(fault: Fault, results: list[tuple[float, Findings]]) -> dict[str, float]:
-    """Shares of the runs: any problem; any problem or warning; a right rule among these; a right rule first."""
+def points_to(finding: Finding, layers: set[str]) -> bool:
+    """Whether a finding's place is one of some layers, or one of their weights."""
+    words = {word.strip(".") for word in re.findall(r"[\w.]+", finding.where)}
+    return any(word == layer or word.startswith(f"{layer}.") for word in words for layer in layers)
+
+
+def judged(fault: Fault, results: list[tuple[float, Findings]], layers: set[str] | None) -> dict[str, float]:
+    """Shares of the runs: any problem; any problem or warning; a right rule among these; a right rule first; a right layer.
+
+    The layer is that of the first finding by a right rule; there is no share where the fault does not spoil single layers.
+    """
     every = [alarms(findings) for _, findings in results]
+    right = [[item for item in found if item.rule in fault.rules] for found in every]
+    place = {} if layers is None else {"layer": float(np.mean([bool(f) and points_to(f[0], layers) for f in right]))}
     return {
         "found": float(np.mean([bool(found) for found in every])),
         "problem": float(np.mean([grave(found) for found in every])),
         "named": float(np.mean([any(item.rule in fault.rules for item in found) for found in every])),
         "first": float(np.mean([bool(found) and found[0].rule in fault.rules for found in every])),
+        **place,
     }
 
 
@@ -89,7 +112,9 @@ class Row:
 
     def cells(self) -> list[str]:
         """A line of the page."""
-        shares = ["no", *[""] * 4] if self.shares is None else ["yes", *(f"{share:.0%}" for share in self.shares.values())]
+        shares = ["no", *[""] * 5]
+        if self.shares is not None:
+            shares = ["yes", *(f"{share:.0%}" for share in self.shares.values()), *[""] * (5 - len(self.shares))]
         return [self.fault, self.program, f"{self.before:.3f}", f"{self.after:.3f}", *shares, self.first]
 
 
@@ -109,7 +134,7 @@ def main() -> None:
             results = runs(spoiled, seeds)
             before, after = origins[program.name], [score for score, _ in results]
             first = Counter(findings[0].rule if findings else "nothing" for _, findings in results).most_common(1)[0][0]
-            shares = judged(fault, results) if worse(after, before) else None
+            shares = judged(fault, results, spoiled_layers(fault, spoiled)) if worse(after, before) else None
             rows.append(Row(fault.name, program.name, float(np.mean(before)), float(np.mean(after)), shares, first))
             print(*rows[-1].cells(), sep=" | ", flush=True)
     healthy = {program.name: runs(program, range(1000, 1000 + given.healthy)) for program in HEALTHY}
@@ -120,6 +145,7 @@ def page(rows: list[Row], healthy: dict[str, list[tuple[float, Findings]]], seco
     """The page."""
     counted = [row.shares for row in rows if row.shares is not None]
     kept = {name: np.mean([shares[name] >= 0.5 for shares in counted]) for name in ("found", "problem", "named", "first")}
+    places = [shares["layer"] for shares in counted if "layer" in shares]
     every = [alarms(findings) for results in healthy.values() for _, findings in results]
     summary = [
         ["faults that count", f"{len(counted)} of {len(rows)} tried, {seeds} seeds each", ""],
@@ -127,6 +153,7 @@ def page(rows: list[Row], healthy: dict[str, list[tuple[float, Findings]]], seco
         ["found as a problem", f"{kept['problem']:.0%}", ""],
         ["rightly named among the findings", f"{kept['named']:.0%}", "80%"],
         ["rightly named by the first finding", f"{kept['first']:.0%}", ""],
+        ["right layer, of faults of single layers", f"{np.mean([share >= 0.5 for share in places]):.0%} of {len(places)}", ""],
         ["healthy runs with a problem", f"{np.mean([grave(found) for found in every]):.1%} of {len(every)}", "5%"],
         ["healthy runs with a problem or warning", f"{np.mean([bool(found) for found in every]):.1%}", ""],
     ]
@@ -140,6 +167,7 @@ def page(rows: list[Row], healthy: dict[str, list[tuple[float, Findings]]], seco
         "as problem",
         "named",
         "first",
+        "layer",
         "first finding, mostly",
     ]
     lines = [

@@ -17,13 +17,13 @@ class Fault:
         name: as the table shows it.
         rules: any of these names it rightly.
         spoil: the program with the fault, or None where it does not apply.
-        layer: a part of the name of the layer that it spoils, where it spoils one.
+        layers: the names of the layers that it spoils in a spoiled model, where it spoils some and not all.
     """
 
     name: str
     rules: tuple[str, ...]
     spoil: Callable[[Program], Program | None]
-    layer: str | None = None
+    layers: Callable[[nn.Module], set[str]] | None = None
 
 
 def _data(change: Callable[[Parts], Parts]) -> Callable[[Program], Program]:
@@ -108,6 +108,38 @@ def _missing_value(parts: Parts) -> Parts:
     return replace(parts, x=x)
 
 
+def _leaves(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(name, module) for name, module in model.named_modules() if not any(module.children())]
+
+
+def _around(place: int) -> Callable[[nn.Module], set[str]]:
+    """The layer of the weight matrix at a place, with what follows it up to the next one: its output is seen there, too."""
+
+    def found(model: nn.Module) -> set[str]:
+        groups: list[list[str]] = []  # for each weight matrix
+        for name, module in _leaves(model):
+            matrices = sum(parameter.ndim > 1 for parameter in module.parameters(recurse=False))
+            if matrices:
+                groups += [[name]] * matrices
+            elif groups:
+                groups[-1] = [*groups[-1], name]
+        return set(groups[place])
+
+    return found
+
+
+def _all_but_the_last(model: nn.Module) -> set[str]:
+    return {name for name, module in _leaves(model)[:-1] if any(True for _ in module.parameters())}
+
+
+def _dropouts(model: nn.Module) -> set[str]:
+    return {name for name, module in _leaves(model) if isinstance(module, nn.Dropout)}
+
+
+def _tail(model: nn.Module) -> set[str]:
+    return {_leaves(model)[-1][0]}
+
+
 def _dropout(rate: float) -> Callable[[Program], Program | None]:
     return _replace_modules((nn.Dropout,), lambda: nn.Dropout(rate))
 
@@ -170,7 +202,13 @@ FAULTS = (
     Fault("weights constant", ("constant_initialisation",), _weights(lambda matrix: matrix.fill_(0.1))),
     Fault("weights x 30", ("large_initialisation",), _weights(lambda matrix: matrix.mul_(30))),
     Fault("weights / 1000", ("small_initialisation", *_STARVED), _weights(lambda matrix: matrix.div_(1000))),
-    Fault("first layer's biases -20", ("dead_relu", "collapsed_activations"), _model(_relu_killed)),
+    Fault("first layer's biases -20", ("dead_relu", "collapsed_activations"), _model(_relu_killed), _around(0)),
+    Fault("second layer's weights x 30", ("large_initialisation", "activation_drift", *_HIGH),
+          _weights(lambda matrix: matrix.mul_(30), only=1), _around(1)),
+    Fault("second layer's weights / 1000", ("small_initialisation", *_STARVED),
+          _weights(lambda matrix: matrix.div_(1000), only=1), _around(1)),
+    Fault("second layer's weights 0", ("constant_initialisation", "small_initialisation", *_STARVED),
+          _weights(lambda matrix: matrix.zero_(), only=1), _around(1)),
     Fault("eight more sigmoid layers", _STARVED, _deeper(nn.Sigmoid)),
     Fault("activations removed", ("missing_activation",), _replace_modules((nn.ReLU, nn.Tanh), nn.Identity)),
     Fault("softmax before the loss", ("softmax_twice",), _for_classes(_with_tail(nn.Softmax(1)))),
@@ -180,14 +218,14 @@ FAULTS = (
     Fault("target broadcast", ("broadcast_target",), _for_numbers(_set(loss=_broadcast))),
     Fault("no zero_grad", ("missing_zero_grad",), _set(zero_grad=False)),
     Fault("no optimiser step", ("backward_without_step",), _set(step=False)),
-    Fault("optimiser holds the last layer only", ("never_updated", "frozen_layers"), _detached),
+    Fault("optimiser holds the last layer only", ("never_updated", "frozen_layers"), _detached, _all_but_the_last),
     Fault("optimiser of another model", ("foreign_parameters", "never_updated"),
           lambda program: replace(program, held_by=lambda model: list(program.model(program.data(0)).parameters()))),
-    Fault("everything frozen but the head", ("frozen_layers",), _model(lambda model: _freeze(model))),
+    Fault("everything frozen but the head", ("frozen_layers",), _model(lambda model: _freeze(model)), _all_but_the_last),
     Fault("training in evaluation mode", ("evaluation_mode_in_training",), _set(training_mode=False)),
     Fault("evaluation in training mode", ("training_mode_in_evaluation",), _set(evaluation_mode=False)),
-    Fault("dropout 0.95", ("strong_dropout",), _dropout(0.95)),
-    Fault("dropout on the output", ("dropout_at_the_output", "strong_dropout"), _with_tail(nn.Dropout(0.5))),
+    Fault("dropout 0.95", ("strong_dropout",), _dropout(0.95), _dropouts),
+    Fault("dropout on the output", ("dropout_at_the_output", "strong_dropout"), _with_tail(nn.Dropout(0.5)), _tail),
 )  # fmt: skip
 
 

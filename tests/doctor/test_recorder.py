@@ -74,6 +74,37 @@ def test_equal_rows_in_training_and_evaluation_are_recognised() -> None:
     assert recorder.close().loader.overlap == pytest.approx(0.5)
 
 
+def test_agreement_of_gradients_tells_the_noise_scale() -> None:
+    random = np.random.default_rng(0)
+    signal = random.normal(size=60_000)
+    signal /= np.linalg.norm(signal)
+    for noise in (0.1, 1.0, 3.0):  # of one batch, relative to the signal: the noise scale is its square, in batches
+        recorder = Recorder(every=1)
+        for _ in range(200):
+            gradient = torch.from_numpy(signal + noise * random.normal(size=60_000) / np.sqrt(60_000)).float()
+            recorder.gradients([gradient[:100], None, gradient[100:].reshape(-1, 100)])
+            recorder.next_step()
+        shares = [found.share for found in recorder.close().agreements]
+        assert np.mean(shares) == pytest.approx(1 / (1 + noise**2), abs=0.03)
+
+
+def test_only_gradients_of_steps_that_follow_one_another_are_compared() -> None:
+    recorder = Recorder(every=100)
+    for step in range(200):
+        if recorder.paired:
+            recorder.gradients([torch.ones(3)])
+        recorder.next_step()
+        assert recorder.paired or step > 7
+    found = recorder.close().agreements
+    assert [one.share for one in found] == [1.0] * len(found)
+    assert 20 < len(found) < 60
+    recorder.gradients([torch.ones(3)])
+    recorder.next_step()
+    recorder.gradients([torch.ones(4)])  # another network
+    recorder.gradients([])
+    assert len(recorder.close().agreements) == len(found)
+
+
 def test_the_programs_random_numbers_are_not_touched() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from titrant.doctor.case import (
+    Agreement,
     BatchLabels,
     Case,
     Crash,
@@ -350,6 +351,45 @@ def test_overfitting_is_seen_where_a_run_folder_holds_one_loss_an_evaluation() -
     assert found.level == "warning"
     case.losses = trained[::-1]
     assert RULES["overfitting"](case) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "threshold", "words"),
+    [(0.99, "0.05", "about 1 rows"), (0.001, "100", "3200 rows or more"), (0.2, None, ""), (0.9, None, ""), (-0.5, None, "")],
+)
+def test_batches_far_from_the_noise_of_their_gradients(share: float, threshold: str | None, words: str) -> None:
+    case = stuck(healthy())
+    case.agreements = [Agreement(step=step, share=share + 0.0001 * (-1) ** step) for step in range(20)]
+    case.loader.rows, case.loader.batch = 3200, 32
+    case.wiring.backwards = case.wiring.steps
+    found = RULES["batch_size"](case)
+    if threshold is None:
+        assert found is None
+        return
+    assert found is not None
+    assert found.level == "warning"
+    assert threshold in found.threshold
+    assert "McCandlish" in found.source
+    assert words in found.remedy
+    lively = healthy()
+    lively.agreements, lively.loader = case.agreements, case.loader
+    told = RULES["batch_size"](lively)
+    assert told is not None
+    assert told.level == "note"
+
+
+def test_nothing_is_said_of_noise_where_it_cannot_be_told() -> None:
+    def judged(**changes: object) -> object:
+        case = stuck(healthy())
+        case.agreements = [Agreement(step=step, share=0.99) for step in range(20)]
+        case.loader.rows, case.loader.batch = 3200, 32
+        return RULES["batch_size"](spoil(case, **changes))
+
+    assert judged() is not None
+    assert judged(wiring__uncleared=3) is None  # gradients that pile up agree whatever the batches
+    assert judged(wiring__optimizers=2) is None
+    assert judged(agreements=[Agreement(step=step, share=0.99) for step in range(7)]) is None
+    assert judged(agreements=[Agreement(step=step, share=float("nan")) for step in range(20)]) is None
 
 
 def test_a_case_survives_being_written_with_values_that_json_lacks(tmp_path: object) -> None:

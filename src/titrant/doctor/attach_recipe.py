@@ -74,6 +74,8 @@ class Watch:
     def computed(self, rows: Tensor, losses: Tensor, grad: Tensor) -> None:
         """Loss [1] and gradient [1, P] for the rows [1, b] of this step are there, and not yet used."""
         self.recorder.loss(losses[0])
+        if self.recorder.paired:
+            self.recorder.gradients(self._cohort.layout.views(grad[0]).values())
         if not self.recorder.due:
             return
         for hook in self._hooks:

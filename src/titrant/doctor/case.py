@@ -126,6 +126,15 @@ class BatchLabels(Observation):
     spread: float | None = Field(default=None, description="standard deviation, where the targets are numbers")
 
 
+class Agreement(Observation):
+    """How far the gradients of two batches that followed one another agree."""
+
+    step: int = Field(description="of the second")
+    share: float = Field(
+        description="their product over the mean of their squares: 1 if alike, 0 if they have nothing in common"
+    )
+
+
 class Neighbours(Observation):
     """How well a row's nearest neighbour tells its target, against what chance alone would give."""
 
@@ -230,6 +239,7 @@ class Case(Observation):
     inputs: list[Inputs] = Field(default=[])
     targets: Targets | None = None
     batches: list[BatchLabels] = Field(default=[])
+    agreements: list[Agreement] = Field(default=[], description="of gradients; none where they are not seen step after step")
     neighbours: Neighbours | None = None
     loader: Loader = Loader(rows=None)
     objective: Objective = Objective()

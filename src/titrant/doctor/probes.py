@@ -373,6 +373,8 @@ class Probes:
         if self.asleep:
             return
         recorder, wiring = self.recorder, self.recorder.case.wiring
+        if recorder.paired:
+            recorder.gradients(parameter.grad for group in optimizer.param_groups for parameter in group["params"])
         if recorder.due:
             own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             wiring.steps_looked_at += 1

@@ -5,13 +5,14 @@ Every attachment (torch, Keras, Lightning) feeds the same recorder, so that one 
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from titrant.doctor.case import (
+    Agreement,
     BatchLabels,
     Case,
     Evaluation,
@@ -53,6 +54,9 @@ class Recorder:
         self._schedule = Schedule(every)
         self.due = self._schedule.due(0)
         """True if the step under way is to be looked at."""
+        self.paired = self.due
+        """True if the gradients of the step under way are wanted: it is looked at, or the one before was."""
+        self._gradients: tuple[int, Tensor] | None = None
         self._layers: dict[str, Layer] = {}
         self._alive: dict[str, deque[Tensor]] = {}
         self._parameters: dict[str, _Followed] = {}
@@ -72,7 +76,9 @@ class Recorder:
     def next_step(self) -> None:
         """The step under way is over."""
         self.step += 1
+        looked = self.due
         self.due = self._schedule.due(self.step)
+        self.paired = looked or self.due
 
     # What a step brings
 
@@ -181,6 +187,24 @@ class Recorder:
             thin(parameter.samples, _SAMPLES)
 
         self._pending.append((keep, torch.stack([size.to(now.device), _rms(now), update, moved])))
+
+    def gradients(self, gradients: Iterable[Tensor | None]) -> None:
+        """All gradients of the step under way, in an order that stays the same; compared with those of the step before."""
+        parts = [gradient.detach() for gradient in gradients if gradient is not None and not gradient.is_sparse]
+        some = [(_some(part), part.numel()) for part in parts if part.numel()]
+        if not some:
+            return
+        # Entries of a tensor of which only some are taken stand for the others, too.
+        now = torch.cat([part.to(some[0][0].device) * math.sqrt(count / len(part)) for part, count in some])
+        before, self._gradients, step = self._gradients, (self.step, now), self.step
+        if before is None or before[0] != step - 1 or before[1].shape != now.shape:
+            return
+
+        def keep(share: float) -> None:
+            self.case.agreements.append(Agreement(step=step, share=share))
+            thin(self.case.agreements, _SAMPLES)
+
+        self.number(2 * (now @ before[1]) / (now @ now + before[1] @ before[1]), keep)
 
     def loss(self, value: Tensor) -> None:
         """The training loss of the step under way; kept for every step, read later."""

@@ -21,6 +21,7 @@ UMLAUT = "UMLAUT (Schoop et al., CHI 2021)"
 SAGEMAKER = "SageMaker Debugger's built-in rules"
 NEURALINT = "NeuraLint (Nikanjam et al., TOSEM 2021)"
 KARPATHY = "Karpathy, A Recipe for Training Neural Networks (2019)"
+NOISE = "after McCandlish et al. 2018 (arXiv 1812.06162), who advise batches near the noise scale"
 OURS = "chosen here, not published"
 DEFINITION = "by definition"
 
@@ -656,7 +657,12 @@ _ENTRIES = (
         say("The batch size wastes steps or drowns them in noise."),
         say("The whole data set in one batch gives one step per epoch; a few rows give mostly noise."),
         say("Use 32 to 256 rows, as long as an epoch has dozens of steps."),
-        {"steps": Limit(3, say("steps per epoch")), "rows": Limit(2, say("rows in a batch"))},
+        {
+            "steps": Limit(3, say("steps per epoch")),
+            "rows": Limit(2, say("rows in a batch")),
+            "wasted": Limit(0.05, say("gradient noise scale over the rows of a batch"), NOISE),
+            "noisy": Limit(100, say("gradient noise scale over the rows of a batch"), NOISE),
+        },
         change={"batch.size": 64},
     ),
 )

@@ -7,6 +7,7 @@ import numpy as np
 from titrant.doctor.case import Case
 from titrant.doctor.finding import Finding, Level
 from titrant.doctor.rules.reading import (
+    agreement,
     constant_loss,
     epochs,
     explained,
@@ -16,6 +17,7 @@ from titrant.doctor.rules.reading import (
     g,
     grave,
     last_loss,
+    poor,
     well,
 )
 from titrant.doctor.table import finding, limit
@@ -147,4 +149,33 @@ def batch_size(case: Case) -> Finding | None:
     if batch <= limit("batch_size", "rows"):
         found = say("Batches of {batch} rows.", batch=batch)
         return finding("batch_size", "note" if well(case) else "warning", say("batches"), found, "rows")
+    return _far_from_noise(case, batch * max(1, round(case.wiring.backwards / max(1, case.wiring.steps))))
+
+
+def _far_from_noise(case: Case, batch: int) -> Finding | None:
+    """Batches whose gradients are nearly the same, or have next to nothing in common.
+
+    With a noise scale of N rows, gradients of two batches of B rows agree by B / (B + N).
+    """
+    found = agreement(case)
+    if found is None:
+        return None
+    share, error = found
+    level: Level = "warning" if poor(case) else "note"
+    much, little = limit("batch_size", "wasted"), limit("batch_size", "noisy")
+    agreed = say(
+        "Gradients of successive batches of {batch} rows agree by {share:.0%} (1 if they were the same, 0 if only noise).",
+        batch=batch,
+        share=share,
+    )
+    if share - error > 1 / (1 + much):
+        fewer = max(1, round(batch * (1 - share) / share))
+        remedy = say(
+            "Use smaller batches: about {fewer} rows would tell half of what a very large batch tells, and a step costs less.",
+            fewer=fewer,
+        )
+        return finding("batch_size", level, say("batches"), agreed, "wasted", remedy=remedy)
+    if 0 < share + error < 1 / (1 + little):
+        remedy = say("Use batches of {more} rows or more, or a lower learning rate.", more=round(batch * little))
+        return finding("batch_size", level, say("batches"), agreed, "noisy", remedy=remedy)
     return None

@@ -113,6 +113,17 @@ def falling(case: Case) -> float:
     return fall / max(reference, float(before.mean())) if on_the_way else 0.0
 
 
+def agreement(case: Case) -> tuple[float, float] | None:
+    """How far the gradients of successive batches agree over the run: the mean, and twice its standard error.
+
+    None where it is unknown: fewer than eight pairs, several optimisers, or gradients that pile up.
+    """
+    shares = [found.share for found in case.agreements if math.isfinite(found.share)]
+    if len(shares) < 8 or case.wiring.optimizers > 1 or case.wiring.uncleared:
+        return None
+    return float(np.mean(shares)), 2 * float(np.std(shares, ddof=1)) / math.sqrt(len(shares))
+
+
 def in_call_order(case: Case) -> list[Layer]:
     """Layers as the first forward pass met them."""
     return sorted(case.layers, key=lambda layer: layer.order)
