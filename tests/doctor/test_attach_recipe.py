@@ -99,6 +99,10 @@ def test_gradients_and_steps_are_those_of_the_update() -> None:
         ({"activation": "sigmoid", "model.depth": 8}, "vanishing_gradient"),
         ({"dropout": {"kind": "bernoulli", "p": 0.9}}, "strong_dropout"),
         ({"stop.epochs": 2.0, "learning_rate.peak": 0.0005}, "too_few_epochs"),
+        (
+            {"optimizer": "sgd", "learning_rate.peak": 0.1, "clip": {"kind": "norm", "max_norm": 0.001}},
+            "constant_clipping",
+        ),
     ],
 )
 def test_sick_recipes_are_found_out(changes: dict[str, Any], rule: str) -> None:

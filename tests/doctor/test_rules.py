@@ -286,6 +286,7 @@ SICK: dict[str, Callable[[], Case]] = {
     "nonfinite_values": lambda: broken(healthy()),
     "exploding_gradient": lambda: growing(stuck(healthy())),
     "vanishing_gradient": lambda: gradients(stuck(healthy()), 1e-8, 1e-4, 1e-2),
+    "constant_clipping": lambda: spoil(stuck(healthy()), clipping=[50.0] * 20, optimizer="SGD"),
     "weight_update_ratio": lambda: samples(stuck(healthy()), "parameters", 0, update=1e-8),
     "not_learning": lambda: stuck(healthy()),
     "cannot_memorise": lambda: spoil(healthy(), memorised=(0.7, 0.69)),
@@ -335,6 +336,21 @@ def test_problems_come_first_and_causes_before_their_consequences() -> None:
     names = [finding.rule for finding in found if finding.level == "problem"]
     assert names[:2] == ["unscaled_inputs", "dead_relu"]
     assert names[-1] == "not_learning"
+
+
+def test_clipping_is_no_fault_where_it_cuts_leaps_or_the_optimiser_divides_by_the_size() -> None:
+    def judged(sizes: list[float], case: Case) -> str | None:
+        case.clipping = sizes
+        found = RULES["constant_clipping"](case)
+        return None if found is None else found.level
+
+    sgd = spoil(stuck(healthy()), optimizer="SGD")
+    assert judged([50.0] * 20, sgd) == "problem"
+    assert judged([50.0] * 2 + [0.5] * 18, sgd) is None
+    assert judged([3.0] * 20, sgd) is None
+    assert judged([50.0] * 7, sgd) is None
+    assert judged([50.0] * 20, stuck(healthy())) == "note"
+    assert judged([50.0] * 20, spoil(healthy(), optimizer="SGD")) == "note"
 
 
 def test_a_suspicion_is_a_problem_only_where_the_run_learns_poorly() -> None:

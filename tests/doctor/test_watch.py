@@ -248,6 +248,8 @@ def test_a_trainer_loop_with_keywords_accumulation_clipping_and_a_schedule_is_he
     case = doctor.case
     assert case.wiring.steps == 30
     assert case.objective.loss == "cross_entropy"
+    assert len(case.clipping) == len(case.parameters[0].samples) > 8  # at every step that is looked at
+    assert all(0.01 < size < 100 for size in case.clipping)
     assert {"embedding", "attention", "normalisation", "linear"} <= {layer.family for layer in case.layers}
 
 

@@ -44,6 +44,7 @@ CASES += [
     ("table", {"data.categories": "embed", "normalize": "batch", "activation": "prelu"}),
     ("series", {"model": "linear", "data.features": "minirocket", "data.features.count": 84}),
     ("series", {"model": "linear", "data.features": "rocket_hydra", "data.features.count": 84, "data.features.groups": 2}),
+    ("series", {"model": "linear", "data.features": "minirocket", "data.features.count": 336, "data.features.pools": "four"}),
     ("series", {"model": "rnn", "model.direction": "both", "model.depth": 2, "normalize": "layer", "activation": "prelu"}),
     ("series", {"model": "lstm", "model.direction": "both", "dropout": "zoneout", "model.pool": "attention"}),
     ("series", {"model": "fcn", "data.instance": "robust", "data.differences": "beside"}),

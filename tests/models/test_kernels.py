@@ -64,6 +64,44 @@ def test_minirocket_is_the_share_of_steps_above_the_bias(channels: int, differen
     assert column == found.shape[1]
 
 
+@pytest.mark.parametrize("exported", [False, True])
+@pytest.mark.parametrize("steps", [40, 300])
+def test_four_ways_of_pooling(steps: int, exported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = series(rows=5, channels=2, steps=steps)
+    kernels = MiniRocket.fit(x, 84 * 2 * 4 * 2, seed=3, differences=True, pools=4)
+    monkeypatch.setattr("titrant.models.kernels.exporting", lambda: exported)
+    found = kernels(x).double().numpy()
+    weights = -np.ones((84, 9))
+    for kernel, places in enumerate(combinations(range(9), 3)):
+        weights[kernel, list(places)] = 2
+    unit = float(kernels.unit)
+    wide = np.round(x.double().numpy() / unit) * unit
+    biases, groups = kernels.biases.double().numpy(), kernels.groups.double().numpy()
+    column = 0
+    for view in range(len(biases)):
+        at = 0
+        for place, (dilation, count) in enumerate(zip(kernels.dilations.tolist(), kernels.counts.tolist(), strict=True)):
+            pad = 4 * dilation
+            for kernel in (0, 7, 83):
+                out = response(shown(wide[2], view), groups[view, place, kernel][:, None] * weights[kernel], dilation)
+                out = out if kernel % 2 == place % 2 or len(out) <= 2 * pad else out[pad:-pad]
+                for number in range(count):
+                    bias = biases[view, kernel, at + number]
+                    above = out > bias
+                    runs = [len(run) for run in "".join("x" if one else " " for one in above).split()]
+                    expected = [
+                        above.mean(),
+                        (out[above] - bias).mean() if above.any() else 0.0,
+                        (np.flatnonzero(above).mean() if above.any() else -1.0) / len(out),
+                        max(runs, default=0) / len(out),
+                    ]
+                    columns = [column + (pool * 84 + kernel) * count + number for pool in range(4)]
+                    np.testing.assert_allclose(found[2, columns], expected, rtol=1e-4, atol=1e-5)
+            column += 4 * 84 * count
+            at += count
+    assert column == found.shape[1]
+
+
 def test_hydra_counts_winners() -> None:
     x = series(channels=4)
     kernels = Hydra.fit(x, 3, 4, seed=0)
@@ -117,7 +155,7 @@ def test_where_series_do_not_change_rounding_decides_nothing(
 @pytest.mark.parametrize("steps", [1, 2, 8, 9, 300, 600])
 def test_any_length_and_number_of_series(steps: int) -> None:
     x = series(3, 2, steps)
-    for kernels in (MiniRocket.fit(x, 200, 0), Hydra.fit(x, 8, 4, 0)):
+    for kernels in (MiniRocket.fit(x, 200, 0), MiniRocket.fit(x, 800, 0, pools=4), Hydra.fit(x, 8, 4, 0)):
         found = kernels(x)
         assert found.isfinite().all()
         torch.testing.assert_close(kernels(x[1:2]), found[1:2], rtol=1e-5, atol=0)
@@ -132,8 +170,10 @@ def test_the_same_seed_gives_the_same_kernels_and_a_state_restores_them() -> Non
     assert torch.equal(MiniRocket(**one.state_dict())(x), one(x))
     hydra = Hydra.fit(x, 8, 4, 0)
     assert torch.equal(Hydra(**hydra.state_dict())(x), hydra(x))
+    four = MiniRocket.fit(x, 1000, 0, pools=4)
+    assert torch.equal(MiniRocket(**four.state_dict())(x), four(x))
     for kernels in (one, hydra):  # those of models of before have no unit, and do not round
-        old = type(kernels)(**{name: tensor for name, tensor in kernels.state_dict().items() if name != "unit"})
+        old = type(kernels)(**{name: tensor for name, tensor in kernels.state_dict().items() if name not in ("unit", "pools")})
         assert old.unit == 0
         assert (old(x) - kernels(x)).abs().mean() < 0.005
 

@@ -22,6 +22,7 @@ from titrant.models.recurrent import Cell, Gates
 from titrant.models.text import Bag
 from titrant.train.cohort import Cohort
 from titrant.tricks.base import Off
+from titrant.tricks.clip import ByNorm
 from titrant.tricks.stop import Early
 
 _FAMILIES: dict[str, Family] = {"relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh"}
@@ -78,6 +79,9 @@ class Watch:
             self.recorder.gradients(self._cohort.layout.views(grad[0]).values())
         if not self.recorder.due:
             return
+        clip = self._cohort.members[0].recipe.clip
+        if isinstance(clip, ByNorm):
+            self.recorder.clipped(grad[0].norm(), clip.max_norm)
         for hook in self._hooks:
             hook.remove()
         self._gradient = grad[0].clone()

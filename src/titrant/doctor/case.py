@@ -244,6 +244,9 @@ class Case(Observation):
     loader: Loader = Loader(rows=None)
     objective: Objective = Objective()
     wiring: Wiring = Wiring()
+    clipping: list[float] = Field(
+        default=[], description="norm of the gradient over the limit that it is cut to, at steps that were looked at"
+    )
     epochs_planned: int | None = None
     patience: int | None = Field(default=None, description="early stopping, in epochs")
     cut_short: bool = Field(default=False, description="the observer ended the run, not the program")

@@ -9,6 +9,7 @@ Which object tells what:
 - functions of `torch.nn.functional` that are losses: outputs, targets, loss without penalties, losses of evaluations
 - `Tensor.backward`: the loss, autograd's graph, whether old gradients were cleared
 - optimiser step, before and after: gradients, changes of weights, learning rate
+- `clip_grad_norm_`: the norm before it is cut
 - `DataLoader.__iter__`: order and size of the data, epochs
 """
 
@@ -126,6 +127,8 @@ class Probes:
         self._wrap(Tensor, "backward", self._backward)
         for name, kind in LOSSES.items():
             self._wrap(functional, name, self._loss_function(name, kind))
+        for owner in (nn.utils, nn.utils.clip_grad):  # by either of which it may be imported
+            self._wrap(owner, "clip_grad_norm_", self._clip)
         self._wrap(DataLoader, "__iter__", self._iterate)
         self._wrap(LRScheduler, "__init__", self._scheduled)
 
@@ -397,6 +400,12 @@ class Probes:
         if self._discovery is not None and recorder.step >= _ROOTS_KNOWN_AFTER and self._roots:
             self._discovery.remove()
             self._discovery = None
+
+    def _clip(self, original: Any, parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:
+        norm = original(parameters, max_norm, *args, **kwargs)
+        if self.recorder.due and isinstance(norm, Tensor):
+            self.recorder.clipped(norm, float(max_norm))
+        return norm
 
     def _scheduled(self, original: Any, scheduler: LRScheduler, *args: Any, **kwargs: Any) -> None:
         original(scheduler, *args, **kwargs)

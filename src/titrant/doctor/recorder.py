@@ -206,6 +206,16 @@ class Recorder:
 
         self.number(2 * (now @ before[1]) / (now @ now + before[1] @ before[1]), keep)
 
+    def clipped(self, norm: Tensor, limit: float) -> None:
+        """The norm of the gradient, before it is cut to a limit."""
+
+        def keep(size: float) -> None:
+            self.case.clipping.append(size / limit)
+            thin(self.case.clipping, _SAMPLES)
+
+        if limit > 0:
+            self.number(norm, keep)
+
     def loss(self, value: Tensor) -> None:
         """The training loss of the step under way; kept for every step, read later."""
         if self.step % self._stride == 0:

@@ -582,6 +582,19 @@ _ENTRIES = (
         aliases=("vanishing_gradient",),
     ),
     Rule(
+        "constant_clipping",
+        "gradients",
+        say("The gradient is cut at nearly every step, and far."),
+        say("The limit lies far below the usual norm: every step has one length, and the learning rate is in effect divided."),
+        say("Raise the limit to the usual norm of the gradient or above, so that only leaps are cut; or leave clipping out."),
+        {
+            "share": Limit(0.9, say("share of steps at which the gradient is cut")),
+            "usual": Limit(10, say("usual norm of the gradient over the limit")),
+        },
+        code="norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)  # print it, then set limit above what is usual",
+        change={"clip": {"kind": "off"}},
+    ),
+    Rule(
         "weight_update_ratio",
         "gradients",
         say("Layers learn at very different speeds."),

@@ -35,31 +35,37 @@ _EXACT = 23  # binary places of sums; float32 has one more, for what is twice th
 _USUAL = 0.999  # of all values are of the usual size
 _WEIGHTS = 256  # weights of Hydra are whole multiples of its inverse
 _NOT_ROUNDED = torch.zeros(())
+_SHARES_ALONE = torch.ones((), dtype=torch.int64)
+_POOLS = 4
+_POOLED = 9  # bytes that four poolings hold of each comparison
 
 
-def affordable(rows: int, steps: int, wanted: int) -> int:
+def affordable(rows: int, steps: int, wanted: int, work: float = 1.0) -> int:
     """How many features so many series may have: no more than fit into half a gigabyte or take some seconds; 84 at least.
 
     Args:
         rows: series.
         steps: of each.
         wanted: features.
+        work: of a feature, beside a share of steps.
 
     Example:
         >>> affordable(100, 150, 9996), affordable(100_000, 150, 9996)
         (9996, 100)
     """
-    return max(84, min(wanted, _SPACE // (4 * max(1, rows)), _WORK // max(1, rows * steps)))
+    return max(84, min(wanted, _SPACE // (4 * max(1, rows)), int(_WORK / work) // max(1, rows * steps)))
 
 
 class MiniRocket(nn.Module):
-    """Shares of steps at which 84 kernels exceed their biases, at many dilations.
+    """Shares of steps at which 84 kernels exceed their biases, at many dilations; and how far, when, and how long, if wanted.
 
     Each kernel has nine weights, six of them -1 and three 2. Biases are quantiles of its response to one training series.
     Every second kernel looks at padded series, the others at what their dilation leaves without padding.
 
     Source: Dempster, Schmidt and Webb 2021 (arXiv 2012.08791) and its reference code, also for several channels: each kernel
-    adds up a random group of them. First differences as in Tan et al. 2022 (arXiv 2102.00457).
+    adds up a random group of them. First differences, and three more ways of pooling, as in Tan et al. 2022 (MultiRocket, arXiv
+    2102.00457): beside the share of steps above the bias, how far above it these are on average, their mean position, and the
+    longest stretch of them. Departures: positions and stretches are shares of the length, and a stretch counts its own steps.
 
     Args:
         dilations: int64 [d].
@@ -67,6 +73,7 @@ class MiniRocket(nn.Module):
         biases: [v, k, sum of counts].
         groups: 0 or 1 [v, d, k, c], the channels that a kernel looks at.
         unit: series are rounded to multiples of it; 0 for models of before, which did not round.
+        pools: int64 [], 1 for shares alone, 4 for all ways of pooling.
     """
 
     dilations: Tensor
@@ -74,18 +81,30 @@ class MiniRocket(nn.Module):
     biases: Tensor
     groups: Tensor
     unit: Tensor
+    pools: Tensor
     kernels: Tensor
 
-    def __init__(self, dilations: Tensor, counts: Tensor, biases: Tensor, groups: Tensor, unit: Tensor = _NOT_ROUNDED) -> None:
+    def __init__(
+        self,
+        dilations: Tensor,
+        counts: Tensor,
+        biases: Tensor,
+        groups: Tensor,
+        unit: Tensor = _NOT_ROUNDED,
+        pools: Tensor = _SHARES_ALONE,
+    ) -> None:
         super().__init__()
-        parts = {"dilations": dilations, "counts": counts, "biases": biases, "groups": groups, "unit": unit}
+        parts = {
+            "dilations": dilations, "counts": counts, "biases": biases, "groups": groups, "unit": unit, "pools": pools
+        }  # fmt: skip
         for name, tensor in parts.items():
             self.register_buffer(name, tensor)
         self.register_buffer("kernels", _kernels(groups.device), persistent=False)
         self._plan = list(zip(dilations.tolist(), counts.tolist(), strict=True))
+        self._pools = int(pools)
 
     @classmethod
-    def fit(cls, x: Tensor, count: int, seed: int, *, differences: bool = False) -> Self:
+    def fit(cls, x: Tensor, count: int, seed: int, *, differences: bool = False, pools: int = 1) -> Self:
         """Kernels for series like `x` [n, c, t].
 
         Args:
@@ -93,18 +112,20 @@ class MiniRocket(nn.Module):
             count: features, about.
             seed: of biases and groups of channels.
             differences: whether first differences are looked at too, by half of the features.
+            pools: 1 for shares alone, 4 for all ways of pooling, a quarter of the features each.
         """
         generator = Generator().manual_seed(seed)
         rows, channels, steps = x.shape
         views = 2 if differences else 1
-        dilations, counts = _dilations(steps, max(1, count // (84 * views)))
+        dilations, counts = _dilations(steps, max(1, count // (84 * views * pools)))
         groups = torch.zeros(views, len(dilations), 84, channels)
         for at in product(range(views), range(len(dilations)), range(84)):
             most = math.log2(min(channels, _CHANNELS) + 1)
             several = min(channels, int(2 ** (most * float(torch.rand((), generator=generator)))))
             groups[at][torch.randperm(channels, generator=generator)[:several]] = 1
         unit = _unit(x, 2 * 6 * 2 * min(channels, _CHANNELS))
-        made = cls(torch.tensor(dilations), torch.tensor(counts), torch.zeros(views, 84, sum(counts)), groups, unit)
+        biases = torch.zeros(views, 84, sum(counts))
+        made = cls(torch.tensor(dilations), torch.tensor(counts), biases, groups, unit, torch.tensor(pools))
         made = made.to(x.device)
         each = sum(counts)
         levels = (torch.arange(1, 84 * each + 1, dtype=torch.float64) * _GOLDEN) % 1
@@ -134,10 +155,13 @@ class MiniRocket(nn.Module):
         if exporting():
             return self._some(x)
         views, kernels, each = self.biases.shape
-        compared = kernels * int(self.counts.max()) * min(x.shape[-1], _BYTES)
+        steps = min(x.shape[-1], _BYTES) if self._pools == 1 else _POOLED * x.shape[-1]
+        compared = kernels * int(self.counts.max()) * steps
         most = max(1, _HELD // max(compared, _convolving(x, kernels)))
         return (
-            torch.cat([self._some(part) for part in torch.split(x, most)]) if len(x) else x.new_zeros(0, views * kernels * each)
+            torch.cat([self._some(part) for part in torch.split(x, most)])
+            if len(x)
+            else x.new_zeros(0, views * kernels * each * self._pools)
         )
 
     def _some(self, x: Tensor) -> Tensor:
@@ -150,11 +174,12 @@ class MiniRocket(nn.Module):
                 pad = dilation * (_LENGTH // 2)
                 inner = slice(pad, -pad) if response.shape[1] > 2 * pad else slice(None)
                 padded = place % 2  # every second kernel from this one
-                shares = [
-                    _shares(response[first::2] if first == padded else response[first::2, inner], biases[first::2])
+                pooled = _shares if self._pools == 1 else _pooled
+                halves = [
+                    pooled(response[first::2] if first == padded else response[first::2, inner], biases[first::2])
                     for first in range(2)
                 ]
-                found.append(torch.stack(shares, 1).flatten(0, 2))
+                found.append(torch.stack(halves, -3).flatten(0, -2))
                 at += many
         return torch.cat(found).T
 
@@ -264,16 +289,24 @@ def fitted(trick: Trick, x: Tensor, rows: int, seed: int) -> nn.Module:
     """
     match trick:
         case data_series.MiniRocket():
-            return MiniRocket.fit(x, affordable(rows, x.shape[-1], trick.count), seed, differences=trick.differences == "also")
+            count = affordable(rows, x.shape[-1], trick.count, _work(trick.pools))
+            differences, pools = trick.differences == "also", _POOLS if trick.pools == "four" else 1
+            return MiniRocket.fit(x, count, seed, differences=differences, pools=pools)
         case data_series.Hydra():
             return Hydra.fit(x, trick.kernels, trick.groups, seed)
         case data_series.RocketHydra():
             hydra = Hydra.fit(x, 8, trick.groups, seed)
             taken = 2 * hydra.weights[..., 0, 0].numel()
-            left = affordable(rows, x.shape[-1], trick.count + taken) - taken
-            return Both(MiniRocket.fit(x, max(168, left), seed, differences=True), hydra)
+            left = affordable(rows, x.shape[-1], trick.count + taken, _work(trick.pools)) - taken
+            pools = _POOLS if trick.pools == "four" else 1
+            return Both(MiniRocket.fit(x, max(168 * pools, left), seed, differences=True, pools=pools), hydra)
         case _:
             raise ValueError(f"data.features: {trick.kind} has no kernels")
+
+
+def _work(pools: str) -> float:
+    """Of a feature, beside a share: four ways of pooling take eight times as long together."""
+    return 2.0 if pools == "four" else 1.0
 
 
 def restored(trick: Trick, tensors: Mapping[str, Tensor]) -> nn.Module | None:
@@ -349,6 +382,43 @@ def _shares(response: Tensor, biases: Tensor) -> Tensor:
         for some in torch.split(response, _BYTES, dim=1)
     ]
     return torch.stack(counts).sum(0) / response.shape[1]
+
+
+def _pooled(response: Tensor, biases: Tensor) -> Tensor:
+    """Four ways of pooling [4, k, q, n] responses [k, t, n] against biases [k, q].
+
+    The share of steps above the bias, how far above it these are on average (0 without any), their mean position, and their
+    longest stretch; the latter two as shares of the length, a position of one step before the first without any.
+    """
+    kernels, steps, rows = response.shape
+    limit = biases[:, :, None, None]
+    above = response.unsqueeze(1) > limit
+    places = torch.stack([torch.ones(steps), torch.arange(steps).float()]).to(response)
+    sums = (places @ above.to(response.dtype).flatten(0, 1)).view(kernels, -1, 2, rows)
+    count, place = sums[:, :, 0], sums[:, :, 1]
+    over = (response.unsqueeze(1) - limit).clamp(min=0).sum(2)
+    some = count.clamp(min=1)
+    mean = torch.where(count > 0, place / some, -1.0)
+    return torch.stack([count / steps, over / some, mean / steps, _longest(above) / steps])
+
+
+def _longest(above: Tensor) -> Tensor:
+    """The longest stretch of true steps [k, q, n], of [k, q, t, n]."""
+    steps = above.shape[2]
+    if exporting():  # no loop over steps: stretches that end at each step, of 1, 2, 4, ... steps at most
+        ending, most = above.float(), 1
+        while most < steps:
+            before = functional.pad(ending, (0, 0, most, 0))[:, :, :steps]
+            ending = ending + (ending == most) * before
+            most *= 2
+        return ending.amax(2)
+    known = above.view(torch.uint8).to(torch.uint8 if steps <= _BYTES else torch.int32)
+    ending = torch.zeros_like(known[:, :, 0])
+    longest = ending.clone()
+    for step in range(steps):
+        ending.add_(1).mul_(known[:, :, step])
+        torch.maximum(longest, ending, out=longest)
+    return longest.float()
 
 
 def _dilations(steps: int, wanted: int) -> tuple[list[int], list[int]]:

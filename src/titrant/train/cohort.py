@@ -455,10 +455,11 @@ class Cohort:
     def judging(self) -> float:
         """Seconds that the evaluations of a full training take, judged by the prediction of a few rows."""
         fewest = min(len(member.held_out) for member in self.members)
-        few = min(fewest, _FEW)
+        few = torch.stack([member.held_out[: min(fewest, _FEW)] for member in self.members])
+        self.predictions(few)  # the first time takes longer than those that follow
         begun = time.monotonic()
-        self.predictions(torch.stack([member.held_out[:few] for member in self.members]))
-        return (time.monotonic() - begun) * fewest / few * len(self.evaluated_at)
+        self.predictions(few)
+        return (time.monotonic() - begun) * fewest / few.shape[1] * len(self.evaluated_at)
 
     def _improves(self, history: History, score: float, loss: float) -> bool:
         """Whether a state beats the best one: by its score, or by its loss where the rows give the metric no value."""

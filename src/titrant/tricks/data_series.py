@@ -219,6 +219,7 @@ class MiniRocket(FeaturesTrick):
         count: features, 84 to 50000, log. Raising it sees more and costs memory and time in proportion; fewer are made where
             series are so many that they would not fit into half a gigabyte.
         differences: "also" looks at first differences too.
+        pools: "four" also pools how far convolutions exceed a bias, when, and for how long; a quarter of the features each.
 
     Shape: [n, c, t] to [n, count].
 
@@ -227,7 +228,7 @@ class MiniRocket(FeaturesTrick):
         1000
 
     Source: Dempster, Schmidt and Webb 2021, "MiniRocket" (arXiv 2012.08791), with random groups of channels for several
-    channels; differences as in MultiRocket (arXiv 2102.00457).
+    channels; differences and ways of pooling as in MultiRocket (arXiv 2102.00457).
     """
 
     kind: Literal["minirocket"] = "minirocket"
@@ -235,6 +236,7 @@ class MiniRocket(FeaturesTrick):
         int, Range(84, 50_000, log=True, search=(5000, 10_000), unit="features", shared=True, raising="sees more, slower")
     ] = 9996
     differences: Literal["also", "no"] = "no"
+    pools: Literal["four", "shares"] = "shares"
 
 
 class Hydra(FeaturesTrick):
@@ -269,6 +271,7 @@ class RocketHydra(FeaturesTrick):
         count: MiniRocket features, 84 to 50000, log. Raising it sees more and costs memory and time in proportion; fewer are
             made where series are so many that all features would not fit into half a gigabyte.
         groups: of Hydra's kernels, 1 to 512, log; eight kernels each.
+        pools: "four" also pools how far convolutions exceed a bias, when, and for how long; a quarter of `count` each.
 
     Shape: [n, c, t] to [n, features].
 
@@ -276,8 +279,8 @@ class RocketHydra(FeaturesTrick):
         >>> RocketHydra().count
         9996
 
-    Source: Dempster, Schmidt and Webb 2023 (arXiv 2203.13652), who put Hydra beside MultiRocket. Departure: of MultiRocket the
-    differences, not its further ways of pooling.
+    Source: Dempster, Schmidt and Webb 2023 (arXiv 2203.13652), who put Hydra beside MultiRocket: that is `pools` four and a
+    `count` of 50,000.
     """
 
     kind: Literal["rocket_hydra"] = "rocket_hydra"
@@ -287,6 +290,7 @@ class RocketHydra(FeaturesTrick):
     groups: Annotated[
         int, Range(1, 512, log=True, search=(64, 64), unit="groups", shared=True, raising="sees more, slower")
     ] = 64
+    pools: Literal["four", "shares"] = "shares"
 
 
 def _usable(level: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:

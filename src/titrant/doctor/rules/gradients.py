@@ -6,7 +6,18 @@ import numpy as np
 
 from titrant.doctor.case import Case
 from titrant.doctor.finding import Finding
-from titrant.doctor.rules.reading import explained, g, grave, in_call_order, median, poor, updates, weights, well
+from titrant.doctor.rules.reading import (
+    ADAPTIVE,
+    explained,
+    g,
+    grave,
+    in_call_order,
+    median,
+    poor,
+    updates,
+    weights,
+    well,
+)
 from titrant.doctor.table import finding, limit
 from titrant.texts import say
 
@@ -108,6 +119,23 @@ def vanishing_gradient(case: Case) -> Finding | None:
         found = say("No weight tensor has a gradient above {size} (median over the run).", size=g(everywhere))
         return finding("vanishing_gradient", "problem", first, found, "absolute")
     return None
+
+
+def constant_clipping(case: Case) -> Finding | None:
+    """Gradients that are cut at nearly every step, and far."""
+    sizes = np.asarray([size for size in case.clipping if math.isfinite(size)])
+    if len(sizes) < 8:
+        return None
+    share, usual = float((sizes > 1).mean()), float(np.median(sizes))
+    if share < limit("constant_clipping", "share") or usual < limit("constant_clipping", "usual"):
+        return None
+    found = say(
+        "The norm of the gradient was cut at {share:.0%} of the steps looked at; usually it is {usual} times the limit.",
+        share=share,
+        usual=g(usual),
+    )
+    harmless = well(case) or (case.optimizer or "").lower() in ADAPTIVE  # which divide by the gradient's size anyway
+    return finding("constant_clipping", "note" if harmless else grave(case), say("clipping"), found, "usual")
 
 
 def weight_update_ratio(case: Case) -> Finding | None:
