@@ -258,7 +258,10 @@ class Contest:
         made = Counter(run.made for run in runs)
         won = sum("Titrant" in best(found, classes) for found, _, _, classes in results.values())
         sides = list(next(iter(results.values()))[0])
-        order = {side: [ranks(found, classes)[side] for found, _, _, classes in results.values()] for side in sides}
+        whole = [
+            (found, classes) for found, _, _, classes in results.values() if all(s.main or s.failure for s in found.values())
+        ]
+        order = {side: [ranks(found, classes)[side] for found, classes in whole] for side in sides}
         values = any(not classes for *_, classes in results.values())
         lines = [
             f"# Titrant on {self.what}",
@@ -286,7 +289,9 @@ class Contest:
                 ],
             ),
             "",
-            "Mean rank: " + ", ".join(f"{side} {sum(places) / len(places):.2f}" for side, places in order.items()) + ".",
+            f"Mean rank on the {len(whole)} that all sides have run: "
+            + ", ".join(f"{side} {sum(places) / max(1, len(places)):.2f}" for side, places in order.items())
+            + ".",
             "",
             "## Log loss" + (" (R² where values are predicted)" if values else ""),
             "",

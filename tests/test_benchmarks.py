@@ -410,6 +410,7 @@ def test_the_images_page_names_the_best_side_and_failures() -> None:
     assert "| mnist | 60,000 | 10,000 | 0.9300 | none | 0.9200 (0.9100–0.9300) | Titrant |" in page
     assert "| mnist, 900 s | 60,000 | 10,000 | none | none | 0.9700 | timm |" in page
     assert "best side, or one of the best, on 1 of 2 sets" in page
+    assert "Mean rank on the 1 that all sides have run: Titrant 1.00, keras 3.00, timm 2.00." in page
     assert "- 4 runs: a machine" in page
     assert "- 1 runs: another" in page
     assert "mnist: keras failed: keras is not installed here" in page

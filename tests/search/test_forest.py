@@ -1,15 +1,16 @@
 """The forest: silent while little is known, then inside the region, new, the same for a seed, and where scores are good."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from statistics import median
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from titrant.recipe import Recipe
-from titrant.search.forest import FEWEST, Forest
+from titrant.search.forest import FEWEST, Forest, _Pool
 from titrant.search.mixture import learn, learned
 from titrant.search.portfolio import portfolio, start
 from titrant.search.proposers import QuasiRandom
@@ -62,6 +63,26 @@ def test_proposals_move_to_where_the_scores_are_good(narrow: Region, direction: 
     best = sorted(recipes, key=peak_score)[-4:]
     found = [recipe for _ in range(12) if (recipe := forest.propose(best)) is not None]
     assert median(map(peak_score, found)) > 0.7 > median(map(peak_score, recipes))
+
+
+def test_proposals_of_one_bracket_do_not_ask_the_same_thing_twice() -> None:
+    """Two groups of three candidates; of those of one group every tree says the same, and the first group's mean is higher."""
+    random = np.random.default_rng(0)
+    one, other = random.normal(size=(2, 32))
+    said = np.stack([one - one.mean()] * 3 + [other - other.mean() - 0.1] * 3, axis=1)
+
+    def groups(curiosity: float) -> list[int]:
+        pool = _Pool([{"candidate": place} for place in range(6)], said)
+        tried: set[Hashable] = set()
+        found = []
+        for _ in range(2):
+            answers = pool.best(curiosity, tried)
+            tried.add(frozenset(answers.items()))
+            found.append(answers["candidate"] // 3)
+        return found
+
+    assert sorted(groups(1.0)) == [0, 1]
+    assert groups(0.0) == [0, 0]
 
 
 def test_where_members_failed_little_more_is_tried(narrow: Region) -> None:

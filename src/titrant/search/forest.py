@@ -24,6 +24,7 @@ _TREES = 32
 _POOL = 256  # candidates of which the most promising is proposed
 _LOCAL = 0.5  # share of them that are children of good recipes; the others are drawn evenly
 _CHANGED = 0.4  # share of a child's choices that differ from its parent's
+_NOISE = 0.1  # variance of a score beside that of all scores, which is 1
 _STEPS = (0.2, 0.05)  # widths of a child's steps, as shares of a range
 
 _Answers = dict[str, Any]
@@ -35,7 +36,9 @@ class Forest:
     The forest learns scores as normal quantiles of their ranks, so that neither units nor diverged members matter, from every
     trial with parameters. Those that were dropped count as well, because the rung of a score is one of the columns; the forest
     is asked for the last rung. Of a pool of candidates that is proposed whose mean plus κ times the spread of the trees is
-    highest; κ is drawn anew for each proposal, Exp(1), so that those of one bracket differ where little is known.
+    highest; κ is drawn anew for each proposal, Exp(1), so that those of one bracket differ where little is known. Each proposal
+    takes from the spread of the others what its score will tell about them, by how the trees agree, before its score is known:
+    so those of one bracket do not ask the same thing twice.
 
     Args:
         region: what may be visited.
@@ -43,7 +46,9 @@ class Forest:
         seed: of all random choices.
 
     Source: Hutter, Hoos and Leyton-Brown 2011, "Sequential model-based optimization for general algorithm configuration", and
-    2012, "Parallel algorithm configuration", for κ. Departures: extremely randomised trees, and the rung as a column.
+    2012, "Parallel algorithm configuration", for κ; Desautels, Krause and Burdick 2014, "Parallelizing exploration-exploitation
+    tradeoffs in Gaussian process bandit optimization", for what proposals take from one another. Departures: extremely
+    randomised trees, whose covariance stands for the process's, and the rung as a column.
     """
 
     def __init__(self, region: Region, study: optuna.Study, seed: int) -> None:
@@ -116,7 +121,7 @@ class Forest:
         ]
         rows = np.array([self._row(answers, self._last) for answers in drawn], dtype=np.float32)
         found = np.array([tree.tree_.predict(rows)[:, 0] for tree in self._trees])
-        return _Pool(drawn, found.mean(0), found.std(0))
+        return _Pool(drawn, found)
 
     def _held(self, recipe: Recipe) -> _Answers:
         """The answers that would make a recipe, as far as the region has them."""
@@ -147,17 +152,22 @@ class Forest:
 
 
 class _Pool:
-    """Candidates with the mean and the spread of what trees say of them; each is proposed once."""
+    """Candidates with what trees say of them [tree, candidate]; each is proposed once."""
 
-    def __init__(self, drawn: list[_Answers], mean: NDArray[np.float64], spread: NDArray[np.float64]) -> None:
+    def __init__(self, drawn: list[_Answers], said: NDArray[np.float64]) -> None:
         self._drawn = drawn
-        self._mean, self._spread = mean, spread
+        self._mean = said.mean(0)
+        self._covariance = np.cov(said, rowvar=False, ddof=0)
 
     def best(self, curiosity: float, tried: set[Hashable]) -> _Answers:
         """The most promising candidate that was not tried; the most promising of all if there is none."""
-        order = (self._mean + curiosity * self._spread).argsort(kind="stable")[::-1]
+        spread = self._covariance.diagonal().clip(min=0) ** 0.5
+        order = (self._mean + curiosity * spread).argsort(kind="stable")[::-1]
         new: Iterator[int] = (place for place in order if frozenset(self._drawn[place].items()) not in tried)
-        return self._drawn[int(next(new, order[0]))]
+        chosen = int(next(new, order[0]))
+        shared = self._covariance[chosen]
+        self._covariance = self._covariance - np.outer(shared, shared) / (shared[chosen] + _NOISE)
+        return self._drawn[chosen]
 
 
 def _score(trial: FrozenTrial, sign: float) -> float:
