@@ -203,7 +203,8 @@ def fit(
         budget: wall clock for everything, such as "90s", "10m", "1h30m"; a number counts seconds.
         out: a new or empty folder for the run; None keeps it in a temporary one that vanishes with the result.
         metric: what to optimise: accuracy (default for classes), balanced_accuracy, f1, log_loss, roc_auc; rmse (default for
-            values), mae, r2.
+            values), mae, r2. Where the rows that compare recipes are few, the log loss has a say beside accuracy,
+            balanced_accuracy and f1, which are rough there.
         seed: of all random choices.
         task: binary, multiclass or regression; inferred if None.
         kinds: by column, number, category, boolean, date or ignore, instead of what would be inferred.

@@ -52,6 +52,14 @@ def full_steps(member: Member) -> int:
 # ------------------------------------------------------------------- ranking
 
 
+def test_on_few_rows_a_slightly_better_accuracy_does_not_outweigh_a_far_higher_loss() -> None:
+    sure_and_wrong, sober = (0.767, 1.58), (0.753, 0.54)
+    for rows, first in ((150, sober), (1_000_000, sure_and_wrong)):
+        metric = ACCURACY.heeding(rows)
+        assert min(sure_and_wrong, sober, key=lambda one: rank(metric, *one)) == first
+    assert rank(ACCURACY.heeding(150), math.nan, 0.1) > rank(ACCURACY.heeding(150), 0.1, 5.0)
+
+
 def test_rank_puts_better_scores_first_then_lower_losses_and_nan_last() -> None:
     nan = math.nan
     highest_first = [rank(ACCURACY, *entry) for entry in [(0.9, 0.1), (0.9, 0.2), (0.8, 0.05), (nan, 0.0)]]

@@ -220,7 +220,7 @@ def test_the_winner_is_the_best_of_the_search_trained_again(searched: tuple[Stud
     leader = min(study.tried, key=lambda tried: tried.rank(study.metric))
     assert (outcome.kind, outcome.interrupted) == ("refit", False)
     assert outcome.recipe == leader.member.recipe
-    assert outcome.score_validation == leader.score == max(tried.score for tried in study.tried)
+    assert outcome.score_validation == leader.score
     assert all(network.member.recipe == outcome.recipe for network in outcome.final)
     assert len(outcome.final) >= 3
 

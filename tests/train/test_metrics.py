@@ -125,6 +125,14 @@ def test_a_sick_member_scores_nothing_and_leaves_the_others(name: str, wrong: fl
         assert scores[1].isnan()
 
 
+def test_the_loss_has_a_say_beside_scores_that_count_rows_and_the_less_the_more_rows() -> None:
+    for metric in METRICS.values():
+        says = [metric.heeding(rows).say for rows in (1, 36, 144, 14_400)]
+        assert says == ([1.0, 1.0, 0.5, 0.05] if metric.counts else [0.0] * 4)
+        assert metric.heeding(144).better(0.9, 0.8) == metric.better(0.9, 0.8)
+    assert {metric.name for metric in METRICS.values() if metric.counts} == {"accuracy", "balanced_accuracy", "f1"}
+
+
 def test_certain_and_wrong_costs_a_finite_amount() -> None:
     probability = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     expected = sk.log_loss([0, 1], probability.numpy())

@@ -97,8 +97,10 @@ class Tried:
 
 
 def rank(metric: Metric, score: float, loss: float) -> tuple[float, float]:
-    """A key that sorts better scores first, the lower loss first between equal or missing scores."""
-    return (metric.as_loss(score) if score == score else math.inf, loss)
+    """A key that sorts better scores first, the lower loss first between equal or missing ones; see `Metric.heeding`."""
+    if score != score:
+        return math.inf, loss
+    return metric.as_loss(score) + (metric.say * loss if metric.say else 0.0), loss
 
 
 @dataclass(frozen=True)

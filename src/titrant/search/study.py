@@ -196,6 +196,8 @@ class Study:
                     "cross-validation.")
             )  # fmt: skip
         self._train, self._validation, _ = self._parts[0]
+        self._judging = self.metric.heeding(len(self._development))  # of the finals, which predict every development row
+        self.metric = self._judging if len(self._parts) > 1 else self.metric.heeding(len(self._validation))
         self._problem = problem_of(self.dataset, learnable, self.device, self._development)
         first = self.given or (self.region.base if self.region is not None else Recipe())
         self._pace = Pace.usual(self.device, [first], self.workers)
@@ -631,7 +633,8 @@ class Study:
         if found and not interrupted and not refused:
             problem, searched = self.development_problem(), found[0].leader.score
             recipe = found[0].finalist.networks[0].member.recipe
-            won = blended(problem, self.metric, [one.finalist for one in found[: None if self.ensemble else 1]])
+            contenders = [one.finalist for one in found[: None if self.ensemble else 1]]
+            won = blended(problem, self._judging, contenders)
             return Outcome(
                 won.networks, recipe, "refit", searched, won.score, plain, self.records, interrupted,
                 weights=won.weights, temperature=temperature(problem, won), band=problem.band(won.rows, won.predicted),
@@ -697,7 +700,7 @@ class Study:
                 found.append(_Contest(leader, finalist, (time.monotonic() - begun) / places))
         if self._plan.lengthens and self.best is not None:  # one that the clock cut short may be worse than what there is
             found = [one for one in found if one.finalist.rank(self.metric) <= _rank_of(self.best, self.metric)]
-        found.sort(key=lambda one: rank(self.metric, one.finalist.score, one.finalist.loss))
+        found.sort(key=lambda one: one.finalist.rank(self._judging))
         if found and self.members is None:
             found[0] = self._with_more_folds(found[0], problem, parts, places, clock)
         return found
