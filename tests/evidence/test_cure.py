@@ -93,6 +93,7 @@ def test_every_remedy_changes_a_recipe_that_can_be_written(rule: Any, reads: str
         .replace("dropout", {"kind": "bernoulli", "p": 0.8})
         .replace("data.scale", "off")
         .replace("batch.size", 4)
+        .replace("clip", {"kind": "norm", "max_norm": 0.001})
     )
     found = list(remedied(worst, rule.change, reads))
     assert found or reads != "table"

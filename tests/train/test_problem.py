@@ -37,6 +37,7 @@ def test_values_stay_near_those_that_were_learned_from(make_problem: Problems) -
     low, high = learnable.min(), learnable.max()
     room = (high - low) / 2
     expected = (wild.flatten().double() * problem.width + problem.centre).clamp(low - room, high + room)
+    expected[4] = float("inf")  # of a network that has diverged
     torch.testing.assert_close(read, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
     assert make_problem("binary").reach is None
 

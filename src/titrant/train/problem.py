@@ -230,9 +230,12 @@ class Problem(ABC):
 
     def read(self, outputs: Tensor, views: int) -> Tensor:
         """Outputs [..., v·b, o] as predictions: probabilities [..., b, c], or values [..., b] in the target's own unit."""
-        if self.is_regression:
-            return values(outputs, views, self.is_wide, self.reach) * self.width + self.centre
-        return probabilities(outputs, views)
+        if not self.is_regression:
+            return probabilities(outputs, views)
+        found, reach = values(outputs, views, self.is_wide), self.reach
+        if reach is not None:  # a network that has diverged stays one: what is infinite is not cut here
+            found = torch.where(found.isinf(), found, found.clamp(*reach))
+        return found * self.width + self.centre
 
 
 def thrifty_evaluations(trained: int, judged: int) -> int:
