@@ -93,7 +93,7 @@ def judged(fault: Fault, results: list[tuple[float, Findings]], layers: set[str]
     return {
         "found": float(np.mean([bool(found) for found in every])),
         "problem": float(np.mean([grave(found) for found in every])),
-        "named": float(np.mean([any(item.rule in fault.rules for item in found) for found in every])),
+        "named": float(np.mean([bool(found) for found in right])),
         "first": float(np.mean([bool(found) and found[0].rule in fault.rules for found in every])),
         **place,
     }

@@ -1,6 +1,7 @@
 """Random kernels against slow references in double precision, written from the papers' definitions."""
 
 import math
+from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
@@ -33,18 +34,15 @@ def shown(x: Floats, view: int) -> Floats:
     return x if view == 0 else np.concatenate([np.zeros_like(x[:, :1]), np.diff(x)], 1)
 
 
-@pytest.mark.parametrize(("channels", "differences"), [(1, False), (3, True)])
-def test_minirocket_is_the_share_of_steps_above_the_bias(channels: int, differences: bool) -> None:
-    x = series(channels=channels)
-    kernels = MiniRocket.fit(x, 700, seed=1, differences=differences)
-    found = kernels(x).double().numpy()
+def responses(kernels: MiniRocket, x: torch.Tensor, row: int) -> Iterator[tuple[int, int, int, Floats, Floats]]:
+    """For each view, dilation and kernel: the first column, how many biases, its place, its response [t], its biases."""
     weights = -np.ones((84, 9))
     for kernel, places in enumerate(combinations(range(9), 3)):
         weights[kernel, list(places)] = 2
     unit = float(kernels.unit)
     assert 0 < unit < 1e-3
     assert math.log2(unit).is_integer()
-    wide = np.round(x.double().numpy() / unit) * unit
+    wide = np.round(x[row].double().numpy() / unit) * unit
     biases, groups = kernels.biases.double().numpy(), kernels.groups.double().numpy()
     column = 0
     for view in range(len(biases)):
@@ -52,16 +50,24 @@ def test_minirocket_is_the_share_of_steps_above_the_bias(channels: int, differen
         for place, (dilation, count) in enumerate(zip(kernels.dilations.tolist(), kernels.counts.tolist(), strict=True)):
             pad = 4 * dilation
             for kernel in range(84):
-                for row in (0, 4):
-                    out = response(shown(wide[row], view), groups[view, place, kernel][:, None] * weights[kernel], dilation)
-                    out = out if kernel % 2 == place % 2 or len(out) <= 2 * pad else out[pad:-pad]
-                    expected = (out[None] > biases[view, kernel, at : at + count, None]).mean(1)
-                    np.testing.assert_allclose(
-                        found[row, column + kernel * count : column + (kernel + 1) * count], expected, atol=1e-6
-                    )
-            column += 84 * count
+                out = response(shown(wide, view), groups[view, place, kernel][:, None] * weights[kernel], dilation)
+                out = out if kernel % 2 == place % 2 or len(out) <= 2 * pad else out[pad:-pad]
+                yield column, count, kernel, out, biases[view, kernel, at : at + count]
+            column += int(kernels.pools) * 84 * count
             at += count
-    assert column == found.shape[1]
+    assert column == kernels(x).shape[1]
+
+
+@pytest.mark.parametrize(("channels", "differences"), [(1, False), (3, True)])
+def test_minirocket_is_the_share_of_steps_above_the_bias(channels: int, differences: bool) -> None:
+    x = series(channels=channels)
+    kernels = MiniRocket.fit(x, 700, seed=1, differences=differences)
+    found = kernels(x).double().numpy()
+    for row in (0, 4):
+        for column, count, kernel, out, biases in responses(kernels, x, row):
+            expected = (out[None] > biases[:, None]).mean(1)
+            start = column + kernel * count
+            np.testing.assert_allclose(found[row, start : start + count], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("exported", [False, True])
@@ -71,35 +77,18 @@ def test_four_ways_of_pooling(steps: int, exported: bool, monkeypatch: pytest.Mo
     kernels = MiniRocket.fit(x, 84 * 2 * 4 * 2, seed=3, differences=True, pools=4)
     monkeypatch.setattr("titrant.models.kernels.exporting", lambda: exported)
     found = kernels(x).double().numpy()
-    weights = -np.ones((84, 9))
-    for kernel, places in enumerate(combinations(range(9), 3)):
-        weights[kernel, list(places)] = 2
-    unit = float(kernels.unit)
-    wide = np.round(x.double().numpy() / unit) * unit
-    biases, groups = kernels.biases.double().numpy(), kernels.groups.double().numpy()
-    column = 0
-    for view in range(len(biases)):
-        at = 0
-        for place, (dilation, count) in enumerate(zip(kernels.dilations.tolist(), kernels.counts.tolist(), strict=True)):
-            pad = 4 * dilation
-            for kernel in (0, 7, 83):
-                out = response(shown(wide[2], view), groups[view, place, kernel][:, None] * weights[kernel], dilation)
-                out = out if kernel % 2 == place % 2 or len(out) <= 2 * pad else out[pad:-pad]
-                for number in range(count):
-                    bias = biases[view, kernel, at + number]
-                    above = out > bias
-                    runs = [len(run) for run in "".join("x" if one else " " for one in above).split()]
-                    expected = [
-                        above.mean(),
-                        (out[above] - bias).mean() if above.any() else 0.0,
-                        (np.flatnonzero(above).mean() if above.any() else -1.0) / len(out),
-                        max(runs, default=0) / len(out),
-                    ]
-                    columns = [column + (pool * 84 + kernel) * count + number for pool in range(4)]
-                    np.testing.assert_allclose(found[2, columns], expected, rtol=1e-4, atol=1e-5)
-            column += 4 * 84 * count
-            at += count
-    assert column == found.shape[1]
+    for column, count, kernel, out, biases in responses(kernels, x, 2):
+        for number, bias in enumerate(biases):
+            above = out > bias
+            runs = [len(run) for run in "".join("x" if one else " " for one in above).split()]
+            expected = [
+                above.mean(),
+                (out[above] - bias).mean() if above.any() else 0.0,
+                (np.flatnonzero(above).mean() if above.any() else -1.0) / len(out),
+                max(runs, default=0) / len(out),
+            ]
+            columns = [column + (pool * 84 + kernel) * count + number for pool in range(4)]
+            np.testing.assert_allclose(found[2, columns], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_hydra_counts_winners() -> None:

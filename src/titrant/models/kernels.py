@@ -36,7 +36,7 @@ _USUAL = 0.999  # of all values are of the usual size
 _WEIGHTS = 256  # weights of Hydra are whole multiples of its inverse
 _NOT_ROUNDED = torch.zeros(())
 _SHARES_ALONE = torch.ones((), dtype=torch.int64)
-_POOLS = 4
+_POOLING = {"shares": (1, 1.0), "four": (4, 2.0)}  # ways, and the work of a feature beside a share
 _POOLED = 9  # bytes that four poolings hold of each comparison
 
 
@@ -289,24 +289,19 @@ def fitted(trick: Trick, x: Tensor, rows: int, seed: int) -> nn.Module:
     """
     match trick:
         case data_series.MiniRocket():
-            count = affordable(rows, x.shape[-1], trick.count, _work(trick.pools))
-            differences, pools = trick.differences == "also", _POOLS if trick.pools == "four" else 1
-            return MiniRocket.fit(x, count, seed, differences=differences, pools=pools)
+            pools, work = _POOLING[trick.pools]
+            count = affordable(rows, x.shape[-1], trick.count, work)
+            return MiniRocket.fit(x, count, seed, differences=trick.differences == "also", pools=pools)
         case data_series.Hydra():
             return Hydra.fit(x, trick.kernels, trick.groups, seed)
         case data_series.RocketHydra():
             hydra = Hydra.fit(x, 8, trick.groups, seed)
             taken = 2 * hydra.weights[..., 0, 0].numel()
-            left = affordable(rows, x.shape[-1], trick.count + taken, _work(trick.pools)) - taken
-            pools = _POOLS if trick.pools == "four" else 1
+            pools, work = _POOLING[trick.pools]
+            left = affordable(rows, x.shape[-1], trick.count + taken, work) - taken
             return Both(MiniRocket.fit(x, max(168 * pools, left), seed, differences=True, pools=pools), hydra)
         case _:
             raise ValueError(f"data.features: {trick.kind} has no kernels")
-
-
-def _work(pools: str) -> float:
-    """Of a feature, beside a share: four ways of pooling take eight times as long together."""
-    return 2.0 if pools == "four" else 1.0
 
 
 def restored(trick: Trick, tensors: Mapping[str, Tensor]) -> nn.Module | None:

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -175,17 +176,22 @@ class Problem(ABC):
     @property
     def centre(self) -> float:
         """Mean of the target over the learnable rows; 0 for classes."""
-        return float(self.target[self.rows].double().mean()) if self.is_regression else 0.0
+        return self._scale[0]
 
     @property
     def width(self) -> float:
         """Standard deviation of the target over the learnable rows, 1 where it does not vary or for classes."""
-        if not self.is_regression:
-            return 1.0
-        spread = float(self.target[self.rows].double().std(correction=0))
-        return spread if spread > 0 else 1.0
+        return self._scale[1]
 
-    @property
+    @cached_property
+    def _scale(self) -> tuple[float, float]:
+        """Mean and deviation of the target, which every piece of an evaluation asks for."""
+        if not self.is_regression:
+            return 0.0, 1.0
+        learned = self.target[self.rows].double()
+        return float(learned.mean()), float(learned.std(correction=0)) or 1.0
+
+    @cached_property
     def reach(self) -> Reach | None:
         """Bounds of predictions: the range of the learnable targets, and half of it beyond on either side.
 

@@ -80,19 +80,11 @@ class SeriesProblem(Problem):
         assert isinstance(encoder, SeriesEncoder)
         return shape_of(encoder, self.values.shape[-1], self.ragged, self.outputs)
 
-    @property
-    def centre(self) -> float:
-        """Of forecasts the mean over all visible rows, so that a search and its finals scale alike."""
-        return self._scale[0] if self.is_wide else super().centre
-
-    @property
-    def width(self) -> float:
-        """Of forecasts the deviation over all visible rows."""
-        return self._scale[1] if self.is_wide else super().width
-
     @cached_property
     def _scale(self) -> tuple[float, float]:
-        """Mean and deviation of the target, which every evaluation asks for."""
+        """Of forecasts over all visible rows, so that a search and its finals scale alike."""
+        if not self.is_wide:
+            return super()._scale
         seen = (self.target if self.visible is None else self.target[self.visible]).double()
         return float(seen.mean()), float(seen.std(correction=0)) or 1.0
 
