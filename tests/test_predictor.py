@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 
 import titrant
 from titrant.errors import DataError, OutputError, TitrantError
-from titrant.predictor import FORMAT, Predictor
+from titrant.predictor import FORMAT, Network, Predictor
 
 ROWS = 60
 TABLE = {
@@ -242,16 +242,33 @@ def test_a_flipped_byte_anywhere_is_an_error_or_a_model_that_predicts(model: Pat
         return  # a column has another name now
 
 
-def test_shares_and_temperature_act_and_are_kept(model: Path, tmp_path: Path) -> None:
+def test_shares_and_temperatures_act_and_are_kept(model: Path, tmp_path: Path) -> None:
     plain = Predictor.load(model)
     shares = [1 / 2**place for place in range(1, len(plain.networks))]
     shares.append(1 - sum(shares))
-    given = Predictor(plain.schema, list(plain.networks), plain.recipes, shares=shares, temperature=2.0)  # type: ignore[arg-type]
+    networks = [network for network in Predictor.load(model).networks if isinstance(network, Network)]
+    for place, network in enumerate(networks):
+        network.temperature = 1.0 + place  # the first one's is left as it is
+    given = Predictor(plain.schema, networks, plain.recipes, shares=shares)
     given.save(tmp_path / "run" / "model")
     found = Predictor.load(tmp_path / "run" / "model")
     numbers, codes = plain.encode(TABLE, [])
     parts = torch.stack([network(numbers, codes) for network in plain.networks]).double()
-    mean = (torch.tensor(shares, dtype=torch.float64).view(-1, 1, 1) * parts).sum(0)
-    expected = mean.sqrt() / mean.sqrt().sum(-1, keepdim=True)
+    powers = parts ** (1 / torch.arange(1.0, len(parts) + 1, dtype=torch.float64)).view(-1, 1, 1)
+    told = powers / powers.sum(-1, keepdim=True)
+    expected = (torch.tensor(shares, dtype=torch.float64).view(-1, 1, 1) * told).sum(0)
     torch.testing.assert_close(found.raw(numbers, codes).double(), expected, rtol=1e-5, atol=1e-6)
-    assert (found.shares, found.temperature) == (shares, 2.0)
+    assert (found.shares, found.temperatures) == (shares, [1.0 + place for place in range(len(networks))])
+
+
+def test_a_model_whose_probabilities_were_scaled_together_is_refused(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "model"
+    shutil.copytree(model, folder)
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    described.pop("temperatures")
+    before = Predictor.load(model).predict_proba(TABLE)
+    (folder / "model.json").write_text(json.dumps(described | {"format": 3, "temperature": 1.0}), encoding="utf-8")
+    assert Predictor.load(folder).predict_proba(TABLE).shape == before.shape
+    (folder / "model.json").write_text(json.dumps(described | {"format": 3, "temperature": 2.0}), encoding="utf-8")
+    with pytest.raises(OutputError, match=r"earlier version, which scaled probabilities in another way. Fit again"):
+        Predictor.load(folder)

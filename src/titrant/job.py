@@ -895,7 +895,7 @@ class _Results:
 
     def _predictor(self, outcome: Outcome) -> Predictor:
         problem = self.study.final_problem(outcome)
-        return Predictor.of(self.dataset.schema, outcome.final, problem, outcome.weights, outcome.temperature, outcome.band)
+        return Predictor.of(self.dataset.schema, outcome.final, problem, outcome.weights, outcome.temperatures, outcome.band)
 
     def _write(
         self, outcome: Outcome, predictor: Predictor, evaluation: Evaluation, interval: Ends = None, gain: Ends = None

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import polars as pl
@@ -30,7 +30,7 @@ from titrant.train.kinds import restored
 from titrant.train.member import Trained
 from titrant.train.problem import HELD, Problem, Reach, probabilities, tempered, values
 
-FORMAT = 3
+FORMAT = 4
 """Of `model.json`."""
 
 _ROWS = 8192  # rows predicted at a time, at most
@@ -70,7 +70,9 @@ class ModelFile(Record):
     shares: list[float] | None = Field(
         default=None, description="of each network in the mean of their predictions; None: equal"
     )
-    temperature: float = Field(default=1.0, gt=0, description="by which the logarithms of mean probabilities are divided")
+    temperatures: list[Annotated[float, Field(gt=0)]] | None = Field(
+        default=None, description="by which the logarithms of each network's probabilities are divided; None: 1"
+    )
     band: list[list[float]] | None = Field(
         default=None, description="of forecasts: 10th and 90th percentile of errors at each step, in units of a window's unrest"
     )
@@ -84,13 +86,22 @@ class ModelFile(Record):
 class Network(nn.Module):
     """An encoder and the network behind it: raw rows to probabilities [n, o], or values [n], or [n, h] if `wide`.
 
-    Values are cut to `reach`, see `titrant.train.problem.values`.
+    Values are cut to `reach`, see `titrant.train.problem.values`, and the logarithms of probabilities are divided by
+    `temperature`: above 1 makes them more even.
     """
 
     def __init__(
-        self, encoder: nn.Module, body: Net, *, classifies: bool, wide: bool = False, reach: Reach | None = None
+        self,
+        encoder: nn.Module,
+        body: Net,
+        *,
+        classifies: bool,
+        wide: bool = False,
+        reach: Reach | None = None,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
+        self.temperature = temperature
         self.wide = wide
         self.reach = reach
         self.encoder = encoder
@@ -105,7 +116,8 @@ class Network(nn.Module):
         """Predicts rows that its encoder has encoded."""
         outputs = self.body(*encoded)
         if self.classifies:
-            return probabilities(outputs, self.body.views)
+            found = probabilities(outputs, self.body.views)
+            return found if self.temperature == 1 else tempered(found, self.temperature)
         return values(outputs, self.body.views, self.wide, self.reach)
 
 
@@ -118,7 +130,6 @@ class Predictor(nn.Module):
         recipes: theirs.
         centre, width: mean and standard deviation of a regression target, which its networks learned in scaled form.
         shares: the weight of each network; equal ones by default.
-        temperature: by which the logarithms of the mean probabilities are divided: above 1 makes them more even.
         band: of forecasts [2, h], see `titrant.train.problem.Problem.band`.
         origins: how each network came to be, if that is known.
 
@@ -134,7 +145,6 @@ class Predictor(nn.Module):
         centre: float = 0.0,
         width: float = 1.0,
         shares: Sequence[float] | None = None,
-        temperature: float = 1.0,
         band: Tensor | None = None,
         origins: Sequence[Origin] | None = None,
     ) -> None:
@@ -142,7 +152,6 @@ class Predictor(nn.Module):
         self.origins = None if origins is None else list(origins)
         self.band = band
         self.shares = list(shares or [1 / len(networks)] * len(networks))
-        self.temperature = temperature
         self.schema = schema
         self.networks = nn.ModuleList(networks)
         self.recipes = list(recipes)
@@ -163,18 +172,21 @@ class Predictor(nn.Module):
         trained: Sequence[Trained],
         problem: Problem,
         shares: Sequence[float] | None = None,
-        temperature: float = 1.0,
+        temperatures: Sequence[float] | None = None,
         band: Tensor | None = None,
     ) -> "Predictor":
         """The model that averages trained members."""
         about = {"classifies": not problem.is_regression, "wide": problem.is_wide}
         reach = problem.reach
-        networks = [Network(deepcopy(one.encoder).cpu(), one.network, **about, reach=reach) for one in trained]
+        networks = [
+            Network(deepcopy(one.encoder).cpu(), one.network, **about, reach=reach, temperature=temperature)
+            for one, temperature in zip(trained, temperatures or [1.0] * len(trained), strict=True)
+        ]
         recipes = [one.member.recipe for one in trained]
         _shared(networks, recipes)
         origins = [Origin(seed=one.member.seed, steps=one.taken, **(one.member.fold or {})) for one in trained]
         return cls(
-            schema, networks, recipes, problem.centre, problem.width, shares, temperature,
+            schema, networks, recipes, problem.centre, problem.width, shares,
             None if band is None else band.cpu(), origins,
         )  # fmt: skip
 
@@ -182,6 +194,11 @@ class Predictor(nn.Module):
     def classifies(self) -> bool:
         """True for classes, False for values."""
         return self.schema.task != "regression"
+
+    @property
+    def temperatures(self) -> list[float]:
+        """By which the logarithms of each network's probabilities are divided."""
+        return [network.temperature for network in self.networks if isinstance(network, Network)]
 
     @property
     def reach(self) -> Reach | None:
@@ -202,7 +219,7 @@ class Predictor(nn.Module):
         mean = torch.stack(found).sum(0)
         if not self.classifies:
             return mean.double() * self.width + self.centre
-        return mean if self.temperature == 1 else tempered(mean, self.temperature)
+        return mean
 
     @torch.no_grad()
     def raw(self, *inputs: Tensor) -> Tensor:
@@ -270,7 +287,7 @@ class Predictor(nn.Module):
             networks=[recipe.plain() for recipe in self.recipes],
             origins=self.origins,
             shares=self.shares,
-            temperature=self.temperature,
+            temperatures=self.temperatures,
             band=None if self.band is None else self.band.tolist(),
             centre=self.centre,
             width=self.width,
@@ -323,7 +340,8 @@ class Predictor(nn.Module):
     @classmethod
     def _restored(cls, described: ModelFile, tensors: dict[str, Tensor], factory: Factory | None) -> Self:
         networks, recipes = [], []
-        for place, values_ in enumerate(described.networks):
+        temperatures = described.temperatures or [1.0] * len(described.networks)
+        for place, (values_, temperature) in enumerate(zip(described.networks, temperatures, strict=True)):
             recipe = Recipe.of(values_)
             if recipe.model.kind == "custom" and factory is None:
                 raise OutputError(
@@ -335,10 +353,12 @@ class Predictor(nn.Module):
             body = shape.network([recipe], factory=factory)
             wide = isinstance(described.columns, Stepped) and described.columns.horizon is not None
             classifies = described.columns.task != "regression"
-            networks.append(Network(encoder, body, classifies=classifies, wide=wide, reach=described.reach))
+            networks.append(
+                Network(encoder, body, classifies=classifies, wide=wide, reach=described.reach, temperature=temperature)
+            )
             recipes.append(recipe)
         predictor = cls(
-            described.columns, networks, recipes, described.centre, described.width, described.shares, described.temperature,
+            described.columns, networks, recipes, described.centre, described.width, described.shares,
             None if described.band is None else torch.tensor(described.band, dtype=torch.float64), described.origins,
         )  # fmt: skip
         predictor.load_state_dict(tensors)
@@ -379,7 +399,11 @@ def _described(path: Path) -> ModelFile:
             say("{path} has format {found}, and this version of Titrant reads {known}. Install a newer one.",
                 path=path, found=found, known=FORMAT)
         )  # fmt: skip
-    return ModelFile.model_validate_json(text)
+    if isinstance(content, dict) and content.pop("temperature", 1) != 1:  # until format 3 one acted on the mean
+        raise OutputError(
+            say("{path} was written by an earlier version, which scaled probabilities in another way. Fit again.", path=path)
+        )
+    return ModelFile.model_validate(content)
 
 
 def _problem(error: Exception) -> str:

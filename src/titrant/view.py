@@ -57,7 +57,7 @@ class View(Protocol):
             rung: the rung under way, from 0.
             members_alive: members of the present cohort that still train.
             members_total: members tried so far.
-            best_score: best validation score so far.
+            best_score: validation score of the leading recipe.
             metric: the metric of that score.
             seconds_left: until the budget ends.
         """

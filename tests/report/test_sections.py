@@ -1,4 +1,5 @@
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,21 @@ def test_the_leaderboard_ranks_the_best_and_keeps_the_baseline(made, tmp_path):
     assert sum(place.member.origin == "baseline" for place in places) == 1
     assert all(place.member.origin != "refit" for place in places)
     assert ("model", "resnet, width 64, depth 3") in places[0].changes
+
+
+def test_a_winner_with_a_lower_score_is_shown_and_explained(made, tmp_path):
+    run = read_run(made.folder(tmp_path, "binary"))
+    assert sections.winner_sentence(sections.leaderboard(run, "maximize"), run.summary) == ""
+    last = sections.ranked(run.members, "maximize")[-1]
+    run = replace(run, recipe=last.recipe)
+    places = sections.leaderboard(run, "maximize")
+    assert len(places) == 16
+    assert [place.member.number for place in places if place.winner] == [last.number]
+    rank = places[-1].rank
+    assert rank > 15
+    assert f"has rank {rank}: finals" in sections.winner_sentence(places, run.summary)
+    early = run.summary.model_copy(update={"final": "checkpoint"})
+    assert f"has rank {rank}: log loss has a say" in sections.winner_sentence(places, early)
 
 
 def test_a_baseline_without_a_score_stands_last(made, tmp_path):

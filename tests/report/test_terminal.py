@@ -65,7 +65,7 @@ def test_without_a_terminal_a_few_plain_lines_appear(made, folder):
     assert lines[1].startswith(
         "binary classification of 'income'; rows: 3,400 train, 600 validation, 800 test; columns: 4 used, 1 left out"
     )
-    assert lines[2].startswith("search, rung 0, 1 min left, best validation ROC AUC 0.9123, members alive 12, tried 40")
+    assert lines[2].startswith("search, rung 0, 1 min left, leader's validation ROC AUC 0.9123, members alive 12, tried 40")
     assert lines[-1].startswith("refit, rung 0, 4 s left")
     assert len(lines) + len(out.getvalue().splitlines()) <= 25
     assert "\x1b" not in err.getvalue() + out.getvalue()
@@ -189,7 +189,7 @@ def test_an_ascii_terminal_gets_an_ascii_bar(made):
     bar, state, best, members = written[last - 3 : last + 1]
     assert "---" in bar
     assert state.strip() == "search, rung 1, 30 s left"
-    assert best.strip() == "best validation ROC AUC 0.9123"
+    assert best.strip() == "leader's validation ROC AUC 0.9123"
     assert members.startswith("members alive 12, tried 40")
 
 

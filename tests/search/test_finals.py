@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, mean_squared_error
+from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
 
 from titrant.clock import Clock
 from titrant.data.split import folds
@@ -200,14 +200,40 @@ def test_the_temperature_undoes_what_makes_probabilities_too_sure(true: float, m
     log_p = torch.randn(len(problem.target), 3, generator=generator, dtype=torch.float64).log_softmax(-1)
     problem.target[:] = torch.multinomial(log_p.exp(), 1, generator=generator).squeeze(-1)
     rows = problem.rows
-    finalist = stand_in(problem, (true * log_p[rows]).softmax(-1), rows, "sure")
-    found = temperature(problem, finalist)
+    sure = (true * log_p[rows]).softmax(-1)
+    found = temperature(problem, rows, sure)
     assert found == 1.0 if true == 1.0 else found == pytest.approx(true, rel=0.1)
+    finalist = stand_in(problem, sure, rows, "sure")
+    assert finalist.temperatures == [found, found]
+    told = finalist.predicted.log()
+    torch.testing.assert_close(told - told[:, :1], (log_p[rows] - log_p[rows][:, :1]) * true / found)  # odds, to their power
+    truth = problem.target[finalist.rows]
+    assert finalist.loss == pytest.approx(log_loss(truth, finalist.predicted, labels=range(3)), rel=1e-6)
+    assert finalist.score == pytest.approx(float((finalist.raw.argmax(-1) == truth).double().mean()))
 
 
 def test_values_have_no_temperature(make_problem: MakeProblem) -> None:
     problem = make_problem("regression")
-    assert temperature(problem, stand_in(problem, problem.target[problem.rows] * 3, problem.rows, "any")) == 1.0
+    assert temperature(problem, problem.rows, problem.target[problem.rows] * 3) == 1.0
+
+
+def test_each_recipe_has_its_own_temperature_before_their_mean(make_problem: MakeProblem) -> None:
+    problem = make_problem("multiclass", rows=6000)
+    generator = torch.Generator().manual_seed(3)
+    seen = torch.randn(2, len(problem.target), 3, generator=generator, dtype=torch.float64)
+    problem.target[:] = torch.multinomial(seen.mean(0).mul(2).softmax(-1), 1, generator=generator).squeeze(-1)
+    rows = problem.rows
+    sure, unsure = (
+        stand_in(problem, (power * part[rows]).softmax(-1), rows, name)
+        for power, part, name in zip((9.0, 0.2), seen, "ab", strict=True)
+    )
+    assert sure.temperatures[0] > 2
+    assert unsure.temperatures[0] < 0.5
+    found = blended(problem, metric_for("multiclass").heeding(len(rows)), [sure, unsure])
+    assert found.temperatures == [*sure.temperatures, *unsure.temperatures]
+    told = [network_share * 2 * one.predicted for network_share, one in zip(found.weights[::2], (sure, unsure), strict=True)]
+    torch.testing.assert_close(found.predicted, sum(told))
+    assert found.loss < min(sure.loss, unsure.loss)
 
 
 def test_the_time_that_is_left_counts_the_steps_that_cost_more(

@@ -66,12 +66,14 @@ class Member:
         recipe: how.
         seed: of all its random streams.
         share: its weight in the mean of predictions.
+        temperature: by which the logarithms of its probabilities are divided.
         steps: after which training ends, if the recipe does not end it before: the clock may have cut it short.
     """
 
     recipe: Recipe
     seed: int
     share: float
+    temperature: float
     steps: int
 
 
@@ -87,7 +89,6 @@ class Model:
         higher: whether more is better.
         reached: the score of the exported model on the same held-out rows.
         centre, width: mean and standard deviation of a target of values.
-        temperature: by which the logarithms of probabilities are divided.
         wide: whether each row has several values to predict.
         reach: to which values are cut, in units of `width` from `centre`.
     """
@@ -100,7 +101,6 @@ class Model:
     reached: float
     centre: float
     width: float
-    temperature: float
     wide: bool
     reach: tuple[float, float] | None
 
@@ -598,12 +598,11 @@ def predicted(network: Net, state: dict[str, Tensor], encoder: nn.Module, rows: 
 
 def averaged(model: Model, networks: Sequence[tuple[nn.Module, Net]], rows: Rows, some: Tensor) -> Tensor:
     """The mean of what all networks predict for some rows."""
-    total = sum(
-        member.share * predicted(network, network.state_dict(), encoder, rows, some)
-        for member, (encoder, network) in zip(model.members, networks, strict=True)
-    )
-    assert isinstance(total, Tensor)
-    return tempered(total, model.temperature) if model.classes and model.temperature != 1 else total
+    told = []
+    for member, (encoder, network) in zip(model.members, networks, strict=True):
+        own = predicted(network, network.state_dict(), encoder, rows, some)
+        told.append(member.share * (own if member.temperature == 1 else tempered(own, member.temperature)))
+    return torch.stack(told).sum(0)
 
 
 def restored(model: Model, rows: Rows, weights: Sequence[dict[str, dict[str, Tensor]]]) -> list[tuple[nn.Module, Net]]:

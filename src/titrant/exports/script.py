@@ -102,9 +102,11 @@ def script_of(predictor: Predictor, dataset: Learnable, summary: Summary) -> str
     ]
     reached = 'float("nan")' if summary.score_test is None else repr(summary.score_test)
     members = []
-    for recipe, origin, share in zip(recipes, predictor.origins or (), predictor.shares, strict=True):
+    for recipe, origin, share, heat in zip(
+        recipes, predictor.origins or (), predictor.shares, predictor.temperatures, strict=True
+    ):
         name = names[distinct.index(recipe.yaml())]
-        about = f"seed={origin.seed}, share={share!r}, steps={origin.steps}"
+        about = f"seed={origin.seed}, share={share!r}, temperature={heat!r}, steps={origin.steps}"
         members.append(f"        {mark(plain.Member)}({name}, {about}),")
     lines += [
         f"MODEL = {mark(plain.Model)}(",
@@ -116,7 +118,6 @@ def script_of(predictor: Predictor, dataset: Learnable, summary: Summary) -> str
         f"    reached={reached},",
         f"    centre={predictor.centre!r},",
         f"    width={predictor.width!r},",
-        f"    temperature={predictor.temperature!r},",
         f"    wide={_target(dataset).dim() == 2},",
         f"    reach={predictor.reach!r},",
         ")",

@@ -98,18 +98,33 @@ def ranked(members: Sequence[MemberRecord], direction: Direction) -> list[Member
 
 
 def leaderboard(run: Run, direction: Direction) -> list[Place]:
-    """The best members, and the baseline wherever it stands."""
+    """The best members, and the winner and the baseline wherever they stand."""
     order, baseline = ranked(run.members, direction), run.baseline
     reference: dict[str, Any] = baseline.recipe if baseline else {}
     winner = next((member.number for member in order if member.recipe == run.recipe), None)
     shown = [
         Place(rank, member, by_trick(differences(member.recipe, reference)) if baseline else [], member.number == winner)
         for rank, member in enumerate(order, 1)
-        if rank <= _BEST or member is baseline
+        if rank <= _BEST or member is baseline or member.number == winner
     ]
     if baseline and all(place.member is not baseline for place in shown):
         shown.append(Place(None, baseline, [], winner=False))
     return shown
+
+
+def winner_sentence(places: Sequence[Place], summary: Summary | None) -> str:
+    """Why the winner is not the one with the best validation score; empty where it is."""
+    won = next((place for place in places if place.winner and (place.rank or 0) > 1), None)
+    if won is None or summary is None:
+        return ""
+    if summary.final == "checkpoint":  # no finals: the loss alone may have changed the order
+        return say(
+            "The winner has rank {rank}: log loss has a say beside the score, the more the fewer rows judge.", rank=won.rank
+        )
+    return say(
+        "The winner has rank {rank}: finals on folds of all rows outside the test decide between the best recipes, and where a "
+        "score counts right rows, log loss has a say, the more the fewer rows there are.", rank=won.rank,
+    )  # fmt: skip
 
 
 def states(members: Sequence[MemberRecord]) -> str:

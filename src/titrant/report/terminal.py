@@ -152,7 +152,7 @@ class LiveView:
     ) -> None:
         """Stores the state for the next redraw; without a terminal, prints a line now and then."""
         details = [
-            say("best validation {metric} {score}", metric=metric_name(metric), score=number(best_score)),
+            say("leader's validation {metric} {score}", metric=metric_name(metric), score=number(best_score)),
             say("members alive {alive}, tried {total}", alive=members_alive, total=members_total),
         ]
         self._advance(phase, say("{phase}, rung {rung}", phase=phase, rung=rung), details, seconds_left)

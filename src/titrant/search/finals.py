@@ -3,7 +3,8 @@
 Each fold's network learns from the other folds and is judged by its own, so every development row is predicted by a network
 that never saw it. That estimate rests on several times more rows than the search's validation part, which guards against a
 recipe that only had luck there. The networks of the winning recipe form the final model, with those of others where the mean of
-both predicts better; their predictions are averaged.
+both predicts better; their predictions are averaged, each network's probabilities first scaled by a temperature that those rows
+decide.
 """
 
 import math
@@ -38,15 +39,19 @@ class Finalist:
     Args:
         networks: one for each fold that was trained.
         weights: the share of each in the mean of their predictions.
+        temperatures: by which the logarithms of each one's probabilities are divided.
         rows: the rows that they held out [n], in rising order.
-        predicted: predictions for those rows, each by the network that never saw it: [n, c] or [n].
+        raw: predictions for those rows before the temperatures, each by the network that never saw it: [n, c] or [n].
+        predicted: the same after them.
         score: of these predictions.
         loss: their plain loss.
     """
 
     networks: list[Trained]
     weights: list[float]
+    temperatures: list[float]
     rows: Tensor
+    raw: Tensor
     predicted: Tensor
     score: float
     loss: float
@@ -58,21 +63,22 @@ class Finalist:
         metric: Metric,
         networks: list[Trained],
         rows: Tensor,
-        predicted: Tensor,
-        weights: list[float] | None = None,
+        raw: Tensor,
     ) -> "Finalist":
-        """Scores predictions for held-out rows; the networks count alike if no weights are given."""
+        """Finds the temperature of a recipe's networks, and scores their predictions for held-out rows; they count alike."""
         order = rows.argsort()
-        rows, predicted = rows[order], predicted[order]
-        target = problem.target[rows]
-        loss = float(problem.plain_loss(predicted, target))
-        weights = weights or [1 / len(networks)] * len(networks)
-        return cls(networks, weights, rows, predicted, float(metric.score(problem.flat(predicted), problem.flat(target))), loss)
+        rows, raw = rows[order], raw[order]
+        found = temperature(problem, rows, raw)
+        predicted = raw if found == 1 else tempered(raw, found)
+        count = len(networks)
+        return cls(
+            networks, [1 / count] * count, [found] * count, rows, raw, predicted, *_scores(problem, metric, rows, predicted)
+        )
 
     def with_folds_of(self, other: "Finalist", problem: Problem, metric: Metric) -> "Finalist":
         """The same recipe with the networks of further folds."""
-        rows, predicted = torch.cat([self.rows, other.rows]), torch.cat([self.predicted, other.predicted])
-        return Finalist.judged(problem, metric, [*self.networks, *other.networks], rows, predicted)
+        rows, raw = torch.cat([self.rows, other.rows]), torch.cat([self.raw, other.raw])
+        return Finalist.judged(problem, metric, [*self.networks, *other.networks], rows, raw)
 
     def rank(self, metric: Metric) -> tuple[float, float]:
         """Sorts the better before the worse."""
@@ -90,51 +96,67 @@ def blended(problem: Problem, metric: Metric, finalists: Sequence[Finalist]) -> 
         metric: who is better.
         finalists: the best first; those that held out other rows than the best are passed over.
     """
-    chosen = finalists[0]
-    candidates = [one for one in finalists if torch.equal(one.rows, chosen.rows)]
+    candidates = [one for one in finalists if torch.equal(one.rows, finalists[0].rows)]
     counts = [1] + [0] * (len(candidates) - 1)
-    for picks in range(1, _PICKS):
-        together = [
-            Finalist.judged(problem, metric, one.networks, one.rows, (picks * chosen.predicted + one.predicted) / (picks + 1))
-            for one in candidates
-        ]
-        place = min(range(len(candidates)), key=lambda one: together[one].rank(metric))
-        if not together[place].rank(metric) < chosen.rank(metric):
+    rows, total = candidates[0].rows, candidates[0].predicted
+    reached = candidates[0].score, candidates[0].loss
+    while sum(counts) < _PICKS:
+        means = [(total + one.predicted) / (sum(counts) + 1) for one in candidates]
+        scores = [_scores(problem, metric, rows, mean) for mean in means]
+        place = min(range(len(candidates)), key=lambda one: rank(metric, *scores[one]))
+        if not rank(metric, *scores[place]) < rank(metric, *reached):
             break
         counts[place] += 1
-        chosen = together[place]
+        total, reached = total + candidates[place].predicted, scores[place]
     if sum(counts) == counts[0]:
         return finalists[0]
-    networks = [network for one, count in zip(candidates, counts, strict=True) for network in (one.networks if count else [])]
-    weights = [
-        count * weight / sum(counts) for one, count in zip(candidates, counts, strict=True) if count for weight in one.weights
-    ]
-    return Finalist.judged(problem, metric, networks, chosen.rows, chosen.predicted, weights)
+    chosen = [(one, count / sum(counts)) for one, count in zip(candidates, counts, strict=True) if count]
+    return Finalist(
+        networks=[network for one, _ in chosen for network in one.networks],
+        weights=[share * weight for one, share in chosen for weight in one.weights],
+        temperatures=[found for one, _ in chosen for found in one.temperatures],
+        rows=rows,
+        raw=sum((share * one.raw for one, share in chosen), torch.zeros(())),
+        predicted=total / sum(counts),
+        score=reached[0],
+        loss=reached[1],
+    )
 
 
-def temperature(problem: Problem, finalist: Finalist) -> float:
-    """By what the logarithms of probabilities are divided so that they fit the held-out rows best; 1 where that is not certain.
+def temperature(problem: Problem, rows: Tensor, predicted: Tensor) -> float:
+    """By what the logarithms of probabilities are divided so that they fit held-out rows best; 1 where that is not certain.
 
-    Source: Guo et al. 2017, "On calibration of modern neural networks". Departure: it acts on the mean of the networks'
-    probabilities, and stays 1 unless the gain in log loss is twice its standard error.
+    Each row was predicted by one network, so the temperature is that of single networks and acts on each before their mean,
+    which is more even already.
+
+    Source: Guo et al. 2017, "On calibration of modern neural networks". Departure: it stays 1 unless the gain in log loss is
+    twice its standard error.
 
     Args:
         problem: the data; 1 for values.
-        finalist: whose predictions are judged, at most 20,000 of them.
+        rows: that were held out [n]; at most 20,000 of them are looked at.
+        predicted: their probabilities [n, c].
     """
     if problem.is_regression:
         return 1.0
-    shown = torch.linspace(0, len(finalist.rows) - 1, min(len(finalist.rows), _JUDGED)).long().to(finalist.rows.device)
-    predicted = finalist.predicted[shown].double()
-    target = problem.target[finalist.rows[shown]].unsqueeze(-1)
+    shown = torch.linspace(0, len(rows) - 1, min(len(rows), _JUDGED)).long().to(rows.device)
+    probability = predicted[shown].double()
+    target = problem.target[rows[shown]].unsqueeze(-1)
 
     def losses(logarithm: float) -> Tensor:
-        return -tempered(predicted, math.exp(logarithm)).gather(-1, target).squeeze(-1).log()
+        return -tempered(probability, math.exp(logarithm)).gather(-1, target).squeeze(-1).log()
 
     found = float(minimize_scalar(lambda t: float(losses(t).mean()), bounds=(-2.0, 2.0), method="bounded").x)
     gain = losses(0.0) - losses(found)
     certain = len(gain) > 1 and float(gain.mean()) > 2 * float(gain.std()) / math.sqrt(len(gain))
     return math.exp(found) if certain else 1.0
+
+
+def _scores(problem: Problem, metric: Metric, rows: Tensor, predicted: Tensor) -> tuple[float, float]:
+    """What predictions of some rows score, and their plain loss."""
+    target = problem.target[rows]
+    score = float(metric.score(problem.flat(predicted), problem.flat(target)))
+    return score, float(problem.plain_loss(predicted, target))
 
 
 class Final:

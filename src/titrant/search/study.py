@@ -27,7 +27,7 @@ from titrant.models.network import Factory
 from titrant.models.own import OwnBody, checked, factory_name
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
-from titrant.search.finals import Final, Finalist, blended, temperature
+from titrant.search.finals import Final, Finalist, blended
 from titrant.search.halving import Bracket, Race, Tried, rank
 from titrant.search.kinds import start_for
 from titrant.search.mixture import MIXED, PARENTS, Mixture, Proposal, learn, learned
@@ -96,7 +96,7 @@ class Outcome:
         interrupted: a person or the clock ended training before its plan.
         refused: the best recipe was trained again, did far worse than the search's network, and is not used.
         weights: the share of each network in the mean of their predictions; None for equal ones.
-        temperature: by which the logarithms of the mean probabilities are divided.
+        temperatures: by which the logarithms of each one's probabilities are divided; None: 1.
         band: of forecasts, see `titrant.train.problem.Problem.band`.
     """
 
@@ -110,7 +110,7 @@ class Outcome:
     interrupted: bool
     refused: bool = False
     weights: list[float] | None = None
-    temperature: float = 1.0
+    temperatures: list[float] | None = None
     band: Tensor | None = None
 
 
@@ -637,7 +637,7 @@ class Study:
             won = blended(problem, self._judging, contenders)
             return Outcome(
                 won.networks, recipe, "refit", searched, won.score, plain, self.records, interrupted,
-                weights=won.weights, temperature=temperature(problem, won), band=problem.band(won.rows, won.predicted),
+                weights=won.weights, temperatures=won.temperatures, band=problem.band(won.rows, won.predicted),
             )  # fmt: skip
         recipe, score = self.best.member.recipe, self.best.history.best
         return Outcome(
