@@ -3,7 +3,6 @@
 import pytest
 
 from titrant.doctor.table import ALIASES, TABLE, Rule, described, lookup
-from titrant.recipe import Recipe
 
 SAGEMAKER = {
     "vanishing_gradient", "exploding_tensor", "dead_relu", "saturated_activation", "poor_weight_initialization",
@@ -19,16 +18,6 @@ def test_every_line_is_complete(rule: Rule) -> None:
     assert rule.remedy.endswith(".")
     assert all(bound.source and bound.meaning for bound in rule.limits.values())
     assert rule.name in described(rule)
-
-
-@pytest.mark.parametrize("rule", [rule for rule in TABLE.values() if rule.change], ids=lambda rule: rule.name)
-def test_remedies_are_changes_that_a_recipe_accepts(rule: Rule) -> None:
-    recipe = Recipe()
-    for path, value in rule.change.items():
-        if isinstance(value, str) and value.startswith("* "):
-            slot, dose = path.split(".")
-            value = getattr(getattr(recipe, slot), dose) * float(value[2:])
-        recipe = recipe.replace(path, value)
 
 
 def test_the_rules_of_sagemaker_debugger_are_known_by_name() -> None:

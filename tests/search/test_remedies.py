@@ -62,6 +62,16 @@ def test_successors_have_the_remedy_once_and_the_length_that_the_search_has_give
     assert all(one.learning_rate.peak < 0.3 for one in clinic.successors([diverged(one) for one in rates], 2))
 
 
+@pytest.mark.parametrize(
+    ("kind", "p", "expected"),
+    [("bernoulli", 0.5, [0.65, 0.755, 0.8285]), ("zoneout", 0.5, [0.65, 0.755, 0.8285]), ("bernoulli", 0.89, [0.9])],
+)
+def test_a_dropout_that_is_strong_already_is_raised(kind: str, p: float, expected: list[float]) -> None:
+    recipe = Recipe().replace("dropout", {"kind": kind, "p": p})
+    found = list(remedied(recipe, {"dropout": "keep * 0.7"}, "series"))
+    assert [(one.dropout.kind, one.dropout.p) for one in found] == [(kind, p) for p in expected]  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("change", [{}, {"activation": {"kind": "relu"}}, {"augment.flip": {"kind": "flip"}}])
 def test_a_remedy_that_changes_nothing_or_does_not_suit_the_data_is_none(change: dict[str, Any]) -> None:
     assert list(remedied(Recipe(), change, "table")) == []

@@ -27,7 +27,9 @@ class Finding(Record):
     cause: str
     remedy: str
     code: str = Field(default="", description="lines to paste, where the remedy is a change of code")
-    change: dict[str, Any] = Field(default={}, description="the remedy as a change of recipe: path to value")
+    change: dict[str, Any] = Field(
+        default={}, description="the remedy as a change of recipe: path to value, or to what it is multiplied by"
+    )
 
 
 class Findings(list[Finding]):

@@ -47,7 +47,8 @@ class Rule:
         remedy: what to do.
         limits: thresholds by name; none where the symptom is a plain fact.
         code: the remedy as lines to paste.
-        change: the remedy as a change of recipe, path to value.
+        change: the remedy as a change of recipe, path to value; `"* 0.1"` multiplies a dose, `"keep * 0.7"` the share of units
+            that dropout keeps.
         aliases: names in other tools.
     """
 
@@ -652,7 +653,7 @@ _ENTRIES = (
         say("Stop at the best validation loss; then augment, raise dropout or weight decay, or make the network smaller."),
         {"rise": Limit(1.2, say("last validation loss over the best one"), UMLAUT)},
         code="EarlyStopping(patience=10, restore_best_weights=True)  # Keras",
-        change={"dropout": {"kind": "bernoulli", "p": 0.3}},
+        change={"dropout": "keep * 0.7"},
         aliases=("overfit", "overtraining"),
     ),
     Rule(

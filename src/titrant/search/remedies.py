@@ -13,7 +13,9 @@ from titrant.record import DataSummary, MemberRecord
 from titrant.search.doses import doses_at, mark_of, within
 from titrant.search.region import check_suits
 
-_STRENGTHS = 3  # of a remedy that multiplies a learning rate: once, twice and three times over
+_STRENGTHS = 3  # of a remedy that multiplies one of these doses: once, twice and three times over
+_GRADED = {"learning_rate.peak", "dropout"}
+_KEEP = "keep *"
 _NOT_HERE = ("stop.",)  # the search itself decides how long trainings are
 
 
@@ -68,17 +70,20 @@ def remedied(recipe: Recipe, change: dict[str, Any], reads: str) -> Iterator[Rec
 
     Args:
         recipe: the patient.
-        change: path of a slot or a dose to its new value, or to a factor such as `"* 0.1"`.
+        change: path of a slot or a dose to its new value, or to a factor such as `"* 0.1"`; of dropout to a factor of the share
+            of units that it keeps, such as `"keep * 0.7"`, so that a dose that is high already is raised, too.
         reads: the kind of data.
 
     Example:
         >>> [round(one.learning_rate.peak, 7) for one in remedied(Recipe(), {"learning_rate.peak": "* 0.1"}, "table")]
         [0.0001, 1e-05, 1e-06]
+        >>> [one.dropout.p for one in remedied(Recipe(), {"dropout": "keep * 0.7"}, "table")]
+        [0.3, 0.51, 0.657]
         >>> [one.activation.kind for one in remedied(Recipe(), {"activation": {"kind": "relu"}}, "table")]
         []
     """
     seen = {recipe}
-    for strength in range(1, _STRENGTHS + 1 if "learning_rate.peak" in change else 2):
+    for strength in range(1, 2 if _GRADED.isdisjoint(change) else _STRENGTHS + 1):
         mended = recipe
         for path, value in change.items():
             try:
@@ -91,6 +96,11 @@ def remedied(recipe: Recipe, change: dict[str, Any], reads: str) -> Iterator[Rec
 
 
 def _changed(recipe: Recipe, path: str, value: Any, strength: int, reads: str) -> Recipe:
+    if isinstance(value, str) and value.startswith(_KEEP):
+        if recipe.at(path).is_off:
+            recipe = recipe.replace(path, {"kind": "bernoulli", "p": 0.0})
+        kept = (1 - doses_at(recipe, [f"{path}.p"]).get(f"{path}.p", 0.0)) * float(value.removeprefix(_KEEP)) ** strength
+        return recipe.replace(f"{path}.p", within(mark_of(recipe, f"{path}.p"), float(f"{1 - kept:.6g}")))
     if isinstance(value, str):
         wanted = doses_at(recipe, [path])[path] * float(value.removeprefix("*")) ** strength
         return recipe.replace(path, within(mark_of(recipe, path), float(f"{wanted:.6g}")))
