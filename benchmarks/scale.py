@@ -371,8 +371,8 @@ def simulate(
 
 def proposing_seconds(records: Sequence[MemberRecord]) -> tuple[float, float]:
     """Seconds for a proposal by a search's own proposers: in its first bracket, and by their mean after `records`."""
-    from titrant.job import region_for
     from titrant.search.study import Study
+    from titrant.wanted import region_for
 
     dataset = read_data(samples.path("adult"), "income", notes=[])
     region = region_for(dataset, None, None, None)

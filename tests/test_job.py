@@ -24,7 +24,7 @@ from torch import nn
 import titrant
 from titrant import Recipe, Run, job, samples
 from titrant.errors import BudgetError, OutputError, TitrantError
-from titrant.job import _intervals
+from titrant.judged import intervals
 from titrant.record import Evaluation, read_members
 from titrant.report.terminal import QuietView
 from titrant.search.study import Study
@@ -172,7 +172,7 @@ def test_a_full_disk_is_an_error_of_the_place(tmp_path: Path, monkeypatch: pytes
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("titrant.job.write_members", full)
+    monkeypatch.setattr("titrant.results.write_members", full)
     with pytest.raises(OutputError, match="No space left"):
         quick(out=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
@@ -329,7 +329,7 @@ def test_the_gain_is_known_better_than_either_score() -> None:
     def sure(labels: Any) -> torch.Tensor:
         return torch.nn.functional.one_hot(torch.as_tensor(labels), 2).float()
 
-    score, gain = _intervals(METRICS["accuracy"], sure(ours), sure(theirs), torch.as_tensor(truth))
+    score, gain = intervals(METRICS["accuracy"], sure(ours), sure(theirs), torch.as_tensor(truth))
     assert score is not None
     assert gain is not None
     assert gain[0] > 0
@@ -339,7 +339,7 @@ def test_the_gain_is_known_better_than_either_score() -> None:
         hits, lambda one, other, axis: one.mean(axis) - other.mean(axis), paired=True, method="percentile", rng=1
     ).confidence_interval
     assert gain == pytest.approx((expected.low, expected.high), abs=0.006)
-    assert _intervals(METRICS["accuracy"], sure(ours), None, torch.as_tensor(truth)) == (score, None)
+    assert intervals(METRICS["accuracy"], sure(ours), None, torch.as_tensor(truth)) == (score, None)
 
 
 # ---------------------------------------------------------------------- workers

@@ -10,12 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 import titrant
-from titrant import job, samples
+from titrant import samples
 from titrant.cli.app import app
 from titrant.errors import OutputError, TitrantError
 from titrant.job import Run
 from titrant.record import Asked, Summary, held, read_members
 from titrant.report.runs import listed
+from titrant.results import Results
 from titrant.texts import say
 
 PENGUINS = samples.path("penguins")
@@ -64,7 +65,7 @@ def test_what_was_asked_for_is_remembered(tmp_path: Path, monkeypatch: pytest.Mo
     foreign = {"cluster": "ray://127.0.0.1:9", "study": "postgresql://me@127.0.0.1:9/searches"}
     asked.model_copy(update=foreign).write(tmp_path / "run" / "asked.json")
     for better in (True, False):  # the model of before is replaced, or stays
-        monkeypatch.setattr(job._Results, "_better", lambda *_, better=better: better)
+        monkeypatch.setattr(Results, "_better", lambda *_, better=better: better)
         found = titrant.resume(tmp_path / "run", budget="10s")
         assert found.summary.metric == "log_loss"
         named = [warning for warning in found.summary.warnings if any(address in warning for address in foreign.values())]

@@ -6,81 +6,45 @@ result, so that a killed process leaves a usable run.
 """
 
 import math
-import os
-import platform
 import shutil
-import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from titrant.clock import Clock, Interrupt, seconds
 from titrant.data.decode import Progress
 from titrant.data.learnable import Learnable, read_again, read_data, source_of
-from titrant.data.series import Series
 from titrant.errors import BudgetError, OutputError, TitrantError
+from titrant.folders import free_place, new_folder, writing
 from titrant.logs import Logs, checked
-from titrant.models.blocks import recomputed
 from titrant.models.network import Factory
-from titrant.models.own import declared, factory_name
 from titrant.predictor import Predictor
-from titrant.recipe import Recipe, near, read_yaml
-from titrant.record import (
-    ALWAYS_ON,
-    Asked,
-    Evaluation,
-    MemberRecord,
-    Receipt,
-    Source,
-    Summary,
-    held,
-    read_members,
-    versions,
-    write_members,
-)
+from titrant.recipe import Recipe
+from titrant.record import Asked, Source, Summary
 from titrant.report.html import write_report
-from titrant.report.lines import forecasts, lines
-from titrant.report.mistakes import mistakes
-from titrant.report.passages import passages
-from titrant.report.pictures import samples
 from titrant.report.terminal import QuietView
-from titrant.search.kinds import start_for
-from titrant.search.proposers import SEARCHES
-from titrant.search.region import Region, check_fits, check_suits
+from titrant.results import Before, Results, before_in, tried
 from titrant.search.study import Outcome, Study
-from titrant.surgery import SLOTS
 from titrant.texts import say
 from titrant.train.cluster import Cluster
 from titrant.train.hardware import device_of, free_memory, prepare, threads
-from titrant.train.lanes import lanes
-from titrant.train.member import Trained
-from titrant.train.metrics import Metric, fitting_metrics, metric_for
-from titrant.train.team import Leader, launched
+from titrant.train.metrics import Metric, metric_for
+from titrant.train.team import Leader
 from titrant.train.workers import LARGEST, Workers
-from titrant.tricks.model import Custom
 from titrant.view import View
+from titrant.wanted import check_search, processes, recipe_and_limits, region_for, with_factory, workers_wanted
 
 if TYPE_CHECKING:
     from titrant.search.shared import SharedStudy
 
-_EVERY = 5.0  # seconds between two saves of the best so far, at least
 _HANDED_IN = 10.0  # seconds that a shared study has at most to take up what is left
-_SHARE = 0.02  # and the most of the time that saving may take
-
-PACKAGES = ("titrant", "torch", "numpy", "polars", "optuna", "scikit-learn")
-_RESAMPLES = 500
-_IN_OURS = ("data.whiten", "augment.resize", "regularize.stochastic_depth")  # what acts in networks of Titrant's own alone
-_SAMPLE = 2000  # test rows drawn in the report's scatter plot
-_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -259,7 +223,7 @@ def fit(
         >>> run.predict({"x": [0.01, 0.99]}).tolist()
         ['low', 'high']
     """
-    _check_search(search, space)
+    check_search(search, space)
     if folds is not None and folds < 2:
         raise TitrantError(say("folds = {count}: a cross-validation needs two folds at least.", count=folds))
     if repeats < 1 or (repeats > 1 and folds is None):
@@ -277,7 +241,7 @@ def fit(
         raise TitrantError(say("A network of your own is trained in this process; it cannot be sent to a cluster."))
     if workers is not None and workers < 1:
         raise TitrantError(say("workers = {count}: at least one process must train.", count=workers))
-    given, limits = _given(recipe, space)
+    given, limits = recipe_and_limits(recipe, space)
     if study is not None and (search == "grid" or (given is not None and limits is None)):
         raise TitrantError(
             say("A shared study is for a search; a grid, or one recipe alone, is walked through by one command.")
@@ -338,7 +302,7 @@ def resume(
         True
     """
     folder = Path(run)
-    before = _before(folder)
+    before = before_in(folder)
     asked = before.asked.model_copy(update={"members": None, "metric": before.summary.metric})
     again = {"cluster": cluster, "study": _without_password(study)}
     asked = asked.model_copy(update={name: address for name, address in again.items() if address is not None})
@@ -357,32 +321,6 @@ class _Places:
     study: str | None = None
 
 
-@dataclass(frozen=True)
-class _Before:
-    """What a run has left."""
-
-    summary: Summary
-    source: Source
-    asked: Asked
-    records: list[MemberRecord]
-
-
-def _before(folder: Path) -> _Before:
-    try:
-        summary, source = Summary.read(folder / "summary.json"), Source.read(folder / "source.json")
-        records = read_members(folder / "members.jsonl")
-        kept = folder / "asked.json"  # older runs have none
-        return _Before(summary, source, Asked.read(kept) if kept.exists() else Asked(seed=summary.seed), records)
-    except (OSError, ValueError) as error:
-        problem = " ".join(str(error).split())[:200]
-        if isinstance(error, FileNotFoundError):
-            problem = say("{file} is missing", file=Path(error.filename).name)
-        raise OutputError(
-            say("{folder} holds no run to go on with: {problem}. A run can be resumed once its first network was scored.",
-                folder=folder, problem=problem)
-        ) from None  # fmt: skip
-
-
 Reading = Callable[[list[str], Progress], tuple[Learnable, Source]]
 """Reads the data: takes notes, and is told how many pictures are decoded."""
 
@@ -393,7 +331,7 @@ def _carried_out(
     budget: str | float,
     place: Path | None,
     model: Factory | None,
-    before: _Before | None,
+    before: Before | None,
     watcher: View,
     started: float | None,
     places: _Places,
@@ -486,7 +424,7 @@ def _carried_out(
         about = [*_about(study), *(_about_memory(study) if places.cluster is None and together == 1 else [])]
         for note in about:
             tell(note)
-        results = _Results(folder, dataset, source, asked, study, notes, limit, clock, before)
+        results = Results(folder, dataset, source, asked, study, notes, limit, clock, before)
         outcome = _searched(study, budget, clock, interrupt)
         notes += study.notes
         if team is not None and team.lost:
@@ -499,7 +437,7 @@ def _carried_out(
             )  # fmt: skip
         if shared is not None:
             notes += shared.close(min(_HANDED_IN, 0.5 * max(0.0, clock.end - monotonic())))
-        progress("evaluation", 0, 0, _tried(outcome.records), outcome.score_validation)
+        progress("evaluation", 0, 0, tried(outcome.records), outcome.score_validation)
         predictor, summary = results.finish(outcome, model, report=place is not None)
         for problem in logs.close(folder, summary):
             watcher.note(problem)
@@ -595,168 +533,6 @@ def _about_memory(study: Study) -> list[str]:
     return []
 
 
-def _given(
-    recipe: Recipe | Mapping[str, Any] | str | Path | None, space: Mapping[str, Any] | str | Path | None
-) -> tuple[Recipe | None, dict[str, Any] | None]:
-    limits = read_yaml(Path(space)) if isinstance(space, str | Path) else dict(space) if space is not None else None
-    return recipe_of(recipe), limits
-
-
-def recipe_of(recipe: Recipe | Mapping[str, Any] | str | Path | None) -> Recipe | None:
-    """A recipe as a person gives it: as it is, as a mapping of its slots, or as its YAML file."""
-    if isinstance(recipe, str | Path):
-        return Recipe.load(recipe)
-    return Recipe.of(recipe) if isinstance(recipe, Mapping) else recipe
-
-
-def with_factory(recipe: Recipe, factory: Factory, surgery: Sequence[str] = ()) -> Recipe:
-    """The recipe with a network of one's own, known by the name of what makes it.
-
-    Slots that do not reach into it are as in the plain baseline: what does not act shall not stand in a recipe.
-
-    Args:
-        recipe: the rest; one that holds a network of one's own keeps its doses and surgery.
-        factory: makes the network.
-        surgery: slots that reach into it.
-
-    Raises:
-        TitrantError: a slot of the surgery is unknown, or the factory declares a dose wrongly.
-    """
-    unknown = [slot for slot in surgery if slot not in SLOTS]
-    if unknown:
-        known = ", ".join(SLOTS)
-        raise TitrantError(
-            say("surgery: {slot!r} cannot reach into a network; choose of {known}.", slot=unknown[0], known=known)
-        )  # fmt: skip
-    own = {dose.name: dose.default for dose in declared(factory)}
-    reached = [slot for slot in SLOTS if slot in surgery]
-    if isinstance(recipe.model, Custom):
-        own |= {name: value for name, value in recipe.model.doses.items() if name in own}
-        reached = reached or list(recipe.model.surgery)
-    recipe = recipe.replace("model", {"kind": "custom", "factory": factory_name(factory), "doses": own, "surgery": reached})
-    for slot in (*(slot for slot in SLOTS if slot not in reached), *_IN_OURS):
-        recipe = recipe.replace(slot, Recipe().at(slot).model_dump())
-    return recipe
-
-
-def _check_search(search: str, space: Mapping[str, Any] | str | Path | None) -> None:
-    if search not in SEARCHES:
-        known = ", ".join(SEARCHES)
-        raise TitrantError(
-            say(
-                "There is no search {search!r}.{hint} Choose of {known}.",
-                search=search,
-                hint=near(search, SEARCHES),
-                known=known,
-            )
-        )
-    if search == "grid" and space is None:
-        raise TitrantError(
-            say("A grid over all tricks would never end. Name what it shall cross in a search space (--space), or use random.")
-        )
-
-
-def processes(given: Recipe | None) -> int:
-    """Processes that train each cohort together: as many as `torchrun` has started, or as the recipe says."""
-    if (started := launched()) is not None:
-        return started[1]
-    return 1 if given is None else given.hardware.processes
-
-
-def workers_wanted(device: torch.device, given: Recipe | None, model: Factory | None, members: int | None) -> int:
-    """Worker processes that train beside this one: one for each further thread; none for a search of a few members."""
-    if members is not None or model is not None:
-        return 0
-    return lanes(device, [] if given is None else [given]) - 1
-
-
-def region_for(
-    dataset: Learnable,
-    given: Recipe | None,
-    limits: dict[str, Any] | None,
-    model: Factory | None,
-    surgery: Sequence[str] = (),
-) -> Region | None:
-    """What to search: nothing for a recipe alone, the named paths for a recipe with a space, else the default with limits."""
-    rows, known = len(dataset.split.train), start_for(dataset)
-    size = known.batch(rows)
-    default: dict[str, Any] = {"batch": "fixed", "batch.size": sorted({max(16, size // 2), size, size * 2})}
-    for path, trick in given.tricks() if given is not None else ():
-        check_suits(path, type(trick), known.reads)
-    if given is not None:
-        check_fits(given)
-    if given is not None and limits is None:
-        return None
-    base = given or known.portfolio(rows)[0]
-    if model is not None:
-        base = with_factory(base, model, surgery).without("data.features")
-        reached = base.model.surgery if isinstance(base.model, Custom) else ()
-        fixed = [*(slot for slot in SLOTS if slot not in reached), *_IN_OURS, "data.features", "model"]
-        default |= {slot: base.at(slot).kind for slot in fixed}
-        if "dropout" in reached:
-            default["dropout"] = ["off", "bernoulli"]
-    wanted = {**default, **(limits or {})} if given is None else dict(limits or {})
-    return Region(
-        base,
-        wanted,
-        only=given is not None,
-        reads=known.reads,
-        numbers=dataset.has_numbers,
-        categories=dataset.has_categories,
-        classes=dataset.schema.task != "regression",
-        absent=dataset.absent,
-        own=() if model is None else declared(model),
-    )
-
-
-def free_place(place: Path) -> Path:
-    """The folder for a run, refused if anything is in it."""
-    with writing(place):
-        in_use = place.exists() and (not place.is_dir() or any(place.iterdir()))
-    if in_use:
-        raise OutputError(say("The output folder {folder} is in use. Name a new one, or empty it.", folder=place))
-    return place
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Says where the system refuses to write."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            say("{folder} cannot be written: {reason}. Name another place, or make room there.",
-                folder=folder, reason=error.strerror or error)
-        ) from None  # fmt: skip
-
-
-@contextmanager
-def new_folder(place: Path | None) -> Iterator[Path]:
-    """The run's folder, a temporary one without a place.
-
-    If the run fails before it has saved a usable model, everything that was made for it is removed again.
-    """
-    if place is None:
-        place = Path(tempfile.mkdtemp(prefix="titrant-"))
-        made = [place]
-    else:
-        made = [folder for folder in (place, *place.parents) if not folder.exists()]
-    try:
-        with writing(place):
-            place.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=place).close()
-        with held(place):
-            yield place
-    except BaseException:
-        if not (place / "summary.json").exists():
-            for part in place.iterdir() if place.is_dir() else ():
-                shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink()
-            for folder in made:
-                with suppress(OSError):  # somebody else has put something there meanwhile
-                    folder.rmdir()
-        raise
-
-
 def _reserve(limit: float, dataset: Learnable) -> float:
     """Seconds kept for judging, writing and the report."""
     return min(0.25 * limit, 2.0 + 0.01 * limit + dataset.judging)
@@ -781,293 +557,3 @@ def _searched(study: Study, budget: str | float, clock: Clock, interrupt: Interr
         ) from None
     outcome.interrupted = outcome.interrupted or interrupt.asked
     return outcome
-
-
-# ------------------------------------------------------------------- after
-
-
-Ends = tuple[float, float] | None
-"""The ends of an interval, if there is one."""
-
-
-@dataclass
-class _Results:
-    """Writes what the search has found: the best so far while it goes on, everything at its end, in the same form."""
-
-    folder: Path
-    dataset: Learnable
-    source: Source
-    asked: Asked
-    study: Study
-    notes: list[str]
-    limit: float
-    clock: Clock
-    before: _Before | None = None
-    _recorded: int = 0
-    _kept: Trained | None = None
-    _next: float = 0.0
-
-    def keep(self) -> None:
-        """Saves the best network so far, if there is a new one and the last save is some time ago.
-
-        Of a run that is resumed only what was tried: its model is judged better or worse at the end.
-        """
-        best, begun = self.study.best, monotonic()
-        if self.before is not None:
-            if len(self.study.records) > self._recorded and begun >= self._next:
-                with writing(self.folder):
-                    write_members(self.folder / "members.jsonl", self.study.records)
-                self._recorded, self._next = len(self.study.records), monotonic() + _EVERY
-            return
-        if best is None or best is self._kept or begun < self._next:
-            return
-        records = list(self.study.records)
-        band = self.study.band(best)
-        so_far = Outcome(
-            [best], best.member.recipe, "checkpoint", best.history.best, None, None, records, interrupted=True, band=band
-        )
-        self._write(so_far, self._predictor(so_far), Evaluation(metrics={}))
-        self._kept, self._next = best, monotonic() + max(_EVERY, (monotonic() - begun) / _SHARE)
-
-    def finish(self, outcome: Outcome, factory: Factory | None, *, report: bool) -> tuple[Predictor, Summary]:
-        """Judges the final model on test rows and writes everything, the report last; `Run.report` can write it later."""
-        if self.before is not None and not self._better(outcome, self.before.summary):
-            return self._as_before(outcome, self.before.summary, factory)
-        predictor = self._predictor(outcome)
-        plain = outcome.baseline
-        baseline = None if plain is None else Predictor.of(self.dataset.schema, [plain], self.study.development_problem())
-        evaluation, intervals = self._judged(predictor, outcome.recipe, baseline)
-        summary = self._write(outcome, predictor, evaluation, *intervals)
-        if not report:
-            return predictor, summary
-        with writing(self.folder):
-            write_report(self.folder)
-            summary = summary.model_copy(update={"seconds_total": self._seconds_before + self.clock.elapsed})
-            summary.write(self.folder / "summary.json")
-        return predictor, summary
-
-    def _judged(self, predictor: Predictor, recipe: Recipe, baseline: Predictor | None) -> tuple[Evaluation, tuple[Ends, Ends]]:
-        """What a model did on test rows, and what its recipe does to examples; see `_evaluated`."""
-        evaluation, intervals = _evaluated(self.dataset, self.study.metric, predictor, baseline)
-        about = (self.dataset, recipe, self.study.seed)
-        shown = {"samples": samples(*about), "lines": lines(*about), "passages": passages(*about)}
-        return evaluation.model_copy(update=shown), intervals
-
-    def _better(self, outcome: Outcome, before: Summary) -> bool:
-        """Whether a resumed run has found a better model: by rows that its networks held out, if it has such a score."""
-        new, old = outcome.score_refit, before.score_refit
-        if (new is None) != (old is None):
-            return new is not None
-        if new is None or old is None:
-            new, old = outcome.score_validation, before.score_validation
-        if new is None or old is None:
-            return new is not None
-        return self.study.metric.as_loss(new) < self.study.metric.as_loss(old)
-
-    def _as_before(self, outcome: Outcome, before: Summary, factory: Factory | None) -> tuple[Predictor, Summary]:
-        """The model of before stays; what was tried since is added."""
-        kept = say("Going on with the search found nothing better; the model is that of before.")
-        predictor = Predictor.load(self.folder / "model", factory)
-        judged: dict[str, Any] = {}
-        if before.score_test is None and len(self.dataset.split.test):  # it was killed before its model was judged
-            evaluation, (interval, _) = self._judged(predictor, predictor.recipes[0], None)
-            judged = {"score_test": evaluation.metrics.get(self.study.metric.name), "score_test_interval": interval}
-            with writing(self.folder):
-                evaluation.write(self.folder / "evaluation.json")
-        summary = before.model_copy(
-            update={
-                **judged,
-                "n_members": _tried(outcome.records),
-                "seconds_total": before.seconds_total + self.clock.elapsed,
-                "budget_seconds": before.budget_seconds + self.limit,
-                "warnings": [one for one in dict.fromkeys([*before.warnings, *self.notes]) if one != kept] + [kept],
-            }
-        )
-        with writing(self.folder):
-            write_members(self.folder / "members.jsonl", outcome.records)
-            summary.write(self.folder / "summary.json")
-            write_report(self.folder)
-        return predictor, summary
-
-    @property
-    def _seconds_before(self) -> float:
-        return 0.0 if self.before is None else self.before.summary.seconds_total
-
-    def _predictor(self, outcome: Outcome) -> Predictor:
-        problem = self.study.final_problem(outcome)
-        return Predictor.of(self.dataset.schema, outcome.final, problem, outcome.weights, outcome.temperatures, outcome.band)
-
-    def _write(
-        self, outcome: Outcome, predictor: Predictor, evaluation: Evaluation, interval: Ends = None, gain: Ends = None
-    ) -> Summary:
-        """Writes everything but the report; the summary comes last and says that the rest is there."""
-        metric = self.study.metric
-        receipts = outcome.final[0].receipts
-        summary = Summary(
-            task=self.dataset.schema.task,
-            metric=metric.name,
-            direction=metric.direction,
-            score_validation=_finite(outcome.score_validation),
-            score_refit=_finite(outcome.score_refit),
-            score_test=evaluation.metrics.get(metric.name),
-            baseline_score_test=evaluation.metrics_baseline.get(metric.name),
-            score_test_interval=interval,
-            gain_interval=gain,
-            final="refit" if outcome.kind == "refit" else "checkpoint",
-            n_members=_tried(outcome.records),
-            n_networks=len(outcome.final),
-            n_recipes=len({one.member.recipe.yaml() for one in outcome.final}),
-            seconds_total=self._seconds_before + self.clock.elapsed,
-            budget_seconds=self.limit + (0.0 if self.before is None else self.before.summary.budget_seconds),
-            interrupted=outcome.interrupted,
-            receipts=receipts,
-            warnings=[*self.notes, *_warnings(outcome, receipts)],
-            versions=versions(*PACKAGES),
-            machine=machine(self.study.device),
-            seed=self.study.seed,
-        )
-        with writing(self.folder):
-            outcome.recipe.save(self.folder / "recipe.yaml")
-            predictor.save(self.folder / "model")
-            write_members(self.folder / "members.jsonl", outcome.records)
-            data = self.dataset.summary
-            data.model_copy(update={"split": f"{data.split} {self.study.compared}".rstrip()}).write(self.folder / "data.json")
-            self.source.write(self.folder / "source.json")
-            self.asked.write(self.folder / "asked.json")
-            evaluation.write(self.folder / "evaluation.json")
-            summary.write(self.folder / "summary.json")
-        return summary
-
-
-def _tried(records: list[MemberRecord]) -> int:
-    return sum(1 for record in records if record.origin != "refit")
-
-
-def _evaluated(
-    dataset: Learnable, metric: Metric, predictor: Predictor, baseline: Predictor | None
-) -> tuple[Evaluation, tuple[Ends, Ends]]:
-    """What the models did on test rows; the interval of the score, and that of its gain over the baseline's."""
-    rows = dataset.split.test
-    if len(rows) == 0:
-        return Evaluation(metrics={}), (None, None)
-    target = dataset.target if dataset.values is None else torch.as_tensor(dataset.values)
-    truth = target[rows]
-    inputs = [tensor[rows] for tensor in dataset.inputs]
-    predicted = predictor.raw(*inputs)
-    plain = None if baseline is None else baseline.raw(*inputs)
-    evaluation = Evaluation(
-        metrics=_scores(predicted, truth, dataset),
-        metrics_baseline={} if plain is None else _scores(plain, truth, dataset),
-    )
-    if predictor.classifies:
-        classes = len(dataset.schema.classes)
-        hit = predicted.argmax(1)
-        counts = torch.bincount(truth * classes + hit, minlength=classes**2).view(classes, classes)
-        evaluation = evaluation.model_copy(
-            update={
-                "confusion": counts.tolist(),
-                "reliability": _reliability(predicted, truth),
-                "mistakes": mistakes(dataset, rows, predicted),
-            }
-        )
-    else:
-        most = max(1, _SAMPLE // truth[:1].numel())
-        shown = torch.linspace(0, len(rows) - 1, min(len(rows), most)).long()
-        sample = {"truth": truth[shown].flatten().tolist(), "predicted": predicted[shown].flatten().tolist()}
-        evaluation = evaluation.model_copy(update=sample)
-        if isinstance(dataset, Series):
-            evaluation = evaluation.model_copy(update=forecasts(dataset, rows, predicted, predictor.band))
-    with threads(1):  # small operations, for which threads only wait for one another
-        return evaluation, _intervals(metric, predicted, plain, truth)
-
-
-def _scores(predicted: Tensor, truth: Tensor, dataset: Learnable) -> dict[str, float | None]:
-    return {metric.name: _finite(_score(metric, predicted, truth)) for metric in fitting_metrics(dataset.schema.task)}
-
-
-def _score(metric: Metric, predicted: Tensor, truth: Tensor) -> float:
-    """A score; several values of a row count like rows."""
-    return float(metric.score(predicted.flatten(), truth.flatten()) if metric.regression else metric.score(predicted, truth))
-
-
-def _reliability(predicted: Tensor, truth: Tensor) -> list[tuple[float, float, int]]:
-    """(mean confidence, share right, rows) in equal bins of confidence."""
-    confidence, hit = predicted.max(1)
-    bins = (confidence * _BINS).long().clamp(max=_BINS - 1)
-    found = []
-    for place in range(_BINS):
-        mine = bins == place
-        if mine.any():
-            found.append((float(confidence[mine].mean()), float((hit == truth)[mine].float().mean()), int(mine.sum())))
-    return found
-
-
-def _intervals(metric: Metric, predicted: Tensor, plain: Tensor | None, truth: Tensor) -> tuple[Ends, Ends]:
-    """95 % percentile bootstrap over the test rows, of a score and of its gain over the baseline's on the same resamples.
-
-    The gain's interval is narrower than those of the two scores, because rows that are hard for one are hard for the other.
-    Fewer resamples where rows are many and the intervals are narrow.
-    """
-
-    generator = torch.Generator().manual_seed(0)
-    resamples = max(100, min(_RESAMPLES, 4_000_000 // max(1, predicted.numel())))
-    scores, gains = [], []
-    for _ in range(resamples):
-        drawn = torch.randint(len(truth), (len(truth),), generator=generator)
-        scores.append(_score(metric, predicted[drawn], truth[drawn]))
-        if plain is not None:
-            gains.append(metric.as_loss(_score(metric, plain[drawn], truth[drawn])) - metric.as_loss(scores[-1]))
-    return _ends(scores, resamples), _ends(gains, resamples)
-
-
-def _ends(values: list[float], resamples: int) -> Ends:
-    """The middle 95 % of values; None if half of them or more are missing."""
-    finite = [value for value in values if math.isfinite(value)]
-    if 2 * len(finite) <= resamples:
-        return None
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _warnings(outcome: Outcome, receipts: list[Receipt]) -> list[str]:
-    found = [
-        say("{trick} ({kind}) was on and never acted.", trick=receipt.trick, kind=receipt.kind)
-        for receipt in receipts
-        if receipt.never_acted and receipt.trick not in ALWAYS_ON
-    ]
-    halved = sum(record.parts > 1 for record in outcome.records)
-    if halved:
-        found.append(
-            say("Memory did not hold whole batches of {count} recipes; they were computed in parts, and batch norm saw parts, "
-                "too. A smaller batch.size avoids this.", count=halved)
-        )  # fmt: skip
-    if outcome.recipe.hardware.checkpoint and not recomputed(outcome.final[0].network):
-        kind = outcome.recipe.model.kind
-        found.append(say("hardware.checkpoint = true has no effect: this {kind} has no more than one block.", kind=kind))
-    if outcome.recipe.hardware.layout != "auto":
-        found.append(say("hardware.layout = {layout} has no effect on a table.", layout=outcome.recipe.hardware.layout))
-    if outcome.refused:
-        found.append(
-            say("The best recipe, trained again, did far worse than before; the model is the best network of the search.")
-        )
-    elif outcome.kind == "checkpoint" and not outcome.interrupted:
-        found.append(say("There was no time to train the best recipe again; the model is the best network of the search."))
-    return found
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def machine(device: torch.device) -> dict[str, str | int | float]:
-    """What ran here."""
-    found: dict[str, str | int | float] = {
-        "system": platform.system(),
-        "processor": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "threads": torch.get_num_threads(),
-        "device": str(device),
-    }
-    if device.type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found

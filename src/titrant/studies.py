@@ -20,24 +20,15 @@ from titrant.evidence.importance import importances
 from titrant.evidence.records import Ablation, Cure, Response, Studied
 from titrant.evidence.response import LEVELS, Titration
 from titrant.evidence.training import Trainings
-from titrant.job import (
-    PACKAGES,
-    Run,
-    free_place,
-    machine,
-    new_folder,
-    recipe_of,
-    region_for,
-    with_factory,
-    workers_wanted,
-    writing,
-)
+from titrant.folders import free_place, new_folder, writing
+from titrant.job import Run
 from titrant.models.network import Factory
 from titrant.models.own import declared
 from titrant.recipe import Recipe
 from titrant.record import Source, Summary, versions
 from titrant.report.html import write_report
 from titrant.report.terminal import QuietView
+from titrant.results import PACKAGES, machine
 from titrant.search.kinds import start_for
 from titrant.search.pace import Pace
 from titrant.texts import say
@@ -47,6 +38,7 @@ from titrant.train.metrics import metric_for
 from titrant.train.workers import LARGEST, Workers
 from titrant.tricks.model import Custom
 from titrant.view import View
+from titrant.wanted import recipe_of, region_for, with_factory, workers_wanted
 
 Result = TypeVar("Result", bound=Studied)
 Watch = Callable[[str, int, int], None]

@@ -16,10 +16,10 @@ from titrant.cli.app import app
 from titrant.errors import RecipeError
 from titrant.evidence.records import Response
 from titrant.evidence.response import dosing
-from titrant.job import with_factory
 from titrant.models.own import declared
 from titrant.recipe import Recipe
 from titrant.space import Range
+from titrant.wanted import with_factory
 
 TABLE = {"x": [i / 90 for i in range(90)], "y": ["low"] * 45 + ["high"] * 45}
 RECIPE = Recipe().replace("stop", {"kind": "last", "epochs": 3.0}).replace("learning_rate.peak", 0.02)

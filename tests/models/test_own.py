@@ -12,13 +12,13 @@ from torch.func import functional_call
 
 import titrant
 from titrant.errors import TitrantError
-from titrant.job import region_for, with_factory
 from titrant.models.own import OwnBody, declared
 from titrant.recipe import Recipe
 from titrant.record import read_members
 from titrant.report.terminal import QuietView
 from titrant.search.region import unit_chooser
 from titrant.space import Range
+from titrant.wanted import region_for, with_factory
 
 TABLE = {"x": [i / 60 for i in range(60)], "y": ["low"] * 30 + ["high"] * 30}
 

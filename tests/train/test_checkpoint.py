@@ -12,7 +12,6 @@ from titrant.clock import Clock
 from titrant.data.learnable import Learnable
 from titrant.doctor.attach_recipe import observed
 from titrant.errors import TitrantError
-from titrant.job import with_factory
 from titrant.models.blocks import Blocks, in_blocks, recompute, recomputed
 from titrant.models.own import OwnBody
 from titrant.recipe import Recipe
@@ -23,6 +22,7 @@ from titrant.train.member import Member
 from titrant.train.metrics import metric_for
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.hardware import Hardware
+from titrant.wanted import with_factory
 
 CPU = torch.device("cpu")
 HOUR = Clock.of(3600.0)

@@ -30,10 +30,11 @@ def claims(
 
     from titrant.evidence.claims import CLAIMS
     from titrant.evidence.lab import measured
-    from titrant.job import free_place, machine, writing
+    from titrant.folders import free_place, writing
     from titrant.recipe import near
     from titrant.report.claims import claims_lines, write_claims
     from titrant.report.terminal import print_lines
+    from titrant.results import machine
 
     known = {claim.name: claim for claim in CLAIMS}
     for name in names or ():

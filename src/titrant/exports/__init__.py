@@ -14,7 +14,7 @@ from titrant.errors import DataError, OutputError
 from titrant.exports import onnx, program, script, tensorflow
 from titrant.exports.described import Described, described
 from titrant.exports.rows import Rows, rows_of
-from titrant.job import free_place, new_folder, writing
+from titrant.folders import free_place, new_folder, writing
 from titrant.predictor import Predictor
 from titrant.record import Source
 from titrant.texts import say
