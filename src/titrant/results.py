@@ -15,6 +15,7 @@ from titrant.errors import OutputError
 from titrant.folders import writing
 from titrant.judged import Ends, evaluated, finite
 from titrant.models.blocks import recomputed
+from titrant.models.image import Conv, ImageNet
 from titrant.models.network import Factory
 from titrant.predictor import Predictor
 from titrant.recipe import Recipe
@@ -243,8 +244,17 @@ def _warnings(outcome: Outcome, receipts: list[Receipt]) -> list[str]:
     if outcome.recipe.hardware.checkpoint and not recomputed(outcome.final[0].network):
         kind = outcome.recipe.model.kind
         found.append(say("hardware.checkpoint = true has no effect: this {kind} has no more than one block.", kind=kind))
-    if outcome.recipe.hardware.layout != "auto":
-        found.append(say("hardware.layout = {layout} has no effect on a table.", layout=outcome.recipe.hardware.layout))
+    layout, network = outcome.recipe.hardware.layout, outcome.final[0].network
+    heeded = isinstance(network, ImageNet) and any(isinstance(layer, Conv) for layer in network.modules())
+    if layout != "auto" and not heeded:
+        kind = outcome.recipe.model.kind
+        found.append(
+            say(
+                "hardware.layout = {layout} has no effect: this {kind} has no convolutions of pictures.",
+                layout=layout,
+                kind=kind,
+            )
+        )
     if outcome.refused:
         found.append(
             say("The best recipe, trained again, did far worse than before; the model is the best network of the search.")

@@ -41,8 +41,8 @@ def test_layouts_are_tried_for_convolutions_alone() -> None:
     def names(model: str) -> list[str]:
         return [side.name for side in _sides(torch.device("cpu"), Recipe().replace("model", model))]
 
-    assert "channels_last" in names("resnet")
-    assert "channels_last" not in names("mlp")
+    assert "convolutions read channels first" in names("resnet")
+    assert "convolutions read channels first" not in names("mlp")
     assert names("mlp")[0] == "float32, one network"
     assert "blocks computed again" in names("mlp")
 

@@ -1,5 +1,7 @@
 """Networks for pictures against plain PyTorch modules, alone and stacked."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from titrant.models.image import Conv, ImageNet, ImageShape, OnMaps, Pixels, Pool, Standardize, Whiten, first, last, stages
+from titrant.models.image import (
+    Conv,
+    ImageNet,
+    ImageShape,
+    OnMaps,
+    Pixels,
+    Pool,
+    Standardize,
+    Whiten,
+    convolved,
+    first,
+    last,
+    stages,
+)
 from titrant.models.layers import Normalize, Skip
 from titrant.models.own import OwnBody
 from titrant.recipe import Recipe
@@ -84,6 +99,28 @@ def test_convolutions_use_standardised_weights_and_settle_on_them() -> None:
             if isinstance(layer, Conv):
                 layer.settle()
         torch.testing.assert_close(network(x[k]), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_recipe_may_have_convolutions_read_channels_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bool] = []
+
+    def seen(x: Tensor, *others: Any) -> Tensor:
+        read.append(x.is_contiguous())
+        return convolved(x, *others)
+
+    monkeypatch.setattr("titrant.models.image.convolved", seen)
+    x, found = maps(5, 3, 10, 12), []
+    for layout in ("auto", "channels_last", "contiguous"):
+        read.clear()
+        recipe = Recipe.of({"model": {"kind": "cnn", "width": 4, "depth": 2}, "hardware": {"layout": layout}})
+        network = ImageNet([recipe], SHAPE)
+        with torch.no_grad():
+            for number, parameter in enumerate(network.parameters()):
+                parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
+        found.append(network(x))
+        assert read == [layout == "contiguous"] * 4
+    torch.testing.assert_close(found[1], found[0])
+    torch.testing.assert_close(found[2], found[0])
 
 
 @pytest.mark.parametrize("side", [2, 3])

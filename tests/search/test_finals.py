@@ -13,7 +13,8 @@ from titrant.clock import Clock
 from titrant.data.split import folds
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
-from titrant.search.finals import Final, Finalist, _begun, blended, temperature
+from titrant.search.finalist import Finalist, blended, temperature
+from titrant.search.finals import Final, _begun
 from titrant.train.cohort import Cohort
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import metric_for

@@ -18,7 +18,8 @@ from titrant.data.dataset import Dataset, read
 from titrant.errors import BudgetError
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
-from titrant.search.finals import Final, Finalist
+from titrant.search.finalist import Finalist
+from titrant.search.finals import Final
 from titrant.search.halving import Race, Turn
 from titrant.search.pace import Pace
 from titrant.search.portfolio import baseline, portfolio, start
@@ -322,7 +323,7 @@ def judged_as(scores: list[float | None]) -> type[Final]:
 def test_held_out_rows_choose_between_finalists(
     scores: list[float | None], winner: int, noise: Dataset, tmp_path: Path, small: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("titrant.search.study.Final", judged_as(list(scores)))
+    monkeypatch.setattr("titrant.search.finals.Final", judged_as(list(scores)))
     base = small.replace("stop.epochs", 1)
     study = study_of(noise, tmp_path, base, members=None, clock=Clock.of(36000), ensemble=False)
     outcome = study.run()
@@ -346,7 +347,7 @@ class Ruined(Final):
 def test_a_refit_that_does_far_worse_on_the_same_rows_is_refused(
     people: Dataset, tmp_path: Path, small: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("titrant.search.study.Final", Ruined)
+    monkeypatch.setattr("titrant.search.finals.Final", Ruined)
     study = study_of(people, tmp_path, small.replace("stop.epochs", 4), members=None, clock=Clock.of(36000))
     outcome = study.run()
     assert (outcome.kind, outcome.refused) == ("checkpoint", True)

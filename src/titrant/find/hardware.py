@@ -227,7 +227,7 @@ def _sides(device: torch.device, recipe: Recipe) -> list[_Side]:
         found.append(_Side(say("float32 without TF32"), Hardware(precision="fp32")))
     found += [_Side(say("bfloat16"), Hardware(precision="bf16")), _Side(say("float16, scaled"), Hardware(precision="fp16"))]
     if recipe.model.kind in {"cnn", "resnet", "convnext"}:
-        found += [_Side(layout, Hardware(layout=layout)) for layout in ("contiguous", "channels_last")]
+        found.append(_Side(say("convolutions read channels first"), Hardware(layout="contiguous")))
     found.append(_Side(say("blocks computed again"), Hardware(checkpoint=True)))
     found += [_Side(say("{count} networks side by side", count=count), Hardware(), count) for count in _STACKS]
     return [*found, _Side(say("torch.compile"), Hardware(compile=True), once=True)]

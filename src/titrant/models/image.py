@@ -1,7 +1,8 @@
 """Networks for pictures: standardised pixels, one of several bodies of feature maps, and a linear output.
 
 Maps stand channels last in memory, whatever their shape says: that is how convolutions are fastest on a CPU, and the maps of a
-batch are then rows of channels, on which normalisation and activation of tables act as they are.
+batch are then rows of channels, on which normalisation and activation of tables act as they are. A recipe may have convolutions
+read channels first (`hardware.layout`), at the price of a copy before each.
 
 Axes: k member (absent in a plain network), b row, c channel, h height, w width, f feature, o output.
 """
@@ -147,16 +148,18 @@ class Conv(nn.Conv2d):
 
     Args:
         shape, how: as for `nn.Conv2d`.
-        members: those whose slot `weights` acts here; None for none.
+        members: those whose slots `weights` and `hardware` act here; None for none.
     """
 
     def __init__(self, *shape: Any, members: Members | None = None, **how: Any) -> None:
         super().__init__(*shape, **how)
         self.reweigh = None if members is None else members.reweigh(self.out_channels, self.weight[0].numel())
+        self.planes = members is not None and members.recipes[0].hardware.layout == "contiguous"
 
     def forward(self, x: Tensor) -> Tensor:
         """One convolution; of a stack, one with a group of channels for each member."""
         weight = self.reweigh(self.weight) if isinstance(self.reweigh, Reweigh) else self.weight
+        x = x.contiguous() if self.planes else x
         return convolved(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     @torch.no_grad()

@@ -10,153 +10,38 @@ decide.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from titrant.clock import Clock
 from titrant.models.network import Factory
+from titrant.recipe import Recipe
 from titrant.record import MemberRecord
-from titrant.search.halving import advanced, rank, record_of, same, stacks
+from titrant.search.finalist import Finalist
+from titrant.search.halving import Tried, advanced, rank, record_of, same, stacks
 from titrant.search.pace import Pace
-from titrant.train.cohort import Cohort
+from titrant.search.starts import Plan
+from titrant.train.cohort import Cohort, batch_sizes
 from titrant.train.member import Member, Trained
 from titrant.train.metrics import Metric
-from titrant.train.problem import Problem, tempered
+from titrant.train.problem import Problem
+from titrant.tricks.acting import derived_seed
 
-_PICKS = 12  # finalists that are averaged at most, one that is chosen twice counted twice
+_BEGUN = 0.02  # share of a finalist's steps after which it is clear how long it will take
+_SHORTEST = 0.25  # share of its searched length to which a finalist's training may be cut
+CAUTION = 0.93  # share of the remaining time that a finalist may plan with
+_ATTEMPTS = 3  # at finding the length of training that fits a finalist
+_LAST_RESORT = 0.85  # share of what would fit that a finalist trains for if all attempts were too long
 _PACED = 3  # steps, at least, by which the pace of a training is measured
-_JUDGED = 20_000  # rows that decide on the temperature
 
+Part = tuple[Tensor, Tensor, dict[str, int] | None]
+"""Rows to learn from, rows to be judged by, and which fold they are, see `titrant.train.member.Member`."""
 
-@dataclass(frozen=True)
-class Finalist:
-    """A recipe that was trained again on folds.
-
-    Args:
-        networks: one for each fold that was trained.
-        weights: the share of each in the mean of their predictions.
-        temperatures: by which the logarithms of each one's probabilities are divided.
-        rows: the rows that they held out [n], in rising order.
-        raw: predictions for those rows before the temperatures, each by the network that never saw it: [n, c] or [n].
-        predicted: the same after them.
-        score: of these predictions.
-        loss: their plain loss.
-    """
-
-    networks: list[Trained]
-    weights: list[float]
-    temperatures: list[float]
-    rows: Tensor
-    raw: Tensor
-    predicted: Tensor
-    score: float
-    loss: float
-
-    @classmethod
-    def judged(
-        cls,
-        problem: Problem,
-        metric: Metric,
-        networks: list[Trained],
-        rows: Tensor,
-        raw: Tensor,
-    ) -> "Finalist":
-        """Finds the temperature of a recipe's networks, and scores their predictions for held-out rows; they count alike."""
-        order = rows.argsort()
-        rows, raw = rows[order], raw[order]
-        found = temperature(problem, rows, raw)
-        predicted = raw if found == 1 else tempered(raw, found)
-        count = len(networks)
-        return cls(
-            networks, [1 / count] * count, [found] * count, rows, raw, predicted, *_scores(problem, metric, rows, predicted)
-        )
-
-    def with_folds_of(self, other: "Finalist", problem: Problem, metric: Metric) -> "Finalist":
-        """The same recipe with the networks of further folds."""
-        rows, raw = torch.cat([self.rows, other.rows]), torch.cat([self.raw, other.raw])
-        return Finalist.judged(problem, metric, [*self.networks, *other.networks], rows, raw)
-
-    def rank(self, metric: Metric) -> tuple[float, float]:
-        """Sorts the better before the worse."""
-        return rank(metric, self.score, self.loss)
-
-
-def blended(problem: Problem, metric: Metric, finalists: Sequence[Finalist]) -> Finalist:
-    """The best finalist, with others as long as the mean of their predictions scores better on the rows that all held out.
-
-    Source: Caruana et al. 2004, "Ensemble selection from libraries of models": one finalist after another joins, each time the
-    one that helps most, the same one perhaps several times. Departure: it stops where none improves the score.
-
-    Args:
-        problem: the data.
-        metric: who is better.
-        finalists: the best first; those that held out other rows than the best are passed over.
-    """
-    candidates = [one for one in finalists if torch.equal(one.rows, finalists[0].rows)]
-    counts = [1] + [0] * (len(candidates) - 1)
-    rows, total = candidates[0].rows, candidates[0].predicted
-    reached = candidates[0].score, candidates[0].loss
-    while sum(counts) < _PICKS:
-        means = [(total + one.predicted) / (sum(counts) + 1) for one in candidates]
-        scores = [_scores(problem, metric, rows, mean) for mean in means]
-        place = min(range(len(candidates)), key=lambda one: rank(metric, *scores[one]))
-        if not rank(metric, *scores[place]) < rank(metric, *reached):
-            break
-        counts[place] += 1
-        total, reached = total + candidates[place].predicted, scores[place]
-    if sum(counts) == counts[0]:
-        return finalists[0]
-    chosen = [(one, count / sum(counts)) for one, count in zip(candidates, counts, strict=True) if count]
-    return Finalist(
-        networks=[network for one, _ in chosen for network in one.networks],
-        weights=[share * weight for one, share in chosen for weight in one.weights],
-        temperatures=[found for one, _ in chosen for found in one.temperatures],
-        rows=rows,
-        raw=sum((share * one.raw for one, share in chosen), torch.zeros(())),
-        predicted=total / sum(counts),
-        score=reached[0],
-        loss=reached[1],
-    )
-
-
-def temperature(problem: Problem, rows: Tensor, predicted: Tensor) -> float:
-    """By what the logarithms of probabilities are divided so that they fit held-out rows best; 1 where that is not certain.
-
-    Each row was predicted by one network, so the temperature is that of single networks and acts on each before their mean,
-    which is more even already.
-
-    Source: Guo et al. 2017, "On calibration of modern neural networks". Departure: it stays 1 unless the gain in log loss is
-    twice its standard error.
-
-    Args:
-        problem: the data; 1 for values.
-        rows: that were held out [n]; at most 20,000 of them are looked at.
-        predicted: their probabilities [n, c].
-    """
-    if problem.is_regression:
-        return 1.0
-    shown = torch.linspace(0, len(rows) - 1, min(len(rows), _JUDGED)).long().to(rows.device)
-    probability = predicted[shown].double()
-    target = problem.target[rows[shown]].unsqueeze(-1)
-
-    def losses(logarithm: float) -> Tensor:
-        return -tempered(probability, math.exp(logarithm)).gather(-1, target).squeeze(-1).log()
-
-    found = float(minimize_scalar(lambda t: float(losses(t).mean()), bounds=(-2.0, 2.0), method="bounded").x)
-    gain = losses(0.0) - losses(found)
-    certain = len(gain) > 1 and float(gain.mean()) > 2 * float(gain.std()) / math.sqrt(len(gain))
-    return math.exp(found) if certain else 1.0
-
-
-def _scores(problem: Problem, metric: Metric, rows: Tensor, predicted: Tensor) -> tuple[float, float]:
-    """What predictions of some rows score, and their plain loss."""
-    target = problem.target[rows]
-    score = float(metric.score(problem.flat(predicted), problem.flat(target)))
-    return score, float(problem.plain_loss(predicted, target))
+CONTENDERS = 6
+"""Recipes that meet in the finals at most."""
 
 
 class Final:
@@ -230,6 +115,183 @@ class Final:
         found = sorted(self._pace.side_by_side(turns, len(turns)), key=lambda turn: turn[0])
         self._cohorts = [cohort for _, cohort, _ in found]
         return all(in_time for _, _, in_time in found)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What became of a contender: where it stood in the search, its networks, and seconds for each fold."""
+
+    leader: Tried
+    finalist: Finalist
+    seconds: float
+
+
+@dataclass
+class Finals:
+    """Who comes to the finals, over how many folds, and how long each trains, so that the clock is kept.
+
+    Args:
+        problem: all development rows.
+        parts: their folds: others than those of the search, by which the recipes were chosen.
+        metric: who is better in the search.
+        judging: who is better by predictions of all development rows.
+        clock: when to end at the latest.
+        plan: how a search on such data divides its time.
+        pace: how cohorts are laid out.
+        factory: the network of `model: custom`.
+        seed: of all random choices.
+        length: share of their recipes' length that trainings had in the search.
+        number: from which final trainings are counted.
+        fewest: networks at least; fewer are not worth it.
+        timed: False trains the best recipe alone, and does not look at the clock.
+        whole: whether it then trains over all folds, as a person has asked for.
+        best: the search's best network.
+        tell: is told how many folds are trained next.
+        records: what was trained.
+    """
+
+    problem: Problem
+    parts: Sequence[Part]
+    metric: Metric
+    judging: Metric
+    clock: Clock
+    plan: Plan
+    pace: Pace
+    factory: Factory | None
+    seed: int
+    length: float
+    number: int
+    fewest: int
+    timed: bool
+    whole: bool
+    best: Trained | None
+    tell: Callable[[int], None]
+    records: list[MemberRecord] = field(default_factory=list)
+
+    def run(self, leaders: Sequence[Tried]) -> list[Contest]:
+        """Trains the best recipes in turn, over as many folds as the time allows, while there is time for another.
+
+        Where there is no time for all folds of the leader, only the plain baseline contends: more folds of the leader are worth
+        more than a closer look at the next best.
+        """
+        found: list[Contest] = []
+        places = len(self.parts) if self.timed or self.whole else min(len(self.parts), self.plan.folds)
+        for leader in self._contenders(leaders):
+            if found and places < len(self.parts) and leader.member.origin != "baseline":
+                continue
+            self.tell(places)
+            ready = self._affordable(leader, places, first=not found)
+            if ready is None:
+                continue
+            begun = time.monotonic()
+            places = ready.folds
+            finalist, records = ready.run()
+            self.records += records
+            if finalist is not None:
+                found.append(Contest(leader, finalist, (time.monotonic() - begun) / places))
+        if self.plan.lengthens and self.best is not None:  # one that the clock cut short may be worse than what there is
+            found = [one for one in found if one.finalist.rank(self.metric) <= rank_of(self.best, self.metric)]
+        found.sort(key=lambda one: one.finalist.rank(self.judging))
+        if found and self.timed:
+            found[0] = self._with_more_folds(found[0], places)
+        return found
+
+    def _with_more_folds(self, winner: Contest, places: int) -> Contest:
+        """The winner, trained over as many of the remaining folds as the time that is left allows."""
+        # Fewer folds than before take less time, but not in proportion: the fixed cost of a step stays.
+        affordable = int(CAUTION * self.clock.left / max(winner.seconds, 1e-6))
+        more = range(places, min(len(self.parts), places + affordable))
+        if not more or (len(more) < places / 2 and winner.seconds * places / 2 > CAUTION * self.clock.left):
+            return winner
+        self.tell(len(more))
+        recipe = winner.finalist.networks[0].member.recipe
+        members = [self._member(winner.leader, recipe, fold) for fold in more]
+        finalist, records = Final(self.problem, members, self.metric, self.clock, self.factory, self.pace).run()
+        self.records += records
+        if finalist is None:
+            return winner
+        return replace(winner, finalist=winner.finalist.with_folds_of(finalist, self.problem, self.metric))
+
+    def _contenders(self, leaders: Sequence[Tried]) -> list[Tried]:
+        """The best recipes; the plain baseline comes second, so that the model loses to it only by chance."""
+        usable = [one for one in leaders if math.isfinite(one.loss)]
+        if not self.timed or not self.plan.rivals:
+            return usable[:1]
+        if self.plan.varied:
+            families = [(one.member.recipe.model.kind, one.member.recipe.data.features.kind) for one in usable]
+            firsts = [one for place, one in enumerate(usable) if families[place] not in families[:place]]
+            usable = [*firsts, *(one for one in usable if one not in firsts)]
+        plain = [one for one in usable[1:] if one.member.origin == "baseline" and not self.plan.varied]
+        return [*usable[:1], *plain, *(one for one in usable[1:] if one not in plain)][:CONTENDERS]
+
+    def _affordable(self, leader: Tried, places: int, *, first: bool) -> Final | None:
+        """A recipe in training over folds, within the time that is left; None if it would take too long.
+
+        The first one may have fewer folds or a shorter training to fit; later ones are compared with it on the same folds, and
+        train as long as their recipe says, or shorter where networks of other kinds are wanted (`Plan.varied`).
+        """
+        if places < self.fewest:
+            return None
+        recipe = leader.member.recipe
+        if not self.timed:
+            return self._final(leader, recipe, places)
+        shortest, yields = _SHORTEST, first or self.plan.varied
+        if self.plan.lengthens and leader.member.origin != "given":
+            recipe, shortest = shortened(recipe, 1 / self.length), _SHORTEST * self.length
+        lanes = self.pace.lanes
+        fold = self._seconds_of_a_fold(leader, recipe, lanes)
+        share = CAUTION * (self.plan.first_final if first else 1.0)
+        if fold * places > share * self.clock.left:
+            if not yields:
+                return None
+            if first:
+                affordable = max(self.fewest, int(share * self.clock.left / fold))
+                places = min(places, math.ceil(affordable / lanes) * lanes)  # a lane that idles costs as much
+        length = min(1.0, CAUTION * self.clock.left / (fold * places))
+        # What a step took in the search, in other company, is a guess; the folds' own first steps are not.
+        for attempt in range(_ATTEMPTS):
+            if length < shortest:
+                return None
+            final = self._final(leader, shortened(recipe, length), places)
+            fits = CAUTION * self.clock.left / max(final.begin(_BEGUN), 1e-9)
+            last = not yields or attempt == _ATTEMPTS - 1
+            if fits >= 1.0 and (last or length >= 1.0 or fits < self.plan.worthwhile):
+                return final
+            if not yields:
+                return None
+            fewer = min(places, math.ceil(self.fewest / lanes) * lanes) if fits < 1.0 and first else places
+            length, places = min(1.0, length * 0.98 * fits * places / fewer), fewer
+        return self._final(leader, shortened(recipe, _LAST_RESORT * length), places) if first else None
+
+    def _final(self, leader: Tried, recipe: Recipe, places: int) -> Final:
+        members = [self._member(leader, recipe, fold) for fold in range(places)]
+        return Final(self.problem, members, self.metric, self.clock, self.factory, self.pace, self.plan.lengthens)
+
+    def _seconds_of_a_fold(self, leader: Tried, recipe: Recipe, lanes: int) -> float:
+        """What one of many folds will cost: its encoding, measured on the first, and the leader's own pace."""
+        begun = time.monotonic()
+        learned, _, _ = self.parts[0]
+        self.problem.encoded(leader.member.recipe.data, learned)
+        made = time.monotonic() - begun
+        step = leader.record.seconds / max(1, len(leader.record.folds)) / max(1, leader.record.steps)
+        return made + step * len(batch_sizes(recipe, len(learned))) / lanes
+
+    def _member(self, leader: Tried, recipe: Recipe, fold: int) -> Member:
+        number = leader.member.number
+        seed = derived_seed(self.seed, "final", number, fold)
+        return Member(self.number + len(self.parts) * number + fold, recipe, seed, "refit", *self.parts[fold])
+
+
+def rank_of(trained: Trained, metric: Metric) -> tuple[float, float]:
+    """Sorts the better network before the worse."""
+    return rank(metric, trained.history.best, trained.history.best_loss)
+
+
+def shortened(recipe: Recipe, length: float) -> Recipe:
+    """The recipe with its training at a share `length` of its epochs; the schedule shrinks or grows with it."""
+    if length == 1.0:
+        return recipe
+    return recipe.replace("stop.epochs", max(0.01, float(f"{recipe.stop.epochs * length:.3g}")))
 
 
 def _begun(place: int, cohort: Cohort, share: float, clock: Clock) -> tuple[int, Cohort, float]:

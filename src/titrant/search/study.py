@@ -27,7 +27,8 @@ from titrant.models.network import Factory
 from titrant.models.own import OwnBody, checked, factory_name
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
-from titrant.search.finals import Final, Finalist, blended
+from titrant.search.finalist import Finalist, blended
+from titrant.search.finals import CAUTION, Contest, Finals, Part, rank_of, shortened
 from titrant.search.halving import Bracket, Race, Tried, rank
 from titrant.search.kinds import start_for
 from titrant.search.mixture import MIXED, PARENTS, Mixture, Proposal, learn, learned
@@ -53,12 +54,6 @@ if TYPE_CHECKING:
 FOLDS = 8
 """Folds of the development rows in the finals, unless a person said otherwise."""
 
-Part = tuple[Tensor, Tensor, dict[str, int] | None]
-"""Rows to learn from, rows to be judged by, and which fold they are, see `titrant.train.member.Member`."""
-
-CONTENDERS = 6
-"""Recipes that meet in the finals at most."""
-
 PLANNED_LANES = 2
 """Lanes for which plans are made; with more, brackets overlap."""
 
@@ -71,11 +66,6 @@ _SAFETY = 0.2  # share of the search's time in which a plain network is trained 
 _NEGLIGIBLE_GUESS = 0.1  # or this share of the log loss of guessing: a network that chose its few rows well is surer than right
 _WRITING = 0.03  # and to write the study
 _LAST_LOOK = 2.0  # seconds that a shared study is asked for at most before the finals
-_BEGUN = 0.02  # share of a finalist's steps after which it is clear how long it will take
-_SHORTEST = 0.25  # share of its searched length to which a finalist's training may be cut
-_CAUTION = 0.93  # share of the remaining time that a finalist may plan with
-_ATTEMPTS = 3  # at finding the length of training that fits a finalist
-_LAST_RESORT = 0.85  # share of what would fit that a finalist trains for if all attempts were too long
 _CURED = 4  # a bracket's part that the doctor's remedies may take
 _DEAR = 3.0  # times its parent's cost that a recipe of other shapes may have where time is short, more where there is plenty
 _PROBED = 5  # steps by which the baseline's pace is measured
@@ -112,15 +102,6 @@ class Outcome:
     weights: list[float] | None = None
     temperatures: list[float] | None = None
     band: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class _Contest:
-    """What became of a contender: where it stood in the search, its networks, and seconds for each fold."""
-
-    leader: Tried
-    finalist: Finalist
-    seconds: float
 
 
 @dataclass
@@ -551,7 +532,7 @@ class Study:
         self._pace = measured(make, member, self._problem.columns, self._pace, clock)
         full = max(self._pace.seconds or 0.0, 1e-6) * len(batch_sizes(recipe, len(self._train))) / self._pace.lanes
         for_search = self._plan.searched * max(clock.left, 0.1) / (full * len(self._parts) * self._plan.cost)
-        for_finals = _CAUTION * max(self.clock.left - clock.left, 0.1) / (full * self._fewest_folds * self._growth)
+        for_finals = CAUTION * max(self.clock.left - clock.left, 0.1) / (full * self._fewest_folds * self._growth)
         fewest = min(self._plan.fewest, max(2, int(for_search / self._plan.least)))
         self._length = min(1.0, for_search / fewest, for_finals)
         self._first = max(fewest, min(self._for_lanes, int(for_search / self._length)))
@@ -569,7 +550,7 @@ class Study:
 
     def _at_length(self, recipe: Recipe) -> Recipe:
         """The recipe with its training shortened to what the time allows."""
-        return _shortened(recipe, min(1.0, self._length))
+        return shortened(recipe, min(1.0, self._length))
 
     # ---------------------------------------------------------------- learning
 
@@ -627,7 +608,7 @@ class Study:
         leaders = sorted(self.tried, key=lambda tried: tried.rank(self.metric))
         share = 0.0 if self.members is not None else self._plan.baseline * (self.clock.end - self.clock.start)
         plain = self._baseline(share) if finished else None  # first, so that the finalists know what is left for them
-        found = self._train_finalists(leaders, self.clock) if finished else []
+        found = self._train_finalists(leaders) if finished else []
         interrupted = self._interrupted
         refused = bool(found) and self.members is None and self._failed(found[0].finalist, self.best, leaders[0])
         if found and not interrupted and not refused:
@@ -675,121 +656,15 @@ class Study:
     def _interrupted(self) -> bool:
         return self.clock.interrupt is not None and self.clock.interrupt.asked
 
-    def _train_finalists(self, leaders: list[Tried], clock: Clock) -> "list[_Contest]":
-        """The best recipes in turn, over as many folds as the time allows, while there is time for another.
-
-        Where there is no time for all folds of the leader, only the plain baseline contends: more folds of the leader are worth
-        more than a closer look at the next best.
-        """
-        problem = self.development_problem()
-        parts = self._cut("folds")  # other folds than those of the search, by which the recipes were chosen
-        found: list[_Contest] = []
-        places = len(parts) if self.members is None or self.folds is not None else self._plan.folds
-        for leader in self._contenders(leaders):
-            if found and places < len(parts) and leader.member.origin != "baseline":
-                continue
-            self._tell("refit", 0, places, self.best)
-            ready = self._affordable(leader, problem, parts[:places], clock, first=not found)
-            if ready is None:
-                continue
-            begun = time.monotonic()
-            places = ready.folds
-            finalist, records = ready.run()
-            self.records += records
-            if finalist is not None:
-                found.append(_Contest(leader, finalist, (time.monotonic() - begun) / places))
-        if self._plan.lengthens and self.best is not None:  # one that the clock cut short may be worse than what there is
-            found = [one for one in found if one.finalist.rank(self.metric) <= _rank_of(self.best, self.metric)]
-        found.sort(key=lambda one: one.finalist.rank(self._judging))
-        if found and self.members is None:
-            found[0] = self._with_more_folds(found[0], problem, parts, places, clock)
+    def _train_finalists(self, leaders: list[Tried]) -> list[Contest]:
+        finals = Finals(
+            self.development_problem(), self._cut("folds"), self.metric, self._judging, self.clock, self._plan, self._pace,
+            self.factory, self.seed, self._length, self._number, self._fewest_folds, timed=self.members is None,
+            whole=self.folds is not None, best=self.best, tell=lambda folds: self._tell("refit", 0, folds, self.best),
+        )  # fmt: skip
+        found = finals.run(leaders)
+        self.records += finals.records
         return found
-
-    def _with_more_folds(
-        self, winner: "_Contest", problem: Problem, parts: list[Part], places: int, clock: Clock
-    ) -> "_Contest":
-        """The winner, trained over as many of the remaining folds as the time that is left allows."""
-        # Fewer folds than before take less time, but not in proportion: the fixed cost of a step stays.
-        affordable = int(_CAUTION * clock.left / max(winner.seconds, 1e-6))
-        more = range(places, min(len(parts), places + affordable))
-        if not more or (len(more) < places / 2 and winner.seconds * places / 2 > _CAUTION * clock.left):
-            return winner
-        self._tell("refit", 0, len(more), self.best)
-        recipe = winner.finalist.networks[0].member.recipe
-        members = [self._finalist(winner.leader, recipe, fold, parts[fold]) for fold in more]
-        finalist, records = Final(problem, members, self.metric, clock, self.factory, self._pace).run()
-        self.records += records
-        if finalist is None:
-            return winner
-        return replace(winner, finalist=winner.finalist.with_folds_of(finalist, problem, self.metric))
-
-    def _contenders(self, leaders: list[Tried]) -> list[Tried]:
-        """The best recipes; the plain baseline comes second, so that the model loses to it only by chance."""
-        usable = [one for one in leaders if math.isfinite(one.loss)]
-        if self.members is not None or not self._plan.rivals:
-            return usable[:1]
-        if self._plan.varied:
-            families = [(one.member.recipe.model.kind, one.member.recipe.data.features.kind) for one in usable]
-            firsts = [one for place, one in enumerate(usable) if families[place] not in families[:place]]
-            usable = [*firsts, *(one for one in usable if one not in firsts)]
-        plain = [one for one in usable[1:] if one.member.origin == "baseline" and not self._plan.varied]
-        return [*usable[:1], *plain, *(one for one in usable[1:] if one not in plain)][:CONTENDERS]
-
-    def _affordable(self, leader: Tried, problem: Problem, parts: list[Part], clock: Clock, *, first: bool) -> Final | None:
-        """A recipe in training over folds, within the time that is left; None if it would take too long.
-
-        The first one may have fewer folds or a shorter training to fit; later ones are compared with it on the same folds, and
-        train as long as their recipe says, or shorter where networks of other kinds are wanted (`Plan.varied`).
-        """
-        if len(parts) < self._fewest_folds:
-            return None
-        recipe, places = leader.member.recipe, len(parts)
-        if self.members is not None:
-            return self._final(leader, recipe, problem, parts, clock)
-        shortest, yields = _SHORTEST, first or self._plan.varied
-        if self._plan.lengthens and leader.member.origin != "given":
-            recipe, shortest = _shortened(recipe, 1 / self._length), _SHORTEST * self._length
-        lanes = self._pace.lanes
-        fold = self._seconds_of_a_fold(leader, recipe, problem, parts[0], lanes)
-        share = _CAUTION * (self._plan.first_final if first else 1.0)
-        if fold * places > share * clock.left:
-            if not yields:
-                return None
-            if first:
-                affordable = max(self._fewest_folds, int(share * clock.left / fold))
-                places = min(places, math.ceil(affordable / lanes) * lanes)  # a lane that idles costs as much
-        length = min(1.0, _CAUTION * clock.left / (fold * places))
-        # What a step took in the search, in other company, is a guess; the folds' own first steps are not.
-        for attempt in range(_ATTEMPTS):
-            if length < shortest:
-                return None
-            final = self._final(leader, _shortened(recipe, length), problem, parts[:places], clock)
-            fits = _CAUTION * clock.left / max(final.begin(_BEGUN), 1e-9)
-            last = not yields or attempt == _ATTEMPTS - 1
-            if fits >= 1.0 and (last or length >= 1.0 or fits < self._plan.worthwhile):
-                return final
-            if not yields:
-                return None
-            fewer = min(places, math.ceil(self._fewest_folds / lanes) * lanes) if fits < 1.0 and first else places
-            length, places = min(1.0, length * 0.98 * fits * places / fewer), fewer
-        return self._final(leader, _shortened(recipe, _LAST_RESORT * length), problem, parts[:places], clock) if first else None
-
-    def _final(self, leader: Tried, recipe: Recipe, problem: Problem, parts: list[Part], clock: Clock) -> Final:
-        members = [self._finalist(leader, recipe, fold, part) for fold, part in enumerate(parts)]
-        return Final(problem, members, self.metric, clock, self.factory, self._pace, self._plan.lengthens)
-
-    def _seconds_of_a_fold(self, leader: Tried, recipe: Recipe, problem: Problem, part: Part, lanes: int) -> float:
-        """What one of many folds will cost: its encoding, measured on the first, and the leader's own pace."""
-        begun = time.monotonic()
-        problem.encoded(leader.member.recipe.data, part[0])
-        made = time.monotonic() - begun
-        step = leader.record.seconds / max(1, len(leader.record.folds)) / max(1, leader.record.steps)
-        return made + step * len(batch_sizes(recipe, len(part[0]))) / lanes
-
-    def _finalist(self, leader: Tried, recipe: Recipe, fold: int, part: Part) -> Member:
-        number = leader.member.number
-        seed = derived_seed(self.seed, "final", number, fold)
-        return Member(self._number + (self.folds or FOLDS) * self.repeats * number + fold, recipe, seed, "refit", *part)
 
     def _cut(self, name: str) -> list[Part]:
         """Folds of all development rows, cut anew for each repeat.
@@ -833,7 +708,7 @@ class Study:
 
     def _tell(self, phase: str, rung: int, alive: int, best: Trained | None, begun: int = 0) -> None:
         candidates = [trained for trained in (self.best, best) if trained is not None]
-        self.best = min(candidates, key=lambda trained: _rank_of(trained, self.metric), default=None)
+        self.best = min(candidates, key=lambda trained: rank_of(trained, self.metric), default=None)
         self.watch(phase, rung, alive, len(self.tried) + begun, self.best.history.best if self.best else None)
 
 
@@ -845,17 +720,6 @@ def _within(make: Callable[[list[Member]], Cohort], member: Member, clock: Clock
         pace = cohort.paced(cohort.step + _PROBED, clock)
         affordable = share / max(1e-9, pace * cohort.work(0, cohort.steps))
         if affordable < 1:
-            cohort = make([replace(member, recipe=_shortened(member.recipe, affordable))])
+            cohort = make([replace(member, recipe=shortened(member.recipe, affordable))])
     cohort.advance(cohort.steps, clock)
     return cohort
-
-
-def _rank_of(trained: Trained, metric: Metric) -> tuple[float, float]:
-    return rank(metric, trained.history.best, trained.history.best_loss)
-
-
-def _shortened(recipe: Recipe, length: float) -> Recipe:
-    """The recipe with its training at a share `length` of its epochs; the schedule shrinks or grows with it."""
-    if length == 1.0:
-        return recipe
-    return recipe.replace("stop.epochs", max(0.01, float(f"{recipe.stop.epochs * length:.3g}")))

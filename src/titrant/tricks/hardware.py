@@ -24,7 +24,9 @@ class Hardware(BaseModel):
             inside a block again in the backward pass: the same weights in a fraction of the memory, for a quarter to a half
             more time, and two to three times the time where layers are small. Networks of one block, such as `linear`, stay as
             they are; it does not go with `compile`.
-        layout: memory layout of convolutions. Tables have none, and anything but `auto` is answered with a warning.
+        layout: how maps stand in memory where convolutions of pictures read them. `auto` is `channels_last`; `contiguous`
+            copies them channels first before each (`titrant hardware` measures whether that pays). Networks without such
+            convolutions ignore it, with a warning.
 
     Example:
         >>> Hardware(threads=2).precision
