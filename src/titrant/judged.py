@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from titrant.data.learnable import Learnable
+from titrant.data.learnable import Learnable, truth_of
 from titrant.data.series import Series
 from titrant.predictor import Predictor
 from titrant.record import Evaluation
@@ -30,8 +30,7 @@ def evaluated(
     rows = dataset.split.test
     if len(rows) == 0:
         return Evaluation(metrics={}), (None, None)
-    target = dataset.target if dataset.values is None else torch.as_tensor(dataset.values)
-    truth = target[rows]
+    truth = truth_of(dataset)[rows]
     inputs = [tensor[rows] for tensor in dataset.inputs]
     predicted = predictor.raw(*inputs)
     plain = None if baseline is None else baseline.raw(*inputs)

@@ -18,7 +18,7 @@ from titrant.data.schema import Schema
 from titrant.data.sources import is_text_file, open_frame
 from titrant.data.split import Split
 from titrant.data.summary import summarize
-from titrant.data.target import check_train, understand_target, with_target, with_usable_test_rows
+from titrant.data.target import judged_by, understand_target, with_target
 from titrant.record import DataSummary
 from titrant.texts import say
 
@@ -129,10 +129,7 @@ def read(
     schema = Schema(task=task_, target=target, classes=classes, columns=tuple(columns), left_out=left_out)
 
     encoded = [schema.encode(one, notes, known=one is frame) for one in frames]
-    targets = torch.cat([schema.encode_target(one) for one in frames])
-    values = np.concatenate([schema.target_values(one) for one in frames]) if task_ == "regression" else None
-    split = with_usable_test_rows(schema, split, targets, notes)
-    check_train(schema, split, targets, values, notes)
+    targets, values, split = judged_by(schema, frames, split, notes)
     return Dataset(
         schema=schema,
         numbers=torch.cat([numbers for numbers, _ in encoded]),

@@ -22,12 +22,11 @@ from titrant.data.schema import Outputs, Rows
 from titrant.data.split import Split
 from titrant.data.summary import summary_of
 from titrant.data.target import (
-    check_train,
+    judged_by,
     target_column,
     task_of_arrays,
     understand_target,
     with_target,
-    with_usable_test_rows,
 )
 from titrant.record import DataSummary
 from titrant.texts import say
@@ -163,10 +162,7 @@ def read_images(
     schema = ImageSchema(
         task=task_, target=label, classes=classes, channels=common.channels, height=common.height, width=common.width
     )
-    targets = torch.cat([schema.encode_target(frame) for frame in frames])
-    values = np.concatenate([schema.target_values(frame) for frame in frames]) if task_ == "regression" else None
-    split = with_usable_test_rows(schema, split, targets, notes)
-    check_train(schema, split, targets, values, notes)
+    targets, values, split = judged_by(schema, frames, split, notes)
     return Images(
         schema=schema,
         pixels=pixels[0] if len(pixels) == 1 else torch.cat(pixels),

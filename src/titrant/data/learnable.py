@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from titrant.data.dataset import Dataset, read
@@ -111,6 +112,16 @@ def read_data(
         data, target, opened=opened, task=task, kinds=kinds, test=test, split_column=split_column, group=group, time=time,
         seed=seed, hold_out=hold_out, notes=notes,
     )  # fmt: skip
+
+
+def truth_of(dataset: Learnable) -> Tensor:
+    """What predictions of all rows are judged by: classes int64 [N], or values float64 [N], of forecasts [N, h].
+
+    Example:
+        >>> truth_of(read_data({"x": range(60), "y": [0.1 * i for i in range(60)]}, "y", notes=[])).dtype
+        torch.float64
+    """
+    return dataset.target if dataset.values is None else torch.from_numpy(dataset.values)
 
 
 def source_of(data: object, target: str | None, test: object, **options: Any) -> Source:

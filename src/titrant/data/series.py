@@ -20,12 +20,11 @@ from titrant.data.sequences import SERIES, Sequences, find_series
 from titrant.data.split import Split
 from titrant.data.summary import summary_of
 from titrant.data.target import (
-    check_train,
+    judged_by,
     target_column,
     task_of_arrays,
     understand_target,
     with_target,
-    with_usable_test_rows,
 )
 from titrant.errors import DataError
 from titrant.record import DataSummary
@@ -218,10 +217,7 @@ def read_series(
         task=task_, target=label, classes=classes, channels=first.channels, steps=steps, by=by, time=time,
         ragged=bool(every[:, :, -1].isnan().all(1).any()),
     )  # fmt: skip
-    targets = torch.cat([schema.encode_target(frame) for frame in frames])
-    exact = np.concatenate([schema.target_values(frame) for frame in frames]) if task_ == "regression" else None
-    split = with_usable_test_rows(schema, split, targets, notes)
-    check_train(schema, split, targets, exact, notes)
+    targets, exact, split = judged_by(schema, frames, split, notes)
     return Series(
         schema=schema,
         series=every,

@@ -1,5 +1,6 @@
 """Understands the target: which rows have one, whether it is a class or a quantity, and what its classes are."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
@@ -205,7 +206,31 @@ def _labels(series: pl.Series, written: bool) -> tuple[Label, ...]:
     return tuple(series.unique().sort().to_list())
 
 
-def with_usable_test_rows(schema: Outputs, split: Split, targets: Tensor, notes: list[str]) -> Split:
+def judged_by(
+    schema: Outputs, frames: Sequence[pl.DataFrame], split: Split, notes: list[str]
+) -> tuple[Tensor, NDArray[np.float64] | None, Split]:
+    """What predictions of rows are judged by, and the division without test rows that cannot be judged.
+
+    Args:
+        schema: what the target is.
+        frames: with the column of the target; the rows of one follow those of the other.
+        split: the division.
+        notes: receives warnings for the person.
+
+    Returns:
+        Targets [N], see `titrant.data.dataset.Dataset`; values [N] of a regression in double precision; the division.
+
+    Raises:
+        DataError: the training rows show nothing to learn, or no test row can be judged.
+    """
+    targets = cat([schema.encode_target(frame) for frame in frames])
+    values = np.concatenate([schema.target_values(frame) for frame in frames]) if schema.task == "regression" else None
+    split = _with_usable_test_rows(schema, split, targets, notes)
+    _check_train(schema, split, targets, values, notes)
+    return targets, values, split
+
+
+def _with_usable_test_rows(schema: Outputs, split: Split, targets: Tensor, notes: list[str]) -> Split:
     """Without test rows that cannot be scored: of a class that no development row has, or no number in a regression."""
     test = targets[split.test]
     usable = test >= 0 if schema.task != "regression" else ~test.isnan()
@@ -222,7 +247,7 @@ def with_usable_test_rows(schema: Outputs, split: Split, targets: Tensor, notes:
     return replace(split, test=split.test[usable])
 
 
-def check_train(schema: Outputs, split: Split, targets: Tensor, values: NDArray[np.float64] | None, notes: list[str]) -> None:
+def _check_train(schema: Outputs, split: Split, targets: Tensor, values: NDArray[np.float64] | None, notes: list[str]) -> None:
     """Train must show what there is to learn."""
     train = targets[split.train]
     exact = train.numpy() if values is None else values[split.train.numpy()]

@@ -21,7 +21,7 @@ from titrant.data.schema import Outputs, Rows
 from titrant.data.sources import is_text_file, listed, near, open_frame
 from titrant.data.split import Split
 from titrant.data.summary import summary_of
-from titrant.data.target import check_train, understand_target, with_target, with_usable_test_rows
+from titrant.data.target import judged_by, understand_target, with_target
 from titrant.data.tokens import LONGEST, Vocabulary, encoded, learned
 from titrant.errors import DataError
 from titrant.record import DataSummary
@@ -166,10 +166,7 @@ def read_texts(
     schema = schema.model_copy(update={"longest": steps})
     padded = [torch.nn.functional.pad(part, (0, steps - part.shape[1]), value=PADDING) for part in parts]
     tokens = padded[0] if len(padded) == 1 else torch.cat(padded)
-    targets = torch.cat([schema.encode_target(one) for one in frames])
-    values = np.concatenate([schema.target_values(one) for one in frames]) if task_ == "regression" else None
-    split = with_usable_test_rows(schema, split, targets, notes)
-    check_train(schema, split, targets, values, notes)
+    targets, values, split = judged_by(schema, frames, split, notes)
     return Texts(
         schema=schema,
         tokens=tokens,

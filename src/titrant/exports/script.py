@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from titrant.data.images import Images
-from titrant.data.learnable import Learnable, folds_of
+from titrant.data.learnable import Learnable, folds_of, truth_of
 from titrant.data.series import Series
 from titrant.data.text import Texts
 from titrant.errors import OutputError
@@ -118,7 +118,7 @@ def script_of(predictor: Predictor, dataset: Learnable, summary: Summary) -> str
         f"    reached={reached},",
         f"    centre={predictor.centre!r},",
         f"    width={predictor.width!r},",
-        f"    wide={_target(dataset).dim() == 2},",
+        f"    wide={truth_of(dataset).dim() == 2},",
         f"    reach={predictor.reach!r},",
         ")",
         f"KIND = {mark(kind)}",
@@ -153,10 +153,6 @@ def _kind(dataset: Learnable) -> type[plain.Rows]:
     return next((kind for of, kind in kinds if isinstance(dataset, of)), plain.TableRows)
 
 
-def _target(dataset: Learnable) -> Tensor:
-    return dataset.target if dataset.values is None else torch.as_tensor(dataset.values)
-
-
 def _as_kept(dataset: Learnable, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Rows as the script reads them: pictures with their channels last."""
     return [last(inputs[0]).contiguous()] if isinstance(dataset, Images) else [tensor.contiguous() for tensor in inputs]
@@ -185,7 +181,7 @@ def kept(predictor: Predictor, dataset: Learnable, origins: Sequence[Origin], su
     across = summary.final == "refit" or any(origin.fold is not None for origin in origins)  # not the training part alone
     return {
         "inputs": _as_kept(dataset, dataset.inputs),
-        "target": _target(dataset),
+        "target": truth_of(dataset),
         "learnable": development if across else split.train,
         "visible": development,
         "test": split.test,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from titrant.data.forecast import ForecastSchema
-from titrant.data.learnable import Learnable
+from titrant.data.learnable import Learnable, truth_of
 from titrant.data.series import Series, SeriesSchema
 from titrant.models.series import around
 from titrant.recipe import Recipe
@@ -66,7 +66,7 @@ def forecasts(
     """
     if dataset.values is None or dataset.values.ndim == 1:
         return {}
-    truth = torch.as_tensor(dataset.values)[rows]
+    truth = truth_of(dataset)[rows]
     low, high = around(dataset.series[rows], predicted, band) if band is not None else (None, None)
     inside = None if low is None or high is None else ((truth.numpy() >= low) & (truth.numpy() <= high)).mean()
     chosen = torch.linspace(0, len(rows) - 1, min(_FANS, len(rows))).long().tolist()

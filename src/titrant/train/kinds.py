@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from titrant.data.images import Images, ImageSchema
-from titrant.data.learnable import AnySchema, Learnable
+from titrant.data.learnable import AnySchema, Learnable, truth_of
 from titrant.data.series import Series, Stepped
 from titrant.data.text import Texts, TextSchema
 from titrant.models import text
@@ -32,7 +32,7 @@ def problem_of(dataset: Learnable, rows: Tensor, device: torch.device, visible: 
         device: where everything shall be.
         visible: rows that will be looked at, at all; None for all. What is costly to encode is encoded of these alone.
     """
-    target = (dataset.target if dataset.values is None else torch.as_tensor(dataset.values)).to(device)
+    target = truth_of(dataset).to(device)
     task, classes = dataset.schema.task, max(1, len(dataset.schema.classes))
     if isinstance(dataset, Images):
         return ImageProblem(last(dataset.pixels).contiguous().to(device), target, task, classes, rows, device)
