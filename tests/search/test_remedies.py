@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from titrant.doctor.table import finding
 from titrant.recipe import Recipe
 from titrant.record import DataSummary, MemberRecord, Point
-from titrant.search.remedies import Clinic, remedied
+from titrant.search.remedies import Clinic, remedied, remedies
 
 DATA = DataSummary(
     source="made", target="y", task="binary", rows_train=640, rows_validation=160, rows_test=0, classes=["a", "b"],
@@ -60,6 +61,18 @@ def test_successors_have_the_remedy_once_and_the_length_that_the_search_has_give
     rates = [recipe.replace("learning_rate.peak", rate) for rate in (0.1, 0.2, 0.3)]
     assert len(list(clinic.successors([diverged(one) for one in rates], 2))) == 2
     assert all(one.learning_rate.peak < 0.3 for one in clinic.successors([diverged(one) for one in rates], 2))
+
+
+def test_remedies_of_a_finding_are_its_change_in_all_strengths_and_then_the_other() -> None:
+    recipe = Recipe().replace("dropout", {"kind": "bernoulli", "p": 0.5})
+    found = remedies(recipe, finding("underfitting", "warning", "loss", "It stays."), "table")
+    assert [(one.dropout.kind, round(one.learning_rate.peak / recipe.learning_rate.peak)) for one in found] == [
+        ("off", 1), ("bernoulli", 10), ("bernoulli", 100), ("bernoulli", 1000),
+    ]  # fmt: skip
+    plain = Recipe()
+    assert [round(one.learning_rate.peak / plain.learning_rate.peak) for one in remedies(
+        plain, finding("underfitting", "warning", "loss", "It stays."), "table"
+    )] == [10, 100, 1000]  # fmt: skip
 
 
 @pytest.mark.parametrize(

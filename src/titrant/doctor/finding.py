@@ -30,6 +30,9 @@ class Finding(Record):
     change: dict[str, Any] = Field(
         default={}, description="the remedy as a change of recipe: path to value, or to what it is multiplied by"
     )
+    otherwise: dict[str, Any] = Field(
+        default={}, description="another such change, where the first may not be what the recipe lacks"
+    )
 
 
 class Findings(list[Finding]):

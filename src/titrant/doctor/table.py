@@ -49,6 +49,7 @@ class Rule:
         code: the remedy as lines to paste.
         change: the remedy as a change of recipe, path to value; `"* 0.1"` multiplies a dose, `"keep * 0.7"` the share of units
             that dropout keeps.
+        otherwise: another such change, where the first may not be what the recipe lacks.
         aliases: names in other tools.
     """
 
@@ -60,10 +61,13 @@ class Rule:
     limits: dict[str, Limit] = field(default_factory=dict)
     code: str = ""
     change: dict[str, Any] = field(default_factory=dict)
+    otherwise: dict[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
 
 
 _LOOSER = {"dropout": {"kind": "off"}, "regularize.l1": {"kind": "off"}, "regularize.l2": {"kind": "off"}}
+
+_FASTER = {"learning_rate.peak": "* 10"}
 
 _ENTRIES = (
     Rule(
@@ -580,6 +584,7 @@ _ENTRIES = (
         },
         code='Dense(64, activation="relu", kernel_initializer="he_normal"), BatchNormalization()',
         change={"activation": {"kind": "relu"}, "normalize": {"kind": "batch"}},
+        otherwise={"activation": {"kind": "relu"}, "initialize": {"kind": "he_normal"}},
         aliases=("vanishing_gradient",),
     ),
     Rule(
@@ -614,6 +619,7 @@ _ENTRIES = (
         {"explained": Limit(0.02, say("share of the loss of a constant prediction that training removed"), KARPATHY)},
         code="for _ in range(200): ...  # train on one batch only: the loss must approach 0",
         change=_LOOSER,
+        otherwise=_FASTER,
         aliases=("loss_not_decreasing", "stalled_training"),
     ),
     Rule(
@@ -664,6 +670,7 @@ _ENTRIES = (
         say("Loosen regularisation, widen or deepen the network, use Adam with a schedule."),
         {"explained": Limit(0.1, say("share of the loss of a constant prediction that training removed"))},
         change=_LOOSER,
+        otherwise=_FASTER,
     ),
     Rule(
         "batch_size",
@@ -725,6 +732,7 @@ def finding(
         remedy=entry.remedy if remedy is None else remedy,
         code=entry.code,
         change=entry.change,
+        otherwise=entry.otherwise,
     )
 
 
@@ -776,12 +784,16 @@ def described(rule: Rule) -> str:
     lines += [say("  Cause: {cause}", cause=rule.cause), say("  Remedy: {remedy}", remedy=rule.remedy)]
     lines += [f"      {line}" for line in rule.code.splitlines()]
     if rule.change:
-        lines.append(
-            say("  In a recipe: {change}", change=", ".join(f"{path}: {value}" for path, value in rule.change.items()))
-        )
+        lines.append(say("  In a recipe: {change}", change=_written(rule.change)))
+    if rule.otherwise:
+        lines.append(say("  Or: {change}", change=_written(rule.otherwise)))
     if rule.aliases:
         lines.append(say("  Elsewhere: {names}", names=", ".join(rule.aliases)))
     return "\n".join(lines)
+
+
+def _written(change: dict[str, Any]) -> str:
+    return ", ".join(f"{path}: {value}" for path, value in change.items())
 
 
 def _plain(name: str) -> str:

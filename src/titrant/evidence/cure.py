@@ -29,7 +29,7 @@ from titrant.evidence.records import Cure, Difference, Remedy
 from titrant.evidence.statistics import LEVEL, paired
 from titrant.evidence.training import Outcome, Trainings
 from titrant.recipe import Recipe
-from titrant.search.remedies import remedied
+from titrant.search.remedies import remedies
 from titrant.space import flatten
 from titrant.texts import say
 from titrant.train.cohort import Cohort
@@ -112,7 +112,7 @@ class Treatment:
             if found.level == "note" or (found.rule, recipe) in self._tried:
                 continue
             self._tried.add((found.rule, recipe))
-            ways = list(remedied(recipe, found.change, self.reads))
+            ways = remedies(recipe, found, self.reads)
             if ways:
                 return found, ways
         return None

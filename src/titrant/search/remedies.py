@@ -53,16 +53,28 @@ class Clinic:
         for record in records:
             recipe = Recipe.of(record.recipe)
             for found in self.findings(record):
-                change = {path: value for path, value in found.change.items() if not path.startswith(_NOT_HERE)}
                 if count == most:
                     return
                 if found.level == "note":
                     continue
+                change = {path: value for path, value in found.change.items() if not path.startswith(_NOT_HERE)}
                 mended = next(remedied(recipe, change, self.reads), None)
                 if mended is not None and mended not in self._prescribed:
                     self._prescribed.add(mended)
                     count += 1
                     yield mended
+
+
+def remedies(recipe: Recipe, found: Finding, reads: str) -> list[Recipe]:
+    """A recipe with what may mend a finding, in each strength, the likeliest first.
+
+    Args:
+        recipe: the patient.
+        found: its finding.
+        reads: the kind of data.
+    """
+    ways = [*remedied(recipe, found.change, reads), *remedied(recipe, found.otherwise, reads)]
+    return list(dict.fromkeys(ways))
 
 
 def remedied(recipe: Recipe, change: dict[str, Any], reads: str) -> Iterator[Recipe]:
