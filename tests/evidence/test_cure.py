@@ -14,11 +14,12 @@ from titrant import samples
 from titrant.cli import app
 from titrant.doctor.table import TABLE
 from titrant.errors import BudgetError, TitrantError
-from titrant.evidence.cure import changes, remedied
+from titrant.evidence.cure import changes
 from titrant.evidence.records import Cure
 from titrant.recipe import Recipe
 from titrant.report.evidence import cure_headline, cure_lines
 from titrant.report.html import write_report
+from titrant.search.remedies import remedied
 
 HEALTHY: dict[str, Any] = {
     "model": {"kind": "mlp", "width": 16, "depth": 1},

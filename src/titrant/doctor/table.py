@@ -146,6 +146,7 @@ _ENTRIES = (
         {"ratio": Limit(10, say("rows of the commonest class over rows of the rarest"), SAGEMAKER)},
         code="model.fit(X, y, class_weight={0: n / (2 * n0), 1: n / (2 * n1)})  # Keras\n"
         "nn.CrossEntropyLoss(weight=counts.sum() / (len(counts) * counts))  # PyTorch",
+        change={"regularize.class_weights": {"kind": "class_weights", "power": 1.0}},
         aliases=("class_imbalance",),
     ),
     Rule(
