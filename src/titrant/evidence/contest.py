@@ -166,15 +166,15 @@ class Contest:
             where there was no time to choose among them.
         """
         begun = time.monotonic()
-        left, whole = self._left, self.trainings.clock
+        left = self._left
         settings = {name: candidates(arm, paths, plan.candidates, self.trainings.seed) for name, arm in self.arms.items()}
         standing: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
         alive = {name: list(range(len(found))) for name, found in settings.items()}
-        self.trainings.clock = whole.before_end(whole.left - _TUNING_SHARE * left)
+        clock = self.trainings.clock.before_end(self.trainings.clock.left - _TUNING_SHARE * left)
         for numbers in ([0], range(1, 1 + _MORE)) if plan.candidates > 1 else ():
             entries = [(name, place, number) for number in numbers for name, places in alive.items() for place in places]
             jobs = [self._job(name, settings[name][place], _TUNING + number) for name, place, number in entries]
-            outcomes = self.trainings.run(jobs, lambda done: self.watch(say("tuning"), len(self.arms), done))
+            outcomes = self.trainings.run(jobs, lambda done: self.watch(say("tuning"), len(self.arms), done), clock)
             ended = [outcome for outcome in outcomes if outcome is not None]
             self._cut_short = len(ended) < len(jobs)
             if self._cut_short:  # a choice among what ended by chance is not alike for all arms: the last whole round decides
@@ -184,7 +184,6 @@ class Contest:
             for name, places in alive.items():
                 ranks = {place: _mean_rank(standing[name, place]) for place in places}
                 alive[name] = sorted(places, key=ranks.__getitem__)[: math.ceil(plan.candidates / 2)]
-        self.trainings.clock = whole
         self.tuned = {name: settings[name][places[0]] for name, places in alive.items()}
         lanes = self.trainings.pace.lanes
         round_ = sum(self.costs[name].training for name in self.arms) * plan.length * plan.share / lanes

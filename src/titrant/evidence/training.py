@@ -232,31 +232,32 @@ class Trainings:
                 raise DataError(say("All rows to learn from belong to one group or moment, so that none can be held out."))
         return self._cuts[number]
 
-    def run(self, jobs: Sequence[Job], watch: Callable[[int], None]) -> list[Outcome | None]:
+    def run(self, jobs: Sequence[Job], watch: Callable[[int], None], clock: Clock | None = None) -> list[Outcome | None]:
         """Trains jobs and judges them; None for those that the clock did not let end.
 
         Args:
             jobs: what to train.
             watch: is told how many jobs of the study are done.
+            clock: when to end at the latest; the study's own if None.
         """
         members = [self.replicate(job.replicate).member(place, job.recipe) for place, job in enumerate(jobs)]
         found: list[Outcome | None] = [None] * len(jobs)
         heavy = {place: job.seconds for place, job in enumerate(jobs)}
         cut = _balanced(stacks(members, self.problem, self.pace), heavy, self.pace.lanes)
-        for ended in self.pace.side_by_side(self._turns(cut), len(cut)):
+        for ended in self.pace.side_by_side(self._turns(cut, clock or self.clock), len(cut)):
             for place, outcome in ended:
                 found[place] = outcome
             self.done += len(ended)
             watch(self.done)
         return found
 
-    def _turns(self, cut: list[list[Member]]) -> Iterable[Callable[[], list[tuple[int, Outcome]]]]:
+    def _turns(self, cut: list[list[Member]], clock: Clock) -> Iterable[Callable[[], list[tuple[int, Outcome]]]]:
         judging = {id(drawn.rows): drawn.judging for drawn in self._replicates.values()}
         for stack in cut:
-            if self.clock.left <= 0:
+            if clock.left <= 0:
                 return
             rows = [judging[id(member.rows)] for member in stack]
-            yield partial(_judged, self.problem, stack, self.metric, self.clock, self.factory, rows, self._draws)
+            yield partial(_judged, self.problem, stack, self.metric, clock, self.factory, rows, self._draws)
 
     def settle(self, recipe: Recipe) -> None:
         """Measures how many members of a recipe a stack should hold on this machine."""
