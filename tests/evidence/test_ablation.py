@@ -43,7 +43,7 @@ class Untrained(Trainings):
         """Muon costs three times as much, so that it gets references that train as long."""
         return Costs(3e-6 if recipe.optimizer.kind == "muon" else 1e-6, 1e-6, 10, 1000)
 
-    def run(self, jobs: Sequence[Job], watch: Callable[[int], None]) -> list[Outcome | None]:
+    def run(self, jobs: Sequence[Job], watch: Callable[[int], None], clock: Clock | None = None) -> list[Outcome | None]:
         """Outcomes without training."""
         found: list[Outcome | None] = []
         for _ in jobs:
