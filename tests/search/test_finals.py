@@ -218,6 +218,13 @@ def test_values_have_no_temperature(make_problem: MakeProblem) -> None:
     assert temperature(problem, problem.rows, problem.target[problem.rows] * 3) == 1.0
 
 
+def test_predictions_that_are_not_finite_have_no_temperature(make_problem: MakeProblem) -> None:
+    problem = make_problem("multiclass")
+    predicted = torch.full((len(problem.rows), 3), 1 / 3)
+    predicted[0] = torch.nan
+    assert stand_in(problem, predicted, problem.rows, "sick").temperatures == [1.0, 1.0]
+
+
 def test_each_recipe_has_its_own_temperature_before_their_mean(make_problem: MakeProblem) -> None:
     problem = make_problem("multiclass", rows=6000)
     generator = torch.Generator().manual_seed(3)

@@ -122,7 +122,7 @@ def temperature(problem: Problem, rows: Tensor, predicted: Tensor) -> float:
         rows: that were held out [n]; at most 20,000 of them are looked at.
         predicted: their probabilities [n, c].
     """
-    if problem.is_regression:
+    if problem.is_regression or not bool(predicted.isfinite().all()):
         return 1.0
     shown = torch.linspace(0, len(rows) - 1, min(len(rows), _JUDGED)).long().to(rows.device)
     probability = predicted[shown].double()
