@@ -230,6 +230,14 @@ def before_norm(case: Case) -> Case:
     return case
 
 
+def shrinking(case: Case) -> Case:
+    case.weight_decay = 1.0
+    for parameter in case.parameters:
+        for place, sample in enumerate(parameter.samples):
+            sample.weight *= 0.7**place
+    return case
+
+
 SICK: dict[str, Callable[[], Case]] = {
     "crash": lambda: spoil(healthy(), crash=Crash(error="RuntimeError", message="shapes cannot be multiplied", place="a.py:3")),
     "nonfinite_input": lambda: spoil(healthy(), inputs__0__not_finite=0.1),
@@ -262,6 +270,8 @@ SICK: dict[str, Callable[[], Case]] = {
     "foreign_parameters": lambda: spoil(
         healthy(), parameters__0__held=False, parameters__1__held=False, parameters__2__held=False, wiring__foreign=3
     ),
+    "unregistered_parameter": lambda: spoil(healthy(), wiring__unregistered=["[64, 64]", "[64]"]),
+    "mixed_rows": lambda: spoil(healthy(), wiring__mixed_rows="lstm"),
     "unused_parameter": lambda: gradients(healthy(), None, 0.01, 0.01),
     "never_updated": lambda: samples(healthy(), "parameters", 1, update=0.0),
     "frozen_layers": frozen,
@@ -288,6 +298,7 @@ SICK: dict[str, Callable[[], Case]] = {
     "vanishing_gradient": lambda: gradients(stuck(healthy()), 1e-8, 1e-4, 1e-2),
     "constant_clipping": lambda: spoil(stuck(healthy()), clipping=[50.0] * 20, optimizer="SGD"),
     "weight_update_ratio": lambda: samples(stuck(healthy()), "parameters", 0, update=1e-8),
+    "strong_weight_decay": lambda: shrinking(stuck(healthy())),
     "not_learning": lambda: stuck(healthy()),
     "cannot_memorise": lambda: spoil(healthy(), memorised=(0.7, 0.69)),
     "too_few_epochs": lambda: spoil(healthy(), losses=[0.7 - 0.002 * step for step in range(STEPS)]),

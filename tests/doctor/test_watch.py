@@ -1,5 +1,6 @@
 """The doctor in real loops: faults that it must see from outside, programs to be left alone, and that it changes nothing."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import titrant
 from titrant.doctor.finding import Findings
 from titrant.doctor.probes import LOSSES
+from titrant.doctor.rules.reading import constant_loss
 
 ROWS, FEATURES = 256, 8
 
@@ -227,7 +229,7 @@ class Classifier(nn.Module):
 
 
 def batches() -> Iterator[dict[str, Tensor]]:
-    for _ in range(60):
+    for _ in range(120):
         ids = torch.randint(50, (32, 6))
         yield {"input_ids": ids, "labels": (ids[:, 0] < 25).long()}
 
@@ -246,7 +248,8 @@ def test_a_trainer_loop_with_keywords_accumulation_clipping_and_a_schedule_is_he
                 stepper.zero_grad()
     assert [found for found in doctor.findings if found.level == "problem"] == []
     case = doctor.case
-    assert case.wiring.steps == 30
+    assert case.wiring.steps == 60
+    assert case.losses[0] == pytest.approx(math.log(2), abs=0.1)  # not the part of it that the loop uses
     assert case.objective.loss == "cross_entropy"
     assert len(case.clipping) == len(case.parameters[0].samples) > 8  # at every step that is looked at
     assert all(0.01 < size < 100 for size in case.clipping)
@@ -257,3 +260,114 @@ def test_findings_print_as_text() -> None:
     findings = observed(net(nn.Softmax(1)))
     assert str(findings).startswith("1. PROBLEM  softmax_twice\n   where")
     assert "nn.CrossEntropyLoss" in str(findings)
+
+
+def test_summed_losses_are_told_for_each_target_at_every_step() -> None:
+    model = nn.Linear(4, 3)
+    stepper = torch.optim.SGD(model.parameters(), 1e-4)
+    x, y = torch.randn(64, 4), torch.randint(3, (64,))
+    y[:32] = -100
+    with titrant.watch(model, stepper) as doctor:
+        for _ in range(300):  # far more than are sampled
+            stepper.zero_grad()
+            functional.cross_entropy(model(x), y, reduction="sum").backward()
+            stepper.step()
+    assert max(doctor.case.losses) < 2 * min(doctor.case.losses) < 5
+    with torch.no_grad():
+        expected = float(functional.cross_entropy(model(x), y))
+    assert doctor.case.losses[-1] == pytest.approx(expected, rel=0.05)
+    assert not [found for found in doctor.findings if found.rule in ("learning_rate_too_high", "label_out_of_range")]
+
+
+def test_layers_in_a_list_are_missed_and_found() -> None:
+    class Listed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = [nn.Linear(8, 8) for _ in range(2)]
+            self.out = nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.hidden:
+                x = layer(x).relu()
+            return self.out(x)  # type: ignore[no-any-return]
+
+    model = Listed()
+    stepper = torch.optim.Adam(model.parameters())
+    for held, expected in ((stepper, ["unregistered_parameter"]), (torch.optim.Adam([*model.parameters(), *(
+        parameter for layer in model.hidden for parameter in layer.parameters())]), [])):  # fmt: skip
+        with titrant.watch(model, held) as doctor:
+            for _ in range(30):
+                x = torch.randn(16, 8)
+                held.zero_grad()
+                functional.cross_entropy(model(x), (x[:, 0] > 0).long()).backward()
+                held.step()
+        assert [found.rule for found in doctor.findings if found.rule == "unregistered_parameter"] == expected
+
+
+def test_two_optimisers_after_one_backward_pass_are_both_busy() -> None:
+    encoder, decoder = nn.Linear(8, 8), nn.Linear(8, 2)
+    model = nn.Sequential(encoder, nn.ReLU(), decoder)
+    steppers = [torch.optim.Adam(part.parameters()) for part in (encoder, decoder)]
+    with titrant.watch(model) as doctor:
+        for _ in range(100):
+            x = torch.randn(16, 8)
+            model.zero_grad()
+            functional.cross_entropy(model(x), (x[:, 0] > 0).long()).backward()
+            for stepper in steppers:
+                stepper.step()
+        for _ in range(3):
+            steppers[0].step()
+    assert doctor.case.wiring.idle_steps <= 3
+    assert not [found for found in doctor.findings if found.rule == "step_without_backward"]
+
+
+@pytest.mark.parametrize(("first", "expected"), [(False, ["mixed_rows"]), (True, [])])
+def test_rows_that_are_taken_for_steps_are_seen(first: bool, expected: list[str]) -> None:
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.out = nn.GRU(3, 8, batch_first=first), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.rnn(x)[0][:, -1])  # type: ignore[no-any-return]
+
+    x = torch.randn(96, 5, 3)
+    data = DataLoader(TensorDataset(x, (x[:, 0, 0] > 0).long()), 32, shuffle=True)
+    model = Tagger()
+    stepper = torch.optim.Adam(model.parameters())
+    with titrant.watch(model, stepper) as doctor:
+        for _ in range(4):
+            for inputs, target in data:
+                stepper.zero_grad()
+                functional.cross_entropy(model(inputs), target).backward()
+                stepper.step()
+    assert [found.rule for found in doctor.findings if found.rule == "mixed_rows"] == expected
+
+
+def test_a_loop_that_steps_by_hand_trains() -> None:
+    model = nn.Linear(4, 2)
+    with titrant.watch(model) as doctor:
+        for _ in range(30):
+            x = torch.randn(16, 4)
+            model.zero_grad()
+            functional.cross_entropy(model(x), (x[:, 0] > 0).long()).backward()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter -= 0.1 * parameter.grad
+    assert doctor.case.wiring.steps_by_hand > 0
+    assert not [found for found in doctor.findings if found.rule == "backward_without_step"]
+
+
+def test_weights_that_decay_away_are_seen_and_weighted_losses_have_no_known_reference() -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+    stepper = torch.optim.AdamW(model.parameters(), 1e-2, weight_decay=20.0)
+    with titrant.watch(model, stepper) as doctor:
+        for _ in range(200):
+            x = torch.randn(32, 8)
+            stepper.zero_grad()
+            functional.cross_entropy(model(x), (x[:, 0] > 1).long(), weight=torch.tensor([1.0, 5.0])).backward()
+            stepper.step()
+    assert doctor.case.weight_decay == 20.0
+    assert "strong_weight_decay" in [found.rule for found in doctor.findings]
+    assert doctor.case.objective.weighted
+    assert constant_loss(doctor.case) is None

@@ -164,6 +164,9 @@ class Objective(Observation):
     output_shape: list[int] = Field(default=[], description="of a batch")
     target_shape: list[int] = Field(default=[])
     metrics: list[str] = Field(default=[])
+    ignored: int | None = Field(default=None, description="a class that the loss passes over")
+    weighted: bool = Field(default=False, description="whether classes count differently")
+    several: bool = Field(default=False, description="whether the loss has other parts beside this one")
     linear_pairs: list[tuple[str, str]] = Field(default=[], description="weighted layers with nothing nonlinear in between")
     weighted_layers: int = 0
 
@@ -184,8 +187,13 @@ class Wiring(Observation):
     live_evaluations: int = Field(default=0, description="evaluations with dropout or batch normalisation in training mode")
     evaluations: int = 0
     single_row_batches: int = 0
-    foreign: int = Field(
-        default=0, description="parameters in an optimiser that the backward pass never reached nor model holds"
+    steps_by_hand: int = Field(default=0, description="changes of the weights between backward passes, without an optimiser")
+    foreign: int = Field(default=0, description="parameters in an optimiser that no backward pass reached and no model holds")
+    unregistered: list[str] = Field(
+        default=[], description="shapes of parameters that the loss depends on, of no model and in no optimiser"
+    )
+    mixed_rows: str | None = Field(
+        default=None, description="a layer that takes the rows of a batch for the steps of a sequence"
     )
     schedulers: list[str] = Field(default=[])
     scheduler_steps: int = 0
@@ -233,6 +241,7 @@ class Case(Observation):
     losses: list[float] = Field(default=[])
     rate_steps: list[int] = Field(default=[])
     rates: list[float] = Field(default=[], description="learning rate")
+    weight_decay: float = Field(default=0.0, description="of the optimiser")
     evaluations: list[Evaluation] = Field(default=[])
     layers: list[Layer] = Field(default=[])
     parameters: list[Parameter] = Field(default=[])

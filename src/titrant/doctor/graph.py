@@ -152,6 +152,27 @@ def linear_pairs(loss: Tensor, names: Mapping[int, str]) -> tuple[list[tuple[str
     return pairs, len(weighted)
 
 
+def leaves(loss: Tensor) -> Iterator[Tensor]:
+    """The tensors that a loss depends on and that collect gradients.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.ones(2, requires_grad=True)
+        >>> [leaf is weight for leaf in leaves((3 * weight).sum())]
+        [True]
+    """
+    seen: set[Any] = set()
+    queue = [loss.grad_fn]
+    while queue and len(seen) < _MOST_NODES:
+        node = queue.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if _kind(node) == "AccumulateGrad":
+            yield node.variable  # type: ignore[attr-defined]  # of this kind of node
+        queue += _children(node)
+
+
 def _children(node: Any) -> Iterator[Any]:
     return (child for child, _ in node.next_functions if child is not None)
 

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,12 @@ from torch.nn import functional
 from torch.nn.modules import module as torch_module
 from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from titrant.doctor.case import Family
-from titrant.doctor.graph import compared, last_function, linear_pairs
+from titrant.doctor.graph import compared, last_function, leaves, linear_pairs
 from titrant.doctor.recorder import Recorder
 
 _NORMS = (
@@ -100,11 +101,16 @@ class Probes:
         self._roots: weakref.WeakKeyDictionary[nn.Module, _Root] = weakref.WeakKeyDictionary()
         self._discovery: Any = None
         self._optimizers: weakref.WeakSet[Optimizer] = weakref.WeakSet(optimizers)
-        self._schedulers: weakref.WeakSet[LRScheduler] = weakref.WeakSet()
+        self._schedulers: list[LRScheduler] = []  # a program's own names for them end before it does
         self._held: set[int] = set()
         self._inside: nn.Module | None = None
         self._pass: _Pass | None = None
-        self._fresh = self._stepped = self._frozen = False
+        self._stepped = self._frozen = self._in_loss = False
+        self._served: set[int] | None = None  # optimisers that have stepped since the last backward pass, if there was one
+        self._sample: Tensor | None = None
+        self._mixed: str | None = None
+        self._reached: set[int] = set()
+        self._beside: dict[int, nn.Parameter] = {}
         self._plain: list[Tensor] = []
         self._targets: Tensor | None = None
         self._batch: Tensor | None = None
@@ -130,7 +136,8 @@ class Probes:
         for owner in (nn.utils, nn.utils.clip_grad):  # by either of which it may be imported
             self._wrap(owner, "clip_grad_norm_", self._clip)
         self._wrap(DataLoader, "__iter__", self._iterate)
-        self._wrap(LRScheduler, "__init__", self._scheduled)
+        for scheduler in (LRScheduler, ReduceLROnPlateau):  # the latter does not call the former
+            self._wrap(scheduler, "__init__", self._scheduled)
 
     def stop(self) -> None:
         """Takes every hook away."""
@@ -143,6 +150,7 @@ class Probes:
             root.remove()
         wiring = self.recorder.case.wiring
         wiring.schedulers = [type(scheduler).__name__ for scheduler in self._schedulers]
+        wiring.unregistered = [str(list(found.shape)) for key, found in self._beside.items() if key not in self._held]
         wiring.scheduler_steps = sum(max(0, scheduler.last_epoch) for scheduler in self._schedulers)
 
     def _wrap(self, owner: Any, name: str, around: Callable[..., Any]) -> None:
@@ -169,7 +177,10 @@ class Probes:
             self._enter(self._roots[module], module, args, {})  # its own hook acts from the next call on
 
     def _add_root(self, module: nn.Module) -> None:
-        name = "" if not self._roots else f"{type(module).__name__}."
+        kind, known = type(module).__name__, {root.name for root in self._roots.values()}
+        name = "" if not known else next(
+            found for place in count(1) if (found := f"{kind}{place if place > 1 else ''}.") not in known
+        )  # fmt: skip
         root = _Root(module, name)
         root.handles = [
             module.register_forward_pre_hook(partial(self._enter, root), prepend=True, with_kwargs=True),
@@ -188,7 +199,8 @@ class Probes:
         if self._steps is not None and self.recorder.step >= self._steps:
             self._inside = None
             raise EnoughSeen
-        self._frozen = root.modal and not module.training
+        if self._is_trained(module):  # not a fixed network that takes part in the loss
+            self._frozen = root.modal and not module.training
         if self.recorder.due and not torch.compiler.is_compiling():
             self._batch = next(_tensors((args, kwargs)), None)
             self._follow(module, root)
@@ -203,10 +215,14 @@ class Probes:
                 self._pass.end()
                 self._pass = None
 
+    def _is_trained(self, module: nn.Module) -> bool:
+        """Whether an optimiser holds any of its parameters, as far as that is known."""
+        return not self._held or any(id(parameter) in self._held for parameter in module.parameters())
+
     def _evaluated(self, module: nn.Module, root: "_Root", args: Any, kwargs: Any) -> None:
         wiring = self.recorder.case.wiring
         wiring.evaluations += 1
-        wiring.live_evaluations += root.modal and module.training
+        wiring.live_evaluations += root.modal and module.training and self._is_trained(module)
         if wiring.evaluations <= 64:
             batch = next(_tensors((args, kwargs)), None)
             if batch is not None and batch.ndim > 1:
@@ -233,12 +249,21 @@ class Probes:
 
     def _loss_function(self, name: str, kind: str) -> Callable[..., Any]:
         def around(original: Any, *args: Any, **kwargs: Any) -> Any:
-            value = original(*args, **kwargs)
+            if self._in_loss:  # while a pass is followed, torch hands each of these functions to itself once more
+                return original(*args, **kwargs)
+            self._in_loss = True
+            try:
+                value = original(*args, **kwargs)
+            finally:
+                self._in_loss = False
             if self.recorder.due or not torch.is_grad_enabled():
                 with suppress(Exception):  # a program's own subclasses may be anything; its loss is what counts
                     self._lost(name, kind, value, args, kwargs)
-            elif len(self._plain) < 16 and isinstance(value, Tensor) and kwargs.get("reduction", "mean") == "mean":
-                self._plain.append(value.detach())
+            elif len(self._plain) < 16:
+                with suppress(Exception):
+                    plain = _per_target(value, args, kwargs)
+                    if plain is not None:
+                        self._plain.append(plain.detach())
             return value
 
         return around
@@ -248,23 +273,24 @@ class Probes:
         target = args[1] if len(args) > 1 else kwargs["target"]
         if not isinstance(value, Tensor) or not isinstance(target, Tensor):
             return
-        plain = value
-        if value.numel() == 1 and kwargs.get("reduction") == "sum":
-            plain = value / max(1, target.numel())
+        plain = _per_target(value, args, kwargs)
         if not value.requires_grad:
-            if plain.numel() == 1:
+            if plain is not None:
                 self.recorder.evaluation_loss(plain)
             return
-        if plain.numel() == 1:
+        if plain is not None:
             self._plain.append(plain.detach())
         objective = self.recorder.case.objective
         if objective.loss == "unknown":
+            objective.ignored = kwargs.get("ignore_index")
+            objective.weighted = any(kwargs.get(option) is not None for option in ("weight", "pos_weight"))
             objective.loss, objective.called = kind, name
             objective.activation = last_function(output)
             objective.output_shape, objective.target_shape = list(output.shape), list(target.shape)
         if kind in ("mse", "mae", "huber") and np.broadcast_shapes(output.shape, target.shape) != tuple(output.shape):
             self.recorder.case.wiring.broadcast = f"{list(output.shape)} - {list(target.shape)}"
-        self._targets = target.detach()
+        if kind == objective.loss and list(output.shape[1:]) == objective.output_shape[1:]:  # not those of another part
+            self._targets = target.detach()
 
     def _backward(self, original: Any, loss: Tensor, *args: Any, **kwargs: Any) -> Any:
         recorder, wiring = self.recorder, self.recorder.case.wiring
@@ -288,17 +314,41 @@ class Probes:
             self._look_at_data()
         if loss.numel() == 1:
             recorder.loss(self._plain[0] if len(self._plain) == 1 else loss)
+        recorder.case.objective.several |= len(self._plain) > 1
         self._plain.clear()
+        if not self._optimizers and recorder.due:
+            self._look_for_steps_by_hand()
         done = original(loss, *args, **kwargs)
-        self._fresh = True
+        self._served = set()
         return done
+
+    def _look_for_steps_by_hand(self) -> None:
+        """Sees whether a loop without an optimiser changes weights itself."""
+        parameter = next((found for _, found in self._named() if found.requires_grad), None)
+        if parameter is None:
+            return
+        before, self._sample = self._sample, parameter.detach().clone()
+        if before is not None and before.shape == self._sample.shape and not torch.equal(before, self._sample):
+            self.recorder.case.wiring.steps_by_hand += 1
 
     def _look_at_data(self) -> None:
         batch, targets, self._batch, self._targets = self._batch, self._targets, None, None
         assert batch is not None
+        mixed, self._mixed = self._mixed, None
+        rows = self.recorder.case.loader.batch
+        if mixed is not None and targets is not None and targets.ndim and len(targets) == len(batch) == rows:
+            self.recorder.case.wiring.mixed_rows = mixed
         self.recorder.inputs(batch, targets)
         if targets is not None and targets.ndim and len(targets) == len(batch):
             self.recorder.batch_labels(targets)
+
+    def takes_rows_for_steps(self, name: str, module: nn.Module, args: Any) -> None:
+        """Notes a layer whose first axis is the steps of a sequence, and is given the rows of the batch there."""
+        given, batch = next(_tensors(args), None), self._batch
+        if given is None or batch is None or given.ndim != 3 or getattr(module, "batch_first", True):
+            return
+        if given.shape[0] == len(batch) != given.shape[1]:
+            self._mixed = name
 
     def _read_graph(self, loss: Tensor) -> None:
         names = {
@@ -309,6 +359,7 @@ class Probes:
         }
         objective = self.recorder.case.objective
         objective.linear_pairs, objective.weighted_layers = linear_pairs(loss, names)
+        self._beside = {id(leaf): leaf for leaf in leaves(loss) if isinstance(leaf, nn.Parameter) and id(leaf) not in names}
 
     def _read_objective(self, loss: Tensor) -> None:
         """For a loss that was not called through `torch.nn.functional` after the start: imported by name, or written out."""
@@ -381,20 +432,25 @@ class Probes:
         if recorder.due:
             own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             wiring.steps_looked_at += 1
-            wiring.idle_steps += not self._fresh or all(parameter.grad is None for parameter in own)
+            idle = self._served is None or id(optimizer) in self._served
+            wiring.idle_steps += idle or all(parameter.grad is None for parameter in own)
             held = set(map(id, own))
             self._held |= held
+            self._reached |= {id(parameter) for parameter in own if parameter.grad is not None}
             named = list(self._named())
             for name, parameter in named:
                 if not isinstance(parameter, nn.parameter.UninitializedParameter):
                     recorder.after_step(name, parameter, parameter.grad, held=id(parameter) in held)
             if self._roots:
-                wiring.foreign = len(self._held - {id(parameter) for _, parameter in named})
+                wiring.foreign = len(self._held - self._reached - {id(parameter) for _, parameter in named})
             wiring.optimizers = len(self._optimizers)
             recorder.case.optimizer = type(optimizer).__name__
+            recorder.case.weight_decay = float(optimizer.param_groups[0].get("weight_decay", 0.0))
             recorder.rate(float(optimizer.param_groups[0]["lr"]) if "lr" in optimizer.param_groups[0] else 0.0)
             recorder.settle()
-        self._fresh, self._stepped = False, True
+        if self._served is not None:
+            self._served.add(id(optimizer))
+        self._stepped = True
         self._plain.clear()
         recorder.next_step()
         if self._discovery is not None and recorder.step >= _ROOTS_KNOWN_AFTER and self._roots:
@@ -409,7 +465,7 @@ class Probes:
 
     def _scheduled(self, original: Any, scheduler: LRScheduler, *args: Any, **kwargs: Any) -> None:
         original(scheduler, *args, **kwargs)
-        self._schedulers.add(scheduler)
+        self._schedulers.append(scheduler)
 
     # Data
 
@@ -419,9 +475,9 @@ class Probes:
     def _batches(self, batches: Any, loader: Any) -> Iterator[Any]:
         first = self.recorder.step
         backwards = self.recorder.case.wiring.backwards
-        for count, batch in enumerate(batches):
+        for place, batch in enumerate(batches):
             yield batch
-            if count == 0 and self.recorder.case.wiring.backwards > backwards:
+            if place == 0 and self.recorder.case.wiring.backwards > backwards:
                 self._training_loader(loader)
         if self.recorder.step > first and loader in self._trained_on:
             self._passes += 1
@@ -489,6 +545,8 @@ class _Pass(TorchFunctionMode):
 
         def leave(module: nn.Module, args: Any, output: Any) -> None:
             self._probes.current = None
+            if family in ("recurrent", "attention"):
+                self._probes.takes_rows_for_steps(name, module, args)
             if family in ("linear", "convolution"):
                 self._weighted = name
             self._record(name, type(module).__name__, family, output, getattr(module, "p", None))
@@ -524,6 +582,19 @@ def family_of(layer: nn.Module) -> Family | None:
     if any(True for _ in layer.children()):
         return None
     return "activation" if type(layer).__module__ == "torch.nn.modules.activation" else "other"
+
+
+def _per_target(value: Any, args: Any, kwargs: Any) -> Tensor | None:
+    """A loss for each target, whichever way the program adds them up; None where it is no single number."""
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        return None
+    if kwargs.get("reduction") != "sum":
+        return value
+    target: Tensor = args[1] if len(args) > 1 else kwargs["target"]
+    if target.is_floating_point():
+        return value / max(1, target.numel())
+    counted: Tensor = (target != kwargs.get("ignore_index", -100)).sum().clamp(min=1)  # on the device: nothing waits
+    return value / counted
 
 
 def _fan_in(parameter: Tensor) -> int:

@@ -91,7 +91,7 @@ def observe(
         case.crash = Crash(
             error=say("signal {number}", number=-code), message=say("The process was killed."), place=str(script)
         )
-    if case.crash is None and not case.wiring.backwards and not case.losses:
+    if case.crash is None and not (case.wiring.backwards or case.wiring.steps or case.losses):
         raise DataError(
             say(
                 "{script} ran to its end and trained nothing with torch or Keras. Name the program with the training loop.",

@@ -332,6 +332,23 @@ _ENTRIES = (
         code="loss.backward()\noptimizer.step()",
     ),
     Rule(
+        "unregistered_parameter",
+        "wiring",
+        say("The loss depends on layers that the model does not know of, and that are never trained."),
+        say("Layers stand in a Python list or dictionary, or are made anew in every forward pass."),
+        say("Keep layers as attributes, or in nn.ModuleList or nn.ModuleDict, so that model.parameters() finds them."),
+        {"count": Limit(0, say("parameters of no module and in no optimiser"), DEFINITION)},
+        code="self.layers = nn.ModuleList([nn.Linear(64, 64) for _ in range(3)])",
+    ),
+    Rule(
+        "mixed_rows",
+        "wiring",
+        say("A layer takes the rows of a batch for the steps of one sequence."),
+        say("Recurrent and attention layers read [steps, rows, features] unless they are told otherwise."),
+        say("Make the layer with batch_first=True, or transpose its input."),
+        code="nn.LSTM(features, units, batch_first=True)",
+    ),
+    Rule(
         "unused_parameter",
         "wiring",
         say("Weights that should learn never get a gradient."),
@@ -609,6 +626,16 @@ _ENTRIES = (
         say("Use an adaptive optimiser (Adam), normalisation layers, or a learning rate for each group."),
         {"spread": Limit(1000, say("fastest over slowest layer, change in one step relative to the weights"))},
         aliases=("weight_update_ratio",),
+    ),
+    Rule(
+        "strong_weight_decay",
+        "fit",
+        say("The weights have shrunk to a fraction of their size."),
+        say("Weight decay is stronger than what the gradient can hold up."),
+        say("Lower weight decay to 0.01 or less (with Adam and its penalty in the gradient, 1e-4), or leave it out."),
+        {"left": Limit(0.3, say("size of the weights at the end, relative to the start, under weight decay"))},
+        code="optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)",
+        change={"regularize.decay": {"kind": "off"}, "regularize.l2": {"kind": "off"}},
     ),
     # Fit
     Rule(

@@ -53,7 +53,8 @@ def label_out_of_range(case: Case) -> Finding | None:
     whole_classes = loss == "sparse_categorical" or (loss in ("cross_entropy", "nll") and targets.integer)
     if whole_classes and objective.output_shape and not targets.one_hot:
         units = objective.output_shape[1] if len(objective.output_shape) > 1 else objective.output_shape[0]
-        if high >= units or (low < 0 and low != -100):
+        passed_over = (-100, objective.ignored)
+        if (high >= units and high not in passed_over) or (low < 0 and low not in passed_over):
             found = say(
                 "Classes reach from {low:g} to {high:g}, and the last layer has {units} units: 0 to {last} is possible.",
                 low=low,

@@ -17,11 +17,31 @@ from titrant.doctor.rules.reading import (
     g,
     grave,
     last_loss,
+    median,
     poor,
+    weights,
     well,
 )
 from titrant.doctor.table import finding, limit
 from titrant.texts import say
+
+
+def strong_weight_decay(case: Case) -> Finding | None:
+    """Weights that melt away."""
+    left = [
+        parameter.samples[-1].weight / parameter.samples[0].weight
+        for parameter in weights(case)
+        if parameter.trainable and len(parameter.samples) >= 3 and parameter.samples[0].weight > 0
+    ]
+    share = median(left)
+    if case.weight_decay <= 0 or share is None or share >= limit("strong_weight_decay", "left"):
+        return None
+    found = say(
+        "Weight decay is {decay}; weights have {share:.0%} of the size that they began with.",
+        decay=g(case.weight_decay),
+        share=share,
+    )
+    return finding("strong_weight_decay", grave(case), say("optimiser"), found)
 
 
 def not_learning(case: Case) -> Finding | None:

@@ -33,7 +33,10 @@ def constant_initialisation(case: Case) -> Finding | None:
     # A last layer of zeros is a known good start: it learns at once, from the units below it.
     only_last = equal == [matrices[-1]] and len(matrices) > 1
     alone = len(matrices) == 1
-    return finding("constant_initialisation", "note" if (only_last and not poor(case)) or alone else "problem", names[0], found)
+    # So is one of zeros at the end of each block, as in adapters (LoRA) and residual networks, beside others that are drawn.
+    ends = 2 * len(equal) <= len(matrices) and all(parameter.start_mean == 0 for parameter in equal) and well(case)
+    harmless = (only_last and not poor(case)) or alone or ends
+    return finding("constant_initialisation", "note" if harmless else "problem", names[0], found)
 
 
 def large_initialisation(case: Case) -> Finding | None:

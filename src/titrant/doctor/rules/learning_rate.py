@@ -69,6 +69,8 @@ def learning_rate_too_high(case: Case) -> Finding | None:
         return None
     rated = "" if rate is None else say(" Learning rate: {rate}, {optimizer}.", rate=g(rate), optimizer=case.optimizer)
     # A loss that swings under steps of usual length has other causes, such as a batch of few rows.
+    # Nor is the first loss a measure where the loss of a constant is unknown: sums over episodes grow as these get longer.
+    rising = rising and (constant_loss(case) is not None or high_rate)
     level: Level = "problem" if rising or broken or long or (high_rate and (explained(case) or 0) < 0.5) else "warning"
     return finding("learning_rate_too_high", level, say("learning rate"), found + rated, crossed)
 

@@ -91,6 +91,15 @@ def activation_of_the_wrong_loss(case: Case) -> Finding | None:
     ):
         found = say("{loss} on a single output is 0 whatever the output is: there is only one class.", loss=_loss(case))
         return finding("activation_of_the_wrong_loss", "problem", say("last layer"), found)
+    if loss == "kl" and activation in ("softmax", "linear", "sigmoid"):
+        found = say("{loss} expects log-probabilities, and the output ends with {activation}: use log_softmax.",
+                    loss=_loss(case), activation=activation)  # fmt: skip
+        return finding("activation_of_the_wrong_loss", "problem", say("last layer"), found)
+    bounded = activation in ("relu", "tanh", "hardtanh", "softplus")
+    if loss in ("cross_entropy", "bce_logits") and bounded and not (activation == "tanh" and well(case)):
+        found = say("{loss} takes any number, and the output ends with {activation}: what it cannot give is lost.",
+                    loss=_loss(case), activation=activation)  # fmt: skip
+        return finding("activation_of_the_wrong_loss", "warning" if well(case) else "problem", say("last layer"), found)
     if loss == "nll" and activation == "softmax":
         found = say("nll_loss expects log-probabilities, and the output ends with softmax: use log_softmax.")
         return finding("activation_of_the_wrong_loss", "problem", say("last layer"), found)

@@ -36,6 +36,8 @@ def last_loss(case: Case) -> float | None:
 def constant_loss(case: Case) -> float | None:
     """The loss of the best prediction that ignores the inputs; None where loss or targets are not known well enough."""
     targets, loss = case.targets, case.objective.loss
+    if case.objective.weighted or case.objective.several:
+        return None
     if targets is None or targets.rows < 4 or targets.not_finite:
         return None
     counts = np.asarray(list(targets.classes.values()), dtype=np.float64)

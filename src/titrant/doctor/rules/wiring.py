@@ -94,7 +94,9 @@ def step_without_backward(case: Case) -> Finding | None:
 def backward_without_step(case: Case) -> Finding | None:
     """Gradients that nobody uses."""
     backwards = case.wiring.backwards
-    if case.wiring.steps or case.framework == "keras" or backwards < limit("backward_without_step", "backwards"):
+    if case.wiring.steps or case.wiring.steps_by_hand or case.framework == "keras":
+        return None
+    if backwards < limit("backward_without_step", "backwards"):
         return None
     found = say("{count} backward passes, and no step of an optimiser.", count=backwards)
     return finding("backward_without_step", "problem", say("training loop"), found)
@@ -102,7 +104,7 @@ def backward_without_step(case: Case) -> Finding | None:
 
 def foreign_parameters(case: Case) -> Finding | None:
     """The optimiser works elsewhere."""
-    own = [parameter for parameter in case.parameters if parameter.held is not None]
+    own = [parameter for parameter in case.parameters if parameter.held is not None and parameter.trainable]
     if not own or any(parameter.held for parameter in own) or not case.wiring.foreign:
         return None
     found = say(
@@ -111,6 +113,28 @@ def foreign_parameters(case: Case) -> Finding | None:
         foreign=case.wiring.foreign,
     )
     return finding("foreign_parameters", "problem", say("optimiser"), found)
+
+
+def unregistered_parameter(case: Case) -> Finding | None:
+    """Layers that the model does not know of."""
+    shapes = case.wiring.unregistered
+    if not shapes:
+        return None
+    found = say(
+        "The loss depends on {count} parameters that belong to no module and stand in no optimiser; shapes: {shapes}.",
+        count=len(shapes),
+        shapes=listed(shapes),
+    )
+    return finding("unregistered_parameter", "problem", say("model"), found)
+
+
+def mixed_rows(case: Case) -> Finding | None:
+    """Rows of a batch as steps of a sequence."""
+    layer = case.wiring.mixed_rows
+    if layer is None:
+        return None
+    found = say("{layer} is given [rows, steps, features] and takes the first axis for steps.", layer=layer)
+    return finding("mixed_rows", "problem", layer, found)
 
 
 def unused_parameter(case: Case) -> Finding | None:
@@ -183,6 +207,8 @@ def evaluation_mode_in_training(case: Case) -> Finding | None:
 def training_mode_in_evaluation(case: Case) -> Finding | None:
     """Evaluation in training mode."""
     live, evaluations = case.wiring.live_evaluations, case.wiring.evaluations
+    if case.wiring.optimizers > 1:
+        return None  # adversaries are asked for samples as they are
     if live < 2 or live / evaluations <= limit("training_mode_in_evaluation", "share"):
         return None
     found = say("{live} of {all} passes without gradients ran in training mode.", live=live, all=evaluations)
