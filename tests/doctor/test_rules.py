@@ -253,6 +253,7 @@ SICK: dict[str, Callable[[], Case]] = {
     "unrelated_labels": lambda: spoil(stuck(healthy()), neighbours__agreement=0.5),
     "broadcast_target": lambda: spoil(numbers(), wiring__broadcast="[32, 1] / [32]"),
     "single_softmax": lambda: spoil(healthy(), objective__activation="softmax", objective__output_shape=[32, 1]),
+    "softmax_over_rows": lambda: spoil(healthy(), objective__over_rows=True),
     "softmax_twice": lambda: spoil(healthy(), objective__activation="softmax"),
     "sigmoid_twice": lambda: spoil(healthy(), objective__loss="bce_logits", objective__activation="sigmoid"),
     "logits_as_probabilities": lambda: spoil(healthy(), objective__loss="categorical"),

@@ -371,3 +371,12 @@ def test_weights_that_decay_away_are_seen_and_weighted_losses_have_no_known_refe
     assert "strong_weight_decay" in [found.rule for found in doctor.findings]
     assert doctor.case.objective.weighted
     assert constant_loss(doctor.case) is None
+
+
+@pytest.mark.parametrize(("axis", "expected"), [(0, ["softmax_over_rows"]), (-2, ["softmax_over_rows"]), (1, []), (-1, [])])
+def test_a_softmax_over_the_rows_is_seen(axis: int, expected: list[str]) -> None:
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return functional.nll_loss(torch.log(output + 1e-8), target)
+
+    found = observed(net(nn.Softmax(axis)), loss)
+    assert [one.rule for one in found if one.rule == "softmax_over_rows"] == expected

@@ -161,6 +161,7 @@ class Objective(Observation):
     loss: str = Field(default="unknown", description="cross_entropy, nll, bce, bce_logits, mse, mae, kl, hinge, ... or unknown")
     called: str = Field(default="", description="the name in the program")
     activation: str = Field(default="unknown", description="last function before the loss: linear, softmax, sigmoid, relu, ...")
+    over_rows: bool = Field(default=False, description="whether that is a softmax over the rows of the batch")
     output_shape: list[int] = Field(default=[], description="of a batch")
     target_shape: list[int] = Field(default=[])
     metrics: list[str] = Field(default=[])

@@ -59,6 +59,33 @@ def last_function(tensor: Tensor) -> str:
     return _last_function(tensor.grad_fn)
 
 
+def over_rows(tensor: Tensor) -> bool:
+    """Whether a tensor holds a softmax that was taken over its first axis, the rows of the batch.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.ones(3, 4, requires_grad=True)
+        >>> [over_rows(torch.softmax(torch.ones(2, 3) @ weight, axis).log()) for axis in (0, 1)]
+        [True, False]
+    """
+    node = tensor.grad_fn
+    for _ in range(50):
+        if node is None or _kind(node) in ("Softmax", "LogSoftmax"):
+            break
+        node = next(_children(node), None) if _passes(node) else None
+    if node is None:
+        return False
+    axis, axes = node._saved_dim, len(_shape(node))  # type: ignore[attr-defined]  # of these kinds of node
+    axis -= 2**64 if axis >= 2**63 else 0  # negative ones come without their sign
+    return axes > 1 and axis % axes == 0
+
+
+def _passes(node: Any) -> bool:
+    """Whether a node leaves the kind of its values alone, but for shapes, logarithms and small numbers added to them."""
+    kind = _kind(node)
+    return kind in _PASSING or kind in ("Clamp", "ClampMin", "Log") or (kind == "Add" and len(list(_children(node))) == 1)
+
+
 def _last_function(node: Any) -> str:
     logarithm = False
     for _ in range(50):
@@ -71,7 +98,7 @@ def _last_function(node: Any) -> str:
             return "linear"
         if kind == "Add" and any(_parameter(child) is not None for child in _children(node)):
             return "linear"  # a matrix product and a bias, written out
-        if kind not in _PASSING and kind not in ("Clamp", "ClampMin", "Log"):
+        if not _passes(node):
             return "unknown"
         logarithm |= kind == "Log"
         node = next(_children(node), None)

@@ -33,7 +33,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from titrant.doctor.case import Family
-from titrant.doctor.graph import compared, last_function, leaves, linear_pairs
+from titrant.doctor.graph import compared, last_function, leaves, linear_pairs, over_rows
 from titrant.doctor.recorder import Recorder
 
 _NORMS = (
@@ -285,7 +285,7 @@ class Probes:
             objective.ignored = kwargs.get("ignore_index")
             objective.weighted = any(kwargs.get(option) is not None for option in ("weight", "pos_weight"))
             objective.loss, objective.called = kind, name
-            objective.activation = last_function(output)
+            objective.activation, objective.over_rows = last_function(output), over_rows(output)
             objective.output_shape, objective.target_shape = list(output.shape), list(target.shape)
         if kind in ("mse", "mae", "huber") and np.broadcast_shapes(output.shape, target.shape) != tuple(output.shape):
             self.recorder.case.wiring.broadcast = f"{list(output.shape)} - {list(target.shape)}"

@@ -206,6 +206,14 @@ _ENTRIES = (
         code='Dense(1, activation="sigmoid")  # with loss="binary_crossentropy"',
     ),
     Rule(
+        "softmax_over_rows",
+        "objective",
+        say("Probabilities sum to 1 over the rows of a batch, not over the classes."),
+        say("softmax was told to act on axis 0."),
+        say("Let it act on the last axis: dim=-1. Better still, leave it out and use a loss that takes logits."),
+        code="nn.CrossEntropyLoss()(logits, y)  # or torch.softmax(logits, dim=-1)",
+    ),
+    Rule(
         "softmax_twice",
         "objective",
         say("A softmax is applied to probabilities."),
@@ -529,6 +537,16 @@ _ENTRIES = (
             "part": Limit(0.6, say("share of the run after which it stayed below")),
         },
     ),
+    Rule(
+        "strong_weight_decay",
+        "fit",
+        say("The weights have shrunk to a fraction of their size."),
+        say("Weight decay is stronger than what the gradient can hold up."),
+        say("Lower weight decay to 0.01 or less (with Adam and its penalty in the gradient, 1e-4), or leave it out."),
+        {"left": Limit(0.3, say("size of the weights at the end, relative to the start, under weight decay"))},
+        code="optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)",
+        change={"regularize.decay": {"kind": "off"}, "regularize.l2": {"kind": "off"}},
+    ),
     # Units
     Rule(
         "dead_relu",
@@ -626,16 +644,6 @@ _ENTRIES = (
         say("Use an adaptive optimiser (Adam), normalisation layers, or a learning rate for each group."),
         {"spread": Limit(1000, say("fastest over slowest layer, change in one step relative to the weights"))},
         aliases=("weight_update_ratio",),
-    ),
-    Rule(
-        "strong_weight_decay",
-        "fit",
-        say("The weights have shrunk to a fraction of their size."),
-        say("Weight decay is stronger than what the gradient can hold up."),
-        say("Lower weight decay to 0.01 or less (with Adam and its penalty in the gradient, 1e-4), or leave it out."),
-        {"left": Limit(0.3, say("size of the weights at the end, relative to the start, under weight decay"))},
-        code="optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)",
-        change={"regularize.decay": {"kind": "off"}, "regularize.l2": {"kind": "off"}},
     ),
     # Fit
     Rule(

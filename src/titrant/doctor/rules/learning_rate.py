@@ -13,6 +13,7 @@ from titrant.doctor.rules.reading import (
     finite_losses,
     first_loss,
     g,
+    grave,
     last_loss,
     median,
     poor,
@@ -121,4 +122,4 @@ def schedule_ends_early(case: Case) -> Finding | None:
         rate=g(float(rates[alive[-1] + 1])),
         peak=g(float(rates.max())),
     )
-    return finding("schedule_ends_early", "warning", say("learning rate"), found, "part")
+    return finding("schedule_ends_early", grave(case), say("learning rate"), found, "part")

@@ -47,6 +47,14 @@ def single_softmax(case: Case) -> Finding | None:
     return finding("single_softmax", "problem", say("last layer"), found)
 
 
+def softmax_over_rows(case: Case) -> Finding | None:
+    """A softmax along the wrong axis."""
+    if not case.objective.over_rows:
+        return None
+    found = say("The softmax before {loss} acts on axis 0 of {shape}.", loss=_loss(case), shape=case.objective.output_shape)
+    return finding("softmax_over_rows", "problem", say("last layer"), found)
+
+
 def softmax_twice(case: Case) -> Finding | None:
     """Probabilities where logits belong."""
     if case.objective.loss != "cross_entropy" or case.objective.activation != "softmax" or _units(case) == 1:
