@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,21 @@ def batches():
         images = random.normal(size=(16, 6, 5, 1))
         yield images, (images.mean((1, 2, 3)) > 0).astype(int)
 out["generator"] = shown(trained(model, "sparse_categorical_crossentropy", batches(), None, steps_per_epoch=10)[0])
+steps = random.normal(size=(200, 5, 3))
+read = keras.Sequential([layers.LSTM(4, return_sequences=True), layers.Dense(1)])
+out["stretched"] = shown(trained(read, "mse", steps, steps[:, 0, 0], epochs=2)[0])
+read = keras.Sequential([layers.LSTM(4), layers.Dense(1)])
+out["fitting"] = shown(trained(read, "mse", steps, steps[:, 0, 0], epochs=2)[0])
+rare = (x[:, 0] > 1.6).astype(int)
+weighted = trained(net(layers.Dense(1, activation="sigmoid")), "binary_crossentropy", x, rare, epochs=20,
+                   class_weight={0: 1.0, 1: 15.0})[0]
+out["weighted"] = shown(weighted)
+trunk = layers.Dense(8, activation="relu")(keras_input := keras.Input((6,)))
+model = keras.Model(keras_input, [layers.Dense(1, name="a")(trunk), layers.Dense(1, activation="sigmoid", name="b")(trunk)])
+model.compile("adam", ["mae", "binary_crossentropy"])
+doctor = DoctorCallback()
+model.fit(x, [x[:, 1] * 3, y], epochs=10, verbose=0, callbacks=[doctor])
+out["several"] = shown(doctor)
 print(json.dumps(out))
 """
 
@@ -99,3 +115,13 @@ def test_faults_are_found(told: dict[str, object], run: str, rules: set[str]) ->
 
 def test_generators_and_functional_models_are_seen(told: dict[str, object]) -> None:
     assert "problem" not in told["generator"].values()  # type: ignore[attr-defined]
+
+
+def test_outputs_that_are_stretched_over_steps_are_seen(told: dict[str, Any]) -> None:
+    assert told["stretched"]["broadcast_target"] == "problem"
+    assert "broadcast_target" not in told["fitting"]
+
+
+@pytest.mark.parametrize("run", ["weighted", "several"])
+def test_weighted_and_several_losses_are_no_alarm(told: dict[str, Any], run: str) -> None:
+    assert [rule for rule, level in told[run].items() if level == "problem"] == []

@@ -271,6 +271,7 @@ SICK: dict[str, Callable[[], Case]] = {
     "foreign_parameters": lambda: spoil(
         healthy(), parameters__0__held=False, parameters__1__held=False, parameters__2__held=False, wiring__foreign=3
     ),
+    "discarded_gradients": lambda: spoil(healthy(), wiring__discarded=20, wiring__backwards=6400),
     "unregistered_parameter": lambda: spoil(healthy(), wiring__unregistered=["[64, 64]", "[64]"]),
     "mixed_rows": lambda: spoil(healthy(), wiring__mixed_rows="lstm"),
     "unused_parameter": lambda: gradients(healthy(), None, 0.01, 0.01),

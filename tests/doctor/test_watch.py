@@ -380,3 +380,49 @@ def test_a_softmax_over_the_rows_is_seen(axis: int, expected: list[str]) -> None
 
     found = observed(net(nn.Softmax(axis)), loss)
     assert [one.rule for one in found if one.rule == "softmax_over_rows"] == expected
+
+
+def test_gradients_that_are_cleared_before_a_step_are_seen() -> None:
+    model, loader = net(), DataLoader(TensorDataset(*rows()), batch_size=8, shuffle=True)
+    for inside, expected in ((False, ["discarded_gradients"]), (True, [])):
+        stepper = torch.optim.Adam(model.parameters(), 0.01)
+        with titrant.watch(model, stepper) as doctor:
+            for _ in range(6):
+                for inputs, targets in loader:
+                    stepper.zero_grad()
+                    functional.cross_entropy(model(inputs), targets).backward()
+                    if inside:
+                        stepper.step()
+                if not inside:
+                    stepper.step()
+        assert [found.rule for found in doctor.findings if found.rule == "discarded_gradients"] == expected
+
+
+def test_gradients_that_pile_up_or_serve_an_attack_are_not_discarded() -> None:
+    model = net()
+    stepper = torch.optim.Adam(model.parameters(), 0.01)
+    x, y = rows()
+    with titrant.watch(model, stepper) as doctor:
+        for turn in range(120):
+            inputs = x[:32].clone().requires_grad_(True)
+            functional.cross_entropy(model(inputs), y[:32]).backward()
+            assert inputs.grad is not None
+            if turn < 60:  # adversarial training throws the gradients of the attack away
+                stepper.zero_grad()
+                functional.cross_entropy(model(x[:32] + 0.01 * inputs.grad.sign()), y[:32]).backward()
+            if turn < 60 or turn % 4 == 3:
+                stepper.step()
+                stepper.zero_grad()
+    assert not [found for found in doctor.findings if found.rule in ("discarded_gradients", "missing_zero_grad")]
+
+
+def test_rows_of_large_pictures_are_kept_in_bounded_number() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 256 * 256, 2))
+    stepper = torch.optim.SGD(model.parameters(), 1e-6)
+    with titrant.watch(model, stepper) as doctor:
+        for _ in range(4):
+            x = torch.rand(64, 3, 256, 256)
+            stepper.zero_grad()
+            functional.cross_entropy(model(x), torch.randint(2, (64,))).backward()
+            stepper.step()
+    assert 8 <= doctor.case.inputs[0].rows <= 85  # of 196,608 numbers each

@@ -24,6 +24,7 @@ from titrant.doctor.finding import Findings
 from titrant.doctor.probes import EnoughSeen, Probes
 from titrant.doctor.recorder import Recorder
 from titrant.doctor.rules import diagnose
+from titrant.doctor.rules.reading import NUMBER_LOSSES
 
 _PROBE_ROWS = 64
 _MOST_ROWS = 20_000
@@ -166,6 +167,7 @@ class DoctorCallback(keras.callbacks.Callback):  # type: ignore[misc]
         """Reads what `fit` was called with; returns it with generators replaced by ones that are listened to."""
         case, x, y = self.recorder.case, arguments.get("x"), arguments.get("y")
         case.epochs_planned = (case.epochs_planned or 0) + int(arguments.get("epochs") or 1)
+        case.objective.weighted |= arguments.get("class_weight") is not None or arguments.get("sample_weight") is not None
         for callback in arguments.get("callbacks") or []:
             if isinstance(callback, keras.callbacks.EarlyStopping):
                 case.patience = callback.patience
@@ -335,6 +337,16 @@ class _Capture:
         if self.output is not None and not objective.output_shape:
             objective.output_shape = list(self.output.shape)
             objective.target_shape = [] if self.target is None else list(self.target.shape)
+            if objective.loss in NUMBER_LOSSES and _stretched(objective.output_shape, objective.target_shape):
+                self._recorder.case.wiring.broadcast = f"{objective.output_shape} - {objective.target_shape}"
+
+
+def _stretched(output: list[int], target: list[int]) -> bool:
+    """Whether Keras stretches one to fit the other, after it has dropped a last axis of one where their ranks differ by one."""
+    longer, shorter = sorted((output, target), key=len, reverse=True)
+    if len(longer) == len(shorter) + 1 and longer[-1] == 1:
+        longer = longer[:-1]
+    return bool(output and target) and longer != shorter
 
 
 def _gradients(model: Any, x: Any, y: Any, capture: _Capture) -> dict[str, Tensor | None]:
@@ -405,6 +417,10 @@ def _activation_family(name: str) -> Family:
 def _objective(case: Case, model: Any) -> None:
     objective = case.objective
     loss = model.loss
+    if len(getattr(model, "outputs", None) or []) > 1:
+        objective.several = True  # what Keras calls the loss is their sum
+        return
+    objective.several = bool(model.losses)  # penalties of weights among it
     loss = keras.tree.flatten(loss)[0] if isinstance(loss, (list, tuple, dict)) and loss else loss
     name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
     name = _snake(str(name))

@@ -179,6 +179,9 @@ class Wiring(Observation):
     backwards: int = 0
     uncleared: int = Field(default=0, description="backward passes after a step that added to old gradients")
     cleared: int = Field(default=0, description="backward passes after a step that began from zero")
+    discarded: int = Field(
+        default=0, description="backward passes that found the gradients of the one before thrown away unused"
+    )
     idle_steps: int = Field(default=0, description="optimiser steps without a gradient, of those looked at")
     steps_looked_at: int = 0
     frozen_forwards: int = Field(

@@ -300,8 +300,8 @@ class Probes:
         wiring.training_forwards += 1
         if self._frozen:
             wiring.frozen_forwards += 1
-        if self._stepped and recorder.due:
-            self._check_cleared()
+        if recorder.due and (self._stepped or self._served is not None):
+            self._check_cleared(after_step=self._stepped)
         self._stepped = False
         if not self._graph_read and loss.requires_grad:
             self._graph_read = True
@@ -373,7 +373,8 @@ class Probes:
             self.recorder.case.wiring.broadcast = str(found.output_shape)
         self._targets = found.target
 
-    def _check_cleared(self) -> None:
+    def _check_cleared(self, *, after_step: bool) -> None:
+        """Sees whether the gradients of the last backward pass are still there."""
         gradients = [
             parameter.grad
             for optimizer in self._optimizers
@@ -382,15 +383,19 @@ class Probes:
             if parameter.grad is not None
         ]
         wiring = self.recorder.case.wiring
-        if not gradients:
-            wiring.cleared += 1
-            return
 
         def keep(largest: float) -> None:
-            if largest == 0:
+            if not after_step:  # others pile up on purpose, or are thrown away
+                wiring.discarded += largest == 0
+            elif largest == 0:
                 wiring.cleared += 1
             else:
                 wiring.uncleared += 1
+
+        if not gradients:
+            if after_step or self._optimizers:
+                keep(0.0)
+            return
 
         largest = torch.stack([torch.linalg.vector_norm(gradient.detach().float()).cpu() for gradient in gradients[:8]])
         self.recorder.number(largest.max(), keep)

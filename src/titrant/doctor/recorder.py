@@ -34,6 +34,7 @@ _SAMPLES = 120  # of one layer or parameter that are kept
 _LOSSES = 4000
 _LAYERS = 256
 _KEPT_ROWS = 1024  # of the inputs, to judge their scale and their neighbours
+_KEPT_NUMBERS = 1 << 24  # and in these, at most
 _KEPT_FEATURES = 512
 _KEYS = 20_000  # fingerprints of rows
 _MEMORY = 5  # samples in which a unit must have been silent to count as dead
@@ -249,7 +250,8 @@ class Recorder:
             self.number((~torch.isfinite(batch)).float().mean(), self._spoiled)
         if targets is not None and (targets.ndim == 0 or len(targets) != len(batch)):
             targets = None
-        take = min(len(batch), 32 if self._held else 512, _KEPT_ROWS - self._held)
+        room = min(_KEPT_ROWS, max(8, _KEPT_NUMBERS // max(1, batch[0].numel()))) - self._held
+        take = min(len(batch), 32 if self._held else 512, room)
         if take <= 0:
             return
         self._held += take

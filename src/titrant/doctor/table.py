@@ -357,6 +357,15 @@ _ENTRIES = (
         code="nn.LSTM(features, units, batch_first=True)",
     ),
     Rule(
+        "discarded_gradients",
+        "wiring",
+        say("Most gradients are cleared before a step of the optimiser has used them."),
+        say("optimizer.step() stands outside the loop over batches, and zero_grad() inside: only the last batch counts."),
+        say("Call optimizer.step() after each backward pass, in the same loop as zero_grad()."),
+        {"passes": Limit(20, say("backward passes for each step, with cleared gradients in between"))},
+        code="for x, y in loader:\n    optimizer.zero_grad()\n    loss_fn(model(x), y).backward()\n    optimizer.step()",
+    ),
+    Rule(
         "unused_parameter",
         "wiring",
         say("Weights that should learn never get a gradient."),

@@ -102,6 +102,20 @@ def backward_without_step(case: Case) -> Finding | None:
     return finding("backward_without_step", "problem", say("training loop"), found)
 
 
+def discarded_gradients(case: Case) -> Finding | None:
+    """Gradients that are cleared before a step uses them."""
+    wiring, bound = case.wiring, limit("discarded_gradients", "passes")
+    if wiring.discarded < 3 or wiring.optimizers > 1 or wiring.backwards < bound * max(1, wiring.steps):
+        return None
+    found = say(
+        "{passes} backward passes and {steps} steps; {discarded} of those looked at found the gradients before them cleared.",
+        passes=wiring.backwards,
+        steps=wiring.steps,
+        discarded=wiring.discarded,
+    )
+    return finding("discarded_gradients", "problem", say("training loop"), found)
+
+
 def foreign_parameters(case: Case) -> Finding | None:
     """The optimiser works elsewhere."""
     own = [parameter for parameter in case.parameters if parameter.held is not None and parameter.trainable]
