@@ -100,6 +100,10 @@ def test_gradients_and_steps_are_those_of_the_update() -> None:
         ({"dropout": {"kind": "bernoulli", "p": 0.9}}, "strong_dropout"),
         ({"stop.epochs": 2.0, "learning_rate.peak": 0.0005}, "too_few_epochs"),
         (
+            {"regularize.decay": {"kind": "decay", "rate": 1.0}, "learning_rate.peak": 0.1, "stop.epochs": 100.0},
+            "strong_weight_decay",
+        ),
+        (
             {"optimizer": "sgd", "learning_rate.peak": 0.1, "clip": {"kind": "norm", "max_norm": 0.001}},
             "constant_clipping",
         ),

@@ -95,6 +95,7 @@ def test_every_remedy_changes_a_recipe_that_can_be_written(rule: Any, reads: str
         .replace("data.scale", "off")
         .replace("batch.size", 4)
         .replace("clip", {"kind": "norm", "max_norm": 0.001})
+        .replace("regularize.decay", {"kind": "decay", "rate": 1.0})
     )
     ways = [list(remedied(worst, change, reads)) for change in (rule.change, rule.otherwise) if change]
     assert all(ways) or reads != "table"

@@ -118,7 +118,7 @@ def truth_of(dataset: Learnable) -> Tensor:
     """What predictions of all rows are judged by: classes int64 [N], or values float64 [N], of forecasts [N, h].
 
     Example:
-        >>> truth_of(read_data({"x": range(60), "y": [0.1 * i for i in range(60)]}, "y", notes=[])).dtype
+        >>> truth_of(read_data({"x": [i % 7 for i in range(60)], "y": [0.1 * i for i in range(60)]}, "y", notes=[])).dtype
         torch.float64
     """
     return dataset.target if dataset.values is None else torch.from_numpy(dataset.values)

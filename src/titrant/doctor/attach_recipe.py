@@ -109,6 +109,8 @@ class Watch:
         recipe, problem = member.recipe, self._cohort.problem
         loss = "mse" if problem.is_regression else "cross_entropy"
         case.framework, case.optimizer, case.cut_short = "titrant", recipe.optimizer.kind, cut_short
+        decay = recipe.regularize.decay
+        case.weight_decay = getattr(recipe.optimizer, "decay", 0.0) + (0.0 if isinstance(decay, Off) else decay.rate)
         case.loader = Loader(rows=len(member.rows), batch=self._cohort.sizes[0], shuffled=True)
         case.objective = Objective(
             loss=loss,

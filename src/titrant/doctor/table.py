@@ -554,7 +554,7 @@ _ENTRIES = (
         say("Lower weight decay to 0.01 or less (with Adam and its penalty in the gradient, 1e-4), or leave it out."),
         {"left": Limit(0.3, say("size of the weights at the end, relative to the start, under weight decay"))},
         code="optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)",
-        change={"regularize.decay": {"kind": "off"}, "regularize.l2": {"kind": "off"}},
+        change={"regularize.decay": {"kind": "off"}, "regularize.l2": {"kind": "off"}, "optimizer.decay": 0.0},
     ),
     # Units
     Rule(
