@@ -146,3 +146,12 @@ def test_a_model_of_dates_refuses_numbers() -> None:
         found.schema.newest(daily().with_columns(pl.int_range(pl.len()).alias("day")), [])
     with pytest.raises(DataError, match="is not in the data"):
         found.schema.newest(daily().drop("sold"), [])
+
+
+def test_a_missing_value_beside_one_of_the_same_moment_takes_nothing_from_it() -> None:
+    table = daily(shops=1)
+    empty = table.filter(pl.col("sold") == 60).with_columns(pl.lit(None, pl.Float64).alias("sold"))
+    found, notes = read(pl.concat([table.with_columns(pl.col("sold").cast(pl.Float64)), empty]))
+    assert any("averaged" in note for note in notes)
+    assert 60.0 in found.series[:, 0]
+    assert not found.series[:, 0].isnan().any()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from titrant.data.learnable import read_data
-from titrant.data.series import Series
+from titrant.data.series import Series, read_series
 from titrant.errors import DataError
 
 X = np.random.default_rng(1).normal(size=(60, 2, 10)).astype(np.float32)
@@ -67,3 +67,13 @@ def test_whole_numbers_beside_arrays_are_classes_however_many() -> None:
     assert read_data({"x": X, "y": labels.astype(float) + 0.5}, None, notes=[]).schema.task == "regression"
     pictures = np.zeros((60, 8, 8), np.uint8)
     assert read_data({"x": pictures, "y": labels}, None, notes=[]).schema.task == "multiclass"
+
+
+@pytest.mark.parametrize(("y", "task"), [([0.0, 1.0], "binary"), ([0.5, 1.25, 3.0, 7.5], "regression")])
+def test_series_whose_label_is_not_a_number_are_left_out(y: list[float], task: str) -> None:
+    labels = np.array((y * 40)[:40]) + (np.arange(40) / 100 if task == "regression" else 0)
+    labels[3] = np.nan
+    notes: list[str] = []
+    found = read_series({"x": np.random.default_rng(0).normal(size=(40, 1, 12)), "y": labels}, notes=notes)
+    assert (found.schema.task, len(found.target)) == (task, 39)
+    assert any("1 of 40" in note for note in notes)

@@ -313,7 +313,7 @@ def _read(
     doubled = frame.height - frame.select("name", "at").n_unique()
     if doubled:
         notes.append(say("{count} rows share series and time with another one; their values are averaged.", count=doubled))
-        frame = frame.group_by("name", "at").agg(pl.col(own).mean())
+        frame = frame.group_by("name", "at").agg(pl.col(own).fill_nan(None).mean().fill_null(np.nan))
     frame = frame.sort("name", "at")
     offset = int(frame["at"].min())  # type: ignore[arg-type]  # whole numbers
     names = frame["name"].unique(maintain_order=True).to_list()

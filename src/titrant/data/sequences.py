@@ -203,7 +203,7 @@ def _arrays(parts: Mapping[str, NDArray[Any]], place: str, notes: list[str]) -> 
     y = columns.get(LABEL)
     if y is not None and names is not None and np.issubdtype(y.dtype, np.integer) and y.min() >= 0 and y.max() < len(names):
         columns[LABEL] = [str(names[label]) for label in y]
-    frame = pl.DataFrame(columns)
+    frame = pl.DataFrame(columns).with_columns(pl.selectors.float().fill_nan(None))  # no label, as in a table
     channels = tuple(f"x{number}" for number in range(values.shape[1])) if values.shape[1] > 1 else ("x",)
     return _checked(Sequences(frame, _float(values, notes), channels, LABEL if LABEL in columns else None,
                               SPLIT if SPLIT in columns else None, written=False), notes)  # fmt: skip

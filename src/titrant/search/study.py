@@ -657,9 +657,11 @@ class Study:
         return self.clock.interrupt is not None and self.clock.interrupt.asked
 
     def _train_finalists(self, leaders: list[Tried]) -> list[Contest]:
+        parts = self._cut("folds")
+        fewest = min(self._fewest_folds, max(2, len(parts)))  # groups may be fewer than folds
         finals = Finals(
-            self.development_problem(), self._cut("folds"), self.metric, self._judging, self.clock, self._plan, self._pace,
-            self.factory, self.seed, self._length, self._number, self._fewest_folds, timed=self.members is None,
+            self.development_problem(), parts, self.metric, self._judging, self.clock, self._plan, self._pace,
+            self.factory, self.seed, self._length, self._number, fewest, timed=self.members is None,
             whole=self.folds is not None, best=self.best, tell=lambda folds: self._tell("refit", 0, folds, self.best),
         )  # fmt: skip
         found = finals.run(leaders)
