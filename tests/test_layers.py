@@ -62,6 +62,7 @@ WITHOUT_TORCH = (
     "titrant.clock",
     "titrant.space",
     "titrant.record",
+    "titrant.folders",
     "titrant.samples",
 )
 OPTIONAL = (

@@ -448,9 +448,6 @@ def _carried_out(
     return run
 
 
-# ------------------------------------------------------------------ before
-
-
 def _not_contacted(asked: Asked, places: _Places) -> list[str]:
     """What a run was connected with before and is not now."""
     found = []

@@ -9,7 +9,7 @@ from torch import Tensor
 from titrant.data.learnable import Learnable, truth_of
 from titrant.data.series import Series
 from titrant.predictor import Predictor
-from titrant.record import Evaluation
+from titrant.record import Evaluation, finite
 from titrant.report.lines import forecasts
 from titrant.report.mistakes import mistakes
 from titrant.train.hardware import threads
@@ -101,13 +101,8 @@ def intervals(metric: Metric, predicted: Tensor, plain: Tensor | None, truth: Te
 
 def _ends(values: list[float], resamples: int) -> Ends:
     """The middle 95 % of values; None if half of them or more are missing."""
-    finite = [value for value in values if math.isfinite(value)]
-    if 2 * len(finite) <= resamples:
+    known = [value for value in values if math.isfinite(value)]
+    if 2 * len(known) <= resamples:
         return None
-    low, high = np.quantile(finite, [0.025, 0.975])
+    low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)
-
-
-def finite(value: float | None) -> float | None:
-    """The value; None where there is none, or it is not finite."""
-    return value if value is not None and math.isfinite(value) else None

@@ -16,6 +16,7 @@ A run folder holds
 Files are written beside their place and renamed into it, so that a reader never meets half a file.
 """
 
+import math
 import os
 import platform
 import tempfile
@@ -277,6 +278,11 @@ class Summary(Record):
     versions: dict[str, str]
     machine: dict[str, str | int | float]
     seed: int
+
+
+def finite(value: float | None) -> float | None:
+    """The value, None for what JSON lacks."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from titrant.clock import Clock
 from titrant.data.learnable import Learnable
 from titrant.errors import OutputError
 from titrant.folders import writing
-from titrant.judged import Ends, evaluated, finite
+from titrant.judged import Ends, evaluated
 from titrant.models.blocks import recomputed
 from titrant.models.image import Conv, ImageNet
 from titrant.models.network import Factory
@@ -27,6 +27,7 @@ from titrant.record import (
     Receipt,
     Source,
     Summary,
+    finite,
     read_members,
     versions,
     write_members,

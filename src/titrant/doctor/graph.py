@@ -68,40 +68,36 @@ def over_rows(tensor: Tensor) -> bool:
         >>> [over_rows(torch.softmax(torch.ones(2, 3) @ weight, axis).log()) for axis in (0, 1)]
         [True, False]
     """
-    node = tensor.grad_fn
-    for _ in range(50):
-        if node is None or _kind(node) in ("Softmax", "LogSoftmax"):
-            break
-        node = next(_children(node), None) if _passes(node) else None
+    node = next((one for one in _down(tensor.grad_fn) if _kind(one) in ("Softmax", "LogSoftmax")), None)
     if node is None:
         return False
-    axis, axes = node._saved_dim, len(_shape(node))  # type: ignore[attr-defined]  # of these kinds of node
+    axis, axes = node._saved_dim, len(_shape(node))
     axis -= 2**64 if axis >= 2**63 else 0  # negative ones come without their sign
     return axes > 1 and axis % axes == 0
 
 
-def _passes(node: Any) -> bool:
-    """Whether a node leaves the kind of its values alone, but for shapes, logarithms and small numbers added to them."""
-    kind = _kind(node)
-    return kind in _PASSING or kind in ("Clamp", "ClampMin", "Log") or (kind == "Add" and len(list(_children(node))) == 1)
+def _down(node: Any) -> Iterator[Any]:
+    """A node and those below it, as long as what they do leaves the kind of values alone: shapes, logarithms, numbers added."""
+    for _ in range(50):
+        if node is None:
+            return
+        yield node
+        kind = _kind(node)
+        passes = kind in _PASSING or kind in ("Clamp", "ClampMin", "Log") or (kind == "Add" and len(list(_children(node))) == 1)
+        node = next(_children(node), None) if passes else None
 
 
 def _last_function(node: Any) -> str:
     logarithm = False
-    for _ in range(50):
-        if node is None:
-            return "unknown"
-        kind = _kind(node)
+    for one in _down(node):
+        kind = _kind(one)
         if kind in _ACTIVATIONS:
             return f"log_{_ACTIVATIONS[kind]}" if logarithm else _ACTIVATIONS[kind]
         if kind in _LINEAR or kind in ("Bmm", "Baddbmm"):
             return "linear"
-        if kind == "Add" and any(_parameter(child) is not None for child in _children(node)):
+        if kind == "Add" and any(_parameter(child) is not None for child in _children(one)):
             return "linear"  # a matrix product and a bias, written out
-        if not _passes(node):
-            return "unknown"
         logarithm |= kind == "Log"
-        node = next(_children(node), None)
     return "unknown"
 
 
@@ -161,19 +157,11 @@ def linear_pairs(loss: Tensor, names: Mapping[int, str]) -> tuple[list[tuple[str
     """
     pairs: list[tuple[str, str]] = []
     weighted: set[str] = set()
-    seen: set[Any] = set()
-    queue = [loss.grad_fn]
-    while queue and len(seen) < _MOST_NODES:
-        node = queue.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        children = list(_children(node))
-        queue += children
+    for node in _nodes(loss):
         later = _layer(node, names)
         if later is not None:
             weighted.add(later)
-            earlier = _weighted_below(children, names)
+            earlier = _weighted_below(list(_children(node)), names)
             if earlier is not None and earlier != later and (earlier, later) not in pairs:
                 pairs.append((earlier, later))
     return pairs, len(weighted)
@@ -188,16 +176,20 @@ def leaves(loss: Tensor) -> Iterator[Tensor]:
         >>> [leaf is weight for leaf in leaves((3 * weight).sum())]
         [True]
     """
+    return (node.variable for node in _nodes(loss) if _kind(node) == "AccumulateGrad")
+
+
+def _nodes(loss: Tensor) -> Iterator[Any]:
+    """The nodes of a loss's graph, each once, no more than a step may spend time on."""
     seen: set[Any] = set()
-    queue = [loss.grad_fn]
+    queue: list[Any] = [loss.grad_fn]
     while queue and len(seen) < _MOST_NODES:
         node = queue.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        if _kind(node) == "AccumulateGrad":
-            yield node.variable  # type: ignore[attr-defined]  # of this kind of node
         queue += _children(node)
+        yield node
 
 
 def _children(node: Any) -> Iterator[Any]:

@@ -574,8 +574,8 @@ class _Pass(TorchFunctionMode):
             if family is not None:
                 rate = kwargs.get("p", args[1] if family == "dropout" and len(args) > 1 else 0.5)
                 place = f"{self._root.name}{name} after {self._weighted}"
-                count = self._seen[place] = self._seen.get(place, 0) + 1
-                self._record(place if count == 1 else f"{place} ({count})", name, family, output, rate)
+                calls = self._seen[place] = self._seen.get(place, 0) + 1
+                self._record(place if calls == 1 else f"{place} ({calls})", name, family, output, rate)
         return output
 
 

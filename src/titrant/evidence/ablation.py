@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 
 from titrant.errors import BudgetError
 from titrant.evidence.arms import BASELINE, RECIPE, Comparison, at_own_rate, comparisons, nuisances
-from titrant.evidence.contest import REPLICATES, Contest, Plan, difference, finite, mean_curve, of_length
+from titrant.evidence.contest import REPLICATES, Contest, Plan, difference, mean_curve, of_length
 from titrant.evidence.importance import likely_pairs
 from titrant.evidence.records import Ablation, ArmRecord, Cost, Effect, Pair, Share
 from titrant.evidence.shares import shares
 from titrant.evidence.statistics import LEVEL, Estimate, Verdict, holm, levels, verdict
 from titrant.evidence.training import Trainings
 from titrant.recipe import Recipe
-from titrant.record import Receipt
+from titrant.record import Receipt, finite
 from titrant.search.doses import doses_at
 from titrant.search.region import fitted
 from titrant.texts import say

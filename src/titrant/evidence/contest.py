@@ -21,7 +21,7 @@ from titrant.evidence.records import Difference
 from titrant.evidence.statistics import Estimate
 from titrant.evidence.training import Costs, Job, Outcome, Trainings
 from titrant.recipe import Recipe
-from titrant.record import Point
+from titrant.record import Point, finite
 from titrant.texts import say
 from titrant.train.metrics import Metric
 
@@ -288,11 +288,6 @@ def difference(estimate: Estimate) -> Difference:
     """An estimate as it is kept."""
     low, high = estimate.interval()
     return Difference(mean=estimate.mean, low=finite(low), high=finite(high), p=estimate.p, count=estimate.count)
-
-
-def finite(value: float) -> float | None:
-    """The value, None for what JSON lacks."""
-    return value if math.isfinite(value) else None
 
 
 def mean_curve(curves: Sequence[Sequence[Point]]) -> list[Point]:

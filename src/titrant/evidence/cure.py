@@ -6,9 +6,9 @@
     prove      the recipe as it was against the cured one, with fresh seeds, on rows that chose nothing
 
 A remedy helps if the metric or the loss is better in so many replicates that chance is no explanation (Wilcoxon's signed-rank
-test, one-sided, p doubled for the two measures; its level of 5 % is divided by the strengths in which a remedy is tried): by
+test, one-sided, p doubled for the two measures; its level of 5 % is divided by the ways in which a remedy is tried): by
 ranks, because one run of a sick recipe may be wild; by the loss as well, because it tells first steps towards health where a
-metric is luck. Of strengths that help, the one with the best metric is kept. Whether all that was kept is worth anything, the
+metric is luck. Of ways that help, the one with the best metric is kept. Whether all that was kept is worth anything, the
 proof says.
 """
 
@@ -24,11 +24,12 @@ from titrant.doctor.attach_recipe import observed
 from titrant.doctor.finding import Finding
 from titrant.doctor.rules import diagnose
 from titrant.errors import BudgetError
-from titrant.evidence.contest import Contest, Plan, difference, finite
+from titrant.evidence.contest import Contest, Plan, difference
 from titrant.evidence.records import Cure, Difference, Remedy
 from titrant.evidence.statistics import LEVEL, paired
 from titrant.evidence.training import Outcome, Trainings
 from titrant.recipe import Recipe
+from titrant.record import finite
 from titrant.search.remedies import remedies
 from titrant.space import flatten
 from titrant.texts import say
@@ -107,7 +108,7 @@ class Treatment:
         return diagnose(observed(cohort, trainings.clock))
 
     def _next(self, findings: list[Finding], recipe: Recipe) -> tuple[Finding, list[Recipe]] | None:
-        """The first finding whose remedy was not tried on this recipe yet, and the recipe with the remedy's strengths."""
+        """The first finding whose remedy was not tried on this recipe yet, and the recipe with it in each of its ways."""
         for found in findings:
             if found.level == "note" or (found.rule, recipe) in self._tried:
                 continue
@@ -126,7 +127,7 @@ class Treatment:
         return name
 
     def _try(self, current: str, rules: list[str], found: Finding, ways: list[Recipe]) -> tuple[str | None, bool]:
-        """Tries the strengths of a remedy against the recipe as it stands; the best arm, and whether it is kept."""
+        """Tries the ways of a remedy against the recipe as it stands; the best arm, and whether it is kept."""
         contest = self._contest
         names = [self._arm(say("{rule}, remedy {number}", rule=found.rule, number=len(contest.arms)), way) for way in ways]
         arms = names if contest.outcomes[current] else [current, *names]

@@ -10,11 +10,12 @@ from typing import Any
 
 from titrant.errors import BudgetError, RecipeError
 from titrant.evidence.arms import at_own_rate, nuisances
-from titrant.evidence.contest import REPLICATES, Contest, Plan, difference, finite
+from titrant.evidence.contest import REPLICATES, Contest, Plan, difference
 from titrant.evidence.records import Level, Response
 from titrant.evidence.statistics import LEVEL, holm
 from titrant.evidence.training import Trainings
 from titrant.recipe import Recipe, near, slots
+from titrant.record import finite
 from titrant.search.doses import doses_at
 from titrant.search.region import check_fits, check_suits, fitted
 from titrant.space import Dose, doses, rounded_into

@@ -26,7 +26,8 @@ class Finalist:
         weights: the share of each in the mean of their predictions.
         temperatures: by which the logarithms of each one's probabilities are divided.
         rows: the rows that they held out [n], in rising order.
-        raw: predictions for those rows before the temperatures, each by the network that never saw it: [n, c] or [n].
+        raw: predictions for those rows before the temperatures, each by the network that never saw it: [n, c] or [n]; of
+            several recipes together as `predicted`.
         predicted: the same after them.
         score: of these predictions.
         loss: their plain loss.
@@ -101,7 +102,7 @@ def blended(problem: Problem, metric: Metric, finalists: Sequence[Finalist]) -> 
         weights=[share * weight for one, share in chosen for weight in one.weights],
         temperatures=[found for one, _ in chosen for found in one.temperatures],
         rows=rows,
-        raw=sum((share * one.raw for one, share in chosen), torch.zeros(())),
+        raw=total / sum(counts),
         predicted=total / sum(counts),
         score=reached[0],
         loss=reached[1],

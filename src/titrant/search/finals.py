@@ -10,7 +10,7 @@ decide.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -32,7 +32,7 @@ from titrant.tricks.acting import derived_seed
 
 _BEGUN = 0.02  # share of a finalist's steps after which it is clear how long it will take
 _SHORTEST = 0.25  # share of its searched length to which a finalist's training may be cut
-CAUTION = 0.93  # share of the remaining time that a finalist may plan with
+_CONTENDERS = 6  # recipes that meet in the finals at most
 _ATTEMPTS = 3  # at finding the length of training that fits a finalist
 _LAST_RESORT = 0.85  # share of what would fit that a finalist trains for if all attempts were too long
 _PACED = 3  # steps, at least, by which the pace of a training is measured
@@ -40,8 +40,8 @@ _PACED = 3  # steps, at least, by which the pace of a training is measured
 Part = tuple[Tensor, Tensor, dict[str, int] | None]
 """Rows to learn from, rows to be judged by, and which fold they are, see `titrant.train.member.Member`."""
 
-CONTENDERS = 6
-"""Recipes that meet in the finals at most."""
+CAUTION = 0.93
+"""Share of the remaining time that a finalist may plan with."""
 
 
 class Final:
@@ -118,7 +118,7 @@ class Final:
 
 
 @dataclass(frozen=True)
-class Contest:
+class Contender:
     """What became of a contender: where it stood in the search, its networks, and seconds for each fold."""
 
     leader: Tried
@@ -147,7 +147,7 @@ class Finals:
         whole: whether it then trains over all folds, as a person has asked for.
         best: the search's best network.
         tell: is told how many folds are trained next.
-        records: what was trained.
+        records: takes what was trained, recipe after recipe.
     """
 
     problem: Problem
@@ -166,15 +166,15 @@ class Finals:
     whole: bool
     best: Trained | None
     tell: Callable[[int], None]
-    records: list[MemberRecord] = field(default_factory=list)
+    records: list[MemberRecord]
 
-    def run(self, leaders: Sequence[Tried]) -> list[Contest]:
+    def run(self, leaders: Sequence[Tried]) -> list[Contender]:
         """Trains the best recipes in turn, over as many folds as the time allows, while there is time for another.
 
         Where there is no time for all folds of the leader, only the plain baseline contends: more folds of the leader are worth
         more than a closer look at the next best.
         """
-        found: list[Contest] = []
+        found: list[Contender] = []
         places = len(self.parts) if self.timed or self.whole else min(len(self.parts), self.plan.folds)
         for leader in self._contenders(leaders):
             if found and places < len(self.parts) and leader.member.origin != "baseline":
@@ -188,7 +188,7 @@ class Finals:
             finalist, records = ready.run()
             self.records += records
             if finalist is not None:
-                found.append(Contest(leader, finalist, (time.monotonic() - begun) / places))
+                found.append(Contender(leader, finalist, (time.monotonic() - begun) / places))
         if self.plan.lengthens and self.best is not None:  # one that the clock cut short may be worse than what there is
             found = [one for one in found if one.finalist.rank(self.metric) <= rank_of(self.best, self.metric)]
         found.sort(key=lambda one: one.finalist.rank(self.judging))
@@ -196,7 +196,7 @@ class Finals:
             found[0] = self._with_more_folds(found[0], places)
         return found
 
-    def _with_more_folds(self, winner: Contest, places: int) -> Contest:
+    def _with_more_folds(self, winner: Contender, places: int) -> Contender:
         """The winner, trained over as many of the remaining folds as the time that is left allows."""
         # Fewer folds than before take less time, but not in proportion: the fixed cost of a step stays.
         affordable = int(CAUTION * self.clock.left / max(winner.seconds, 1e-6))
@@ -222,7 +222,7 @@ class Finals:
             firsts = [one for place, one in enumerate(usable) if families[place] not in families[:place]]
             usable = [*firsts, *(one for one in usable if one not in firsts)]
         plain = [one for one in usable[1:] if one.member.origin == "baseline" and not self.plan.varied]
-        return [*usable[:1], *plain, *(one for one in usable[1:] if one not in plain)][:CONTENDERS]
+        return [*usable[:1], *plain, *(one for one in usable[1:] if one not in plain)][:_CONTENDERS]
 
     def _affordable(self, leader: Tried, places: int, *, first: bool) -> Final | None:
         """A recipe in training over folds, within the time that is left; None if it would take too long.

@@ -28,7 +28,7 @@ from titrant.models.own import OwnBody, checked, factory_name
 from titrant.recipe import Recipe
 from titrant.record import MemberRecord
 from titrant.search.finalist import Finalist, blended
-from titrant.search.finals import CAUTION, Contest, Finals, Part, rank_of, shortened
+from titrant.search.finals import CAUTION, Contender, Finals, Part, rank_of, shortened
 from titrant.search.halving import Bracket, Race, Tried, rank
 from titrant.search.kinds import start_for
 from titrant.search.mixture import MIXED, PARENTS, Mixture, Proposal, learn, learned
@@ -656,17 +656,28 @@ class Study:
     def _interrupted(self) -> bool:
         return self.clock.interrupt is not None and self.clock.interrupt.asked
 
-    def _train_finalists(self, leaders: list[Tried]) -> list[Contest]:
+    def _train_finalists(self, leaders: list[Tried]) -> list[Contender]:
         parts = self._cut("folds")
         fewest = min(self._fewest_folds, max(2, len(parts)))  # groups may be fewer than folds
-        finals = Finals(
-            self.development_problem(), parts, self.metric, self._judging, self.clock, self._plan, self._pace,
-            self.factory, self.seed, self._length, self._number, fewest, timed=self.members is None,
-            whole=self.folds is not None, best=self.best, tell=lambda folds: self._tell("refit", 0, folds, self.best),
-        )  # fmt: skip
-        found = finals.run(leaders)
-        self.records += finals.records
-        return found
+        return Finals(
+            problem=self.development_problem(),
+            parts=parts,
+            metric=self.metric,
+            judging=self._judging,
+            clock=self.clock,
+            plan=self._plan,
+            pace=self._pace,
+            factory=self.factory,
+            seed=self.seed,
+            length=self._length,
+            number=self._number,
+            fewest=fewest,
+            timed=self.members is None,
+            whole=self.folds is not None,
+            best=self.best,
+            tell=lambda folds: self._tell("refit", 0, folds, self.best),
+            records=self.records,
+        ).run(leaders)
 
     def _cut(self, name: str) -> list[Part]:
         """Folds of all development rows, cut anew for each repeat.
