@@ -76,6 +76,8 @@ model.compile("adam", ["mae", "binary_crossentropy"])
 doctor = DoctorCallback()
 model.fit(x, [x[:, 1] * 3, y], epochs=10, verbose=0, callbacks=[doctor])
 out["several"] = shown(doctor)
+shares = np.stack([y, 1 - y], 1) * 0.8 + 0.1
+out["divergence"] = shown(trained(net(layers.Dense(2, activation="softmax")), "kl_divergence", x, shares, epochs=20)[0])
 print(json.dumps(out))
 """
 
@@ -122,6 +124,6 @@ def test_outputs_that_are_stretched_over_steps_are_seen(told: dict[str, Any]) ->
     assert "broadcast_target" not in told["fitting"]
 
 
-@pytest.mark.parametrize("run", ["weighted", "several"])
-def test_weighted_and_several_losses_are_no_alarm(told: dict[str, Any], run: str) -> None:
+@pytest.mark.parametrize("run", ["weighted", "several", "divergence"])
+def test_losses_that_keras_takes_so_are_no_alarm(told: dict[str, Any], run: str) -> None:
     assert [rule for rule, level in told[run].items() if level == "problem"] == []

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import titrant
 from titrant.doctor.finding import Findings
+from titrant.doctor.graph import over_rows
 from titrant.doctor.probes import LOSSES
 from titrant.doctor.rules.reading import constant_loss
 
@@ -426,3 +427,50 @@ def test_rows_of_large_pictures_are_kept_in_bounded_number() -> None:
             functional.cross_entropy(model(x), torch.randint(2, (64,))).backward()
             stepper.step()
     assert 8 <= doctor.case.inputs[0].rows <= 85  # of 196,608 numbers each
+
+
+def test_an_optimiser_that_asks_for_many_passes_a_step_discards_nothing() -> None:
+    model = net()
+    stepper = torch.optim.LBFGS(model.parameters(), lr=0.1)
+    x, y = rows()
+    passes = 0
+
+    def closure() -> Tensor:
+        nonlocal passes
+        passes += 1
+        stepper.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    with titrant.watch(model, stepper) as doctor:
+        for _ in range(8):
+            stepper.step(closure)  # type: ignore[arg-type]  # torch wants a number, and takes a tensor
+    assert passes >= 100
+    assert doctor.case.wiring.discarded == 0
+    assert "discarded_gradients" not in [found.rule for found in doctor.findings]
+
+
+def test_an_optimiser_without_a_number_for_weight_decay_is_left_alone() -> None:
+    model = net()
+    stepper = torch.optim.SGD(model.parameters(), 0.1)
+    for group in stepper.param_groups:
+        group["weight_decay"] = 0.0
+    stepper.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "weight_decay": 0.5})
+    stepper.param_groups[0]["weight_decay"] = None
+    with titrant.watch(model) as doctor:
+        stepper.register_step_pre_hook(lambda *_: stepper.param_groups[0].update(weight_decay=0.0))
+        stepper.register_step_post_hook(lambda *_: stepper.param_groups[0].update(weight_decay=None))
+        for _ in range(3):
+            model.zero_grad()
+            functional.cross_entropy(model(rows()[0]), rows()[1]).backward()
+            stepper.step()
+    assert doctor.case.weight_decay == 0.5
+
+
+def test_a_softmax_of_a_matrix_that_is_turned_is_not_over_the_rows() -> None:
+    output = torch.randn(4, 6, requires_grad=True) * 2
+    assert not over_rows(torch.softmax(output, 0).T)
+    assert over_rows(torch.softmax(output, 0).clamp(min=1e-6).log())
+    assert not over_rows(output)
+    assert not over_rows(output.detach())

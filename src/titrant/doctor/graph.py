@@ -68,8 +68,9 @@ def over_rows(tensor: Tensor) -> bool:
         >>> [over_rows(torch.softmax(torch.ones(2, 3) @ weight, axis).log()) for axis in (0, 1)]
         [True, False]
     """
-    node = next((one for one in _down(tensor.grad_fn) if _kind(one) in ("Softmax", "LogSoftmax")), None)
-    if node is None:
+    *above, node = _down(tensor.grad_fn) if tensor.grad_fn is not None else (None,)
+    moved = any(_kind(one) in ("Transpose", "T", "Permute", "Select", "Index") for one in above)  # it was another axis then
+    if node is None or moved or _kind(node) not in ("Softmax", "LogSoftmax"):
         return False
     axis, axes = node._saved_dim, len(_shape(node))
     axis -= 2**64 if axis >= 2**63 else 0  # negative ones come without their sign

@@ -105,7 +105,7 @@ class Probes:
         self._held: set[int] = set()
         self._inside: nn.Module | None = None
         self._pass: _Pass | None = None
-        self._stepped = self._frozen = self._in_loss = False
+        self._stepped = self._frozen = self._in_loss = self._in_step = False
         self._served: set[int] | None = None  # optimisers that have stepped since the last backward pass, if there was one
         self._sample: Tensor | None = None
         self._mixed: str | None = None
@@ -150,7 +150,8 @@ class Probes:
             root.remove()
         wiring = self.recorder.case.wiring
         wiring.schedulers = [type(scheduler).__name__ for scheduler in self._schedulers]
-        wiring.unregistered = [str(list(found.shape)) for key, found in self._beside.items() if key not in self._held]
+        if self._held:  # else weights are changed by hand, and nobody knows which of them
+            wiring.unregistered = [str(list(found.shape)) for key, found in self._beside.items() if key not in self._held]
         wiring.scheduler_steps = sum(max(0, scheduler.last_epoch) for scheduler in self._schedulers)
 
     def _wrap(self, owner: Any, name: str, around: Callable[..., Any]) -> None:
@@ -300,7 +301,7 @@ class Probes:
         wiring.training_forwards += 1
         if self._frozen:
             wiring.frozen_forwards += 1
-        if recorder.due and (self._stepped or self._served is not None):
+        if recorder.due and (self._stepped or (self._served is not None and not self._in_step)):  # LBFGS asks many times a step
             self._check_cleared(after_step=self._stepped)
         self._stepped = False
         if not self._graph_read and loss.requires_grad:
@@ -417,6 +418,7 @@ class Probes:
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self.asleep:
             return
+        self._in_step = True
         if optimizer not in self._optimizers:
             self._optimizers.add(optimizer)
         if self.recorder.due:
@@ -431,6 +433,7 @@ class Probes:
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self.asleep:
             return
+        self._in_step = False
         recorder, wiring = self.recorder, self.recorder.case.wiring
         if recorder.paired:
             recorder.gradients(parameter.grad for group in optimizer.param_groups for parameter in group["params"])
@@ -450,7 +453,7 @@ class Probes:
                 wiring.foreign = len(self._held - self._reached - {id(parameter) for _, parameter in named})
             wiring.optimizers = len(self._optimizers)
             recorder.case.optimizer = type(optimizer).__name__
-            recorder.case.weight_decay = float(optimizer.param_groups[0].get("weight_decay", 0.0))
+            recorder.case.weight_decay = max(float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups)
             recorder.rate(float(optimizer.param_groups[0]["lr"]) if "lr" in optimizer.param_groups[0] else 0.0)
             recorder.settle()
         if self._served is not None:

@@ -99,7 +99,7 @@ def activation_of_the_wrong_loss(case: Case) -> Finding | None:
     ):
         found = say("{loss} on a single output is 0 whatever the output is: there is only one class.", loss=_loss(case))
         return finding("activation_of_the_wrong_loss", "problem", say("last layer"), found)
-    if loss == "kl" and activation in ("softmax", "linear", "sigmoid"):
+    if loss == "kl" and case.framework != "keras" and activation in ("softmax", "linear", "sigmoid"):
         found = say("{loss} expects log-probabilities, and the output ends with {activation}: use log_softmax.",
                     loss=_loss(case), activation=activation)  # fmt: skip
         return finding("activation_of_the_wrong_loss", "problem", say("last layer"), found)
