@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import titrant
 from titrant import samples
 from titrant.cli.app import app
-from titrant.errors import OutputError, TitrantError
+from titrant.errors import DataError, OutputError, TitrantError
 from titrant.job import Run
 from titrant.record import Asked, Summary, held, read_members
 from titrant.report.runs import listed
@@ -85,6 +85,10 @@ def test_what_cannot_go_on_says_why_and_stays_as_it_was(run: Path, tmp_path: Pat
     with pytest.raises(TitrantError, match="in memory"):
         titrant.resume(tmp_path / "memory", budget="10s")
     content = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    rows = pl.read_csv(PENGUINS)
+    for other in (rows[:-1], rows.reverse(), rows.with_columns(pl.col("bill_length_mm") + 1)):
+        with pytest.raises(DataError, match="these are not the rows of this run"):
+            titrant.resume(run, budget="10s", data=other)
     with held(run), pytest.raises(OutputError, match="Another command is working in"):
         titrant.resume(run, budget="10s")
     (run / "members.jsonl").write_text("{}\n")

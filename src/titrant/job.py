@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from titrant.clock import Clock, Interrupt, seconds
 from titrant.data.decode import Progress
-from titrant.data.learnable import Learnable, read_again, read_data, source_of
+from titrant.data.learnable import Learnable, digest_of, read_again, read_data, source_of
 from titrant.errors import BudgetError, OutputError, TitrantError
 from titrant.folders import free_place, new_folder, writing
 from titrant.logs import Logs, checked
@@ -258,7 +258,7 @@ def fit(
 
     def read(notes: list[str], progress: Progress) -> tuple[Learnable, Source]:
         dataset = read_data(data, target, test=test, kinds=kinds, **reading, notes=notes, progress=progress)
-        return dataset, source_of(data, target, test, kinds=kinds or {}, **reading)
+        return dataset, source_of(data, target, test, kinds=kinds or {}, **reading, digest=digest_of(dataset))
 
     place = None if out is None else free_place(Path(out))
     return _carried_out(asked, read, budget, place, model, None, view or QuietView(), started, _Places(cluster, study))

@@ -255,10 +255,10 @@ class Predictor(nn.Module):
     def table(self, data: object, notes: list[str]) -> pl.DataFrame:
         """Predictions as a table: `path` of pictures or `series`, `prediction`, then `probability_CLASS` for each class."""
         if isinstance(self.schema, ForecastSchema):
-            windows, series, ends = self.schema.newest(data, notes)
-            predicted = self.raw(windows)
-            low, high = around(windows, predicted, self.band) if self.band is not None else (None, None)
-            return self.schema.laid_out(predicted.numpy(), series, ends, low, high)
+            newest = self.schema.newest(data, notes)
+            predicted = self.raw(newest.windows)
+            low, high = around(newest.windows, predicted, self.band) if self.band is not None else (None, None)
+            return self.schema.laid_out(predicted.numpy(), newest, low, high)
         inputs, names = self.schema.rows(data, notes)
         found = self.answers(self.raw(*inputs))
         return found if names is None else found.insert_column(0, names)

@@ -162,6 +162,7 @@ class Source(Record):
     seed: int = 0
     hold_out: bool = True
     size: int | None = None
+    digest: str = Field(default="", description="of the rows as they were read; empty if that was not kept")
 
 
 class Asked(Record):

@@ -1,11 +1,14 @@
 """Series with their schema: division, classes, and what a model reads later."""
 
+from typing import Any
+
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 from titrant.data.learnable import read_data
-from titrant.data.series import Series, read_series
+from titrant.data.series import Series, SeriesSchema, read_series
 from titrant.errors import DataError
 
 X = np.random.default_rng(1).normal(size=(60, 2, 10)).astype(np.float32)
@@ -49,6 +52,75 @@ def test_new_series_are_cut_or_padded_to_what_the_model_knows() -> None:
     assert notes == ["3 series are longer than the 10 steps that the model knows; they are cut there."]
     with pytest.raises(DataError, match="reads the channels x0, x1; the data have x"):
         found.schema.rows({"x": X[:3, :1]}, [])
+
+
+def steps(**changes: Any) -> pl.DataFrame:
+    """A long table of forty series of six days, with channels `level` and `load`."""
+    made = np.random.default_rng(3).normal(size=(2, 240))
+    columns = {
+        "id": np.arange(240) // 6,
+        "day": [f"{13 + step}/0{1 + series % 9}/2024" for series in range(40) for step in range(6)],
+        "level": made[0],
+        "load": made[1],
+        "kind": np.array(["up", "down"] * 20).repeat(6),
+    }
+    return pl.DataFrame(columns | changes)
+
+
+def read_steps(data: pl.DataFrame, **options: Any) -> Series[SeriesSchema]:
+    return read_series(data, "kind", by="id", time="day", notes=[], **options)
+
+
+def test_new_rows_are_read_by_the_channels_of_the_model_not_by_what_changes_in_them() -> None:
+    schema = read_steps(steps()).schema
+    assert schema.channels == ("level", "load")
+    new = steps(level=np.full(240, 2.0)).select("kind", "load", "day", "id", "level")
+    (values,) = schema.rows(new, []).inputs
+    assert values[:, 0].unique().tolist() == [2.0]
+    torch.testing.assert_close(values[0, 1], torch.tensor(new["load"][:6].to_list()))
+    with pytest.raises(DataError, match="lack columns that the model reads: 'load'"):
+        schema.rows(new.drop("load"), [])
+    notes: list[str] = []
+    schema.rows(new.with_columns(load=pl.lit("high")), notes)
+    assert "Column 'load': 240 cells are no numbers; they count as missing." in notes
+
+
+def test_test_series_are_read_like_the_others() -> None:
+    test = steps(load=np.full(240, 3.0)).select("load", "level", "kind", "day", "id")
+    found = read_steps(steps(), test=test)
+    assert found.series[found.split.test, 1].unique().tolist() == [3.0]
+
+
+def test_dates_and_steps_mean_what_they_meant_in_training() -> None:
+    schema = read_steps(steps()).schema
+    assert (schema.form, schema.step) == ("%d/%m/%Y", 86_400)
+    few = pl.DataFrame(
+        {"id": [1] * 3, "day": ["01/03/2024", "03/03/2024", "05/03/2024"], "level": [1.0, 2, 3], "load": [0.0] * 3}
+    )
+    (values,) = schema.rows(few, []).inputs
+    np.testing.assert_array_equal(values[0, 0], [1, np.nan, 2, np.nan, 3, np.nan])
+
+
+def test_series_without_a_value_keep_their_place_when_predicting() -> None:
+    found = read_series({"x": X, "y": Y}, notes=[])
+    new = X[:3].copy()
+    new[1] = np.nan
+    notes: list[str] = []
+    rows = found.schema.rows({"x": new}, notes)
+    assert rows.inputs[0].isnan().all((1, 2)).tolist() == [False, True, False]
+    assert rows.names is not None
+    assert rows.names.to_list() == ["0", "1", "2"]
+    assert notes == ["1 series hold no value: what is predicted of them rests on nothing."]
+
+
+def test_a_channel_without_values_moves_no_other() -> None:
+    gone = X.copy()
+    gone[:, 0] = np.nan
+    notes: list[str] = []
+    found = read_series({"x": X, "y": Y}, test={"x": gone, "y": Y}, notes=notes)
+    assert found.series[60:, 0].isnan().all()
+    torch.testing.assert_close(found.series[60:, 1], torch.from_numpy(X[:, 1]))
+    assert notes == ["Channels hold no value: 'x0'."]
 
 
 def test_options_for_other_data_are_refused() -> None:

@@ -97,8 +97,10 @@ def test_parquet_and_arrow_keep_types(tmp_path: Path) -> None:
     expected = {"a": [1, None], "b": ["x", None], "c": [1.5, None]}
     frame.write_parquet(tmp_path / "t.parquet")
     frame.write_ipc(tmp_path / "t.feather")
+    frame.head(1).write_ipc(tmp_path / "t[1].feather")
     assert cells(tmp_path / "t.parquet") == expected
     assert cells(tmp_path / "t.feather") == expected
+    assert len(open_frame(tmp_path / "t[1].feather", [])) == 1
     assert open_frame(str(tmp_path / "t.parquet"), []).schema["a"] == pl.Int64
 
 

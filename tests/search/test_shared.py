@@ -111,6 +111,7 @@ def test_another_search_is_refused(place: str) -> None:
     ("address", "message"),
     [
         ("nonsense", "is not the address of a database"),
+        ("postgresql://me@host:port/searches", "is not the address of a database"),
         ("postgresql://nobody@127.0.0.1:9/nothing", "cannot be reached: .*refused"),
         ("sqlite:////nowhere/at/all.db", "cannot be reached: unable to open database file"),
     ],
@@ -124,6 +125,7 @@ def test_passwords_are_neither_kept_nor_shown() -> None:
     address = "postgresql://me:secret@127.0.0.1:9/searches#mine"
     assert without_password(address) == "postgresql://me@127.0.0.1:9/searches#mine"
     assert parsed(address)[1] == "mine"
+    assert without_password("postgresql://host/s?user=me&password=secret") == "postgresql://host/s?user=me"
     with pytest.raises(TitrantError) as caught:
         SharedStudy(address, "s", "maximize", ABOUT)
     assert "secret" not in str(caught.value)

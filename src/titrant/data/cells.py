@@ -54,6 +54,11 @@ def number(series: pl.Series, comma: Comma = "") -> pl.Series:
     return pl.Series(series.name, [None] * len(series), dtype=pl.Float64)
 
 
+def missing(series: pl.Series) -> int:
+    """How many cells hold nothing, or what is not a number."""
+    return series.null_count() + (int(series.is_nan().sum()) if series.dtype.is_float() else 0)
+
+
 def boolean(series: pl.Series) -> pl.Series:
     """Cells as 0.0 and 1.0: truth values, the numbers 0 and 1, and the words in `TRUE` and `FALSE` in any case."""
     if series.dtype == pl.String:

@@ -3,14 +3,16 @@
     table → a grid of moments common to all series → windows [n, c, history] and what follows on the target [n, horizon]
           → divided by time: the newest moments test, those before validate, and no window stands on both sides of a cut
 
-A moment is a multiple of the commonest step between rows: of seconds, of whole months, of a unit of its own where times are
-numbers, or a row where there are none. The target's own past is the first channel; other columns of numbers, and where in the
-day, the week and the year a step lies, are further ones.
+A moment is a multiple of the commonest step between rows: of seconds, of whole months, of the days of the week on which there
+are rows at all, of a unit of its own where times are numbers, or a row where there are none or they are irregular. The target's
+own past is the first channel; other columns of numbers, and where in the day, the week and the year a step lies, are further
+ones.
 """
 
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -19,20 +21,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from titrant.data import cells
-from titrant.data.kinds import date_format
 from titrant.data.schema import Rows
 from titrant.data.sequences import SERIES
 from titrant.data.series import Series, Stepped
 from titrant.data.sources import listed, near, open_frame
 from titrant.data.split import SHARE, STRETCHES, Split
 from titrant.data.summary import summary_of
+from titrant.data.times import read_times
 from titrant.errors import DataError
 from titrant.record import Record
 from titrant.texts import say
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Unit = Literal["seconds", "months", "numbers", "rows"]
+Unit = Literal["seconds", "weekdays", "months", "numbers", "rows"]
 
 _DAY = 86_400.0
 _CYCLES = {"day": _DAY, "week": 7 * _DAY, "year": 365.2425 * _DAY}
@@ -41,35 +43,85 @@ _TESTED = 5_000  # to be judged on at most
 _BYTES = 1 << 28  # of all windows
 _LARGEST = 1 << 32  # bytes of the grid
 _FEWEST = 16  # windows to learn from
+_BESIDE = 0.1  # of a step, from which a row lies beside the grid
+_STRAY = 0.05  # of the rows that may
+_MOMENT = pl.from_epoch((pl.col("time") * 1e6).cast(pl.Int64), "us")
+_FIRST = np.datetime64("0001-01-01")  # from which weekdays are counted
 
 
 class Grid(Record):
-    """The moments that series share: `start` + `step` · 0, 1, 2, ..."""
+    """The moments that series share: `start` + `step` · 0, 1, 2, ...
+
+    Attributes:
+        unit: of both: seconds since 1970; days of the calendar that are in `week`; months since January 1970; numbers as in
+            the time column; or rows of a series, in their order.
+        start, step: in that unit.
+        cycles: that are long enough to see, and seen at least twice.
+        week: the weekdays on which there are rows, from Monday, such as 1111100.
+        day: of the month on which there are rows, or its last one where it is shorter.
+    """
 
     unit: Unit
     start: float
     step: float
     cycles: tuple[str, ...] = ()
+    week: str = "1111111"
+    day: int = 1
 
-    def moments(self, frame: pl.DataFrame, time: str | None, name: pl.Series) -> Floats:
-        """Where rows stand on the grid, not yet rounded; NaN where a time cannot be read."""
-        if time is None or self.unit == "rows":
-            rows = pl.DataFrame({"name": name}).select(pl.int_range(pl.len()).over("name"))
-            return rows.to_series().cast(pl.Float64).to_numpy()
-        times, temporal = _times(frame[time], time)
-        if temporal == (self.unit == "numbers"):
-            raise DataError(
-                say("The time column {name!r} holds {found}; the model was trained with {known}.", name=time,
-                    found=say("dates") if temporal else say("numbers"), known=say("numbers") if temporal else say("dates"))
-            )  # fmt: skip
-        return ((_months(times) if self.unit == "months" else times) - self.start) / self.step
+    def places(self, times: Floats) -> Floats:
+        """Where times (seconds or numbers, as they were read) stand on the grid, not yet rounded; NaN stays."""
+        return (self._moments(times) - self.start) / self.step
+
+    def _moments(self, times: Floats) -> Floats:
+        """Times in the grid's unit; a day that is not in the week lies between others."""
+        if self.unit not in {"months", "weekdays"}:
+            return times
+        there = ~np.isnan(times)
+        found = np.full(len(times), np.nan)
+        days = np.floor(times[there] / _DAY).astype(np.int64).astype("datetime64[D]")
+        if self.unit == "months":
+            found[there] = days.astype("datetime64[M]").astype(np.int64)
+        else:
+            found[there] = np.busday_count(_FIRST, days, self.week) + 0.5 * ~np.is_busday(days, self.week)
+        return found
+
+    def moved(self, places: Floats) -> "Grid":
+        """The grid itself, or, where all places lie beside it by the same part of a step, one that goes through them."""
+        there = places[~np.isnan(places)]
+        if len(there) == 0 or self.unit == "rows":
+            return self
+        turn = np.exp(2j * np.pi * there).mean()
+        beside = float(np.angle(turn)) / (2 * np.pi)
+        if abs(turn) < 0.99 or abs(beside) <= _BESIDE:
+            return self
+        start = self.start + beside * self.step
+        return self.model_copy(update={"start": float(round(start)) if self.unit == "months" else start})
 
     def phases(self, at: Integers) -> Floats:
         """Sine and cosine of where in each cycle grid points lie [2 · cycles, n]."""
         moment = self.start + self.step * at
-        seconds = moment * (_CYCLES["year"] / 12) if self.unit == "months" else moment
+        match self.unit:
+            case "months":
+                seconds = moment * (_CYCLES["year"] / 12)
+            case "weekdays":
+                seconds = self._days(moment).astype(np.int64) * _DAY
+            case _:
+                seconds = moment
         turns = [2 * np.pi * seconds / _CYCLES[cycle] for cycle in self.cycles]
         return np.array([wave(turn) for turn in turns for wave in (np.sin, np.cos)]).reshape(-1, len(at))
+
+    def _days(self, moment: NDArray[np.floating[Any]]) -> NDArray[np.datetime64]:
+        return np.asarray(np.busday_offset(_FIRST, np.round(moment).astype(np.int64), "forward", self.week))
+
+    def steps(self, cycle: str) -> float:
+        """Steps of a cycle."""
+        match self.unit:
+            case "months":
+                return 12 / self.step
+            case "weekdays":
+                return _CYCLES[cycle] / _DAY * self.week.count("1") / 7
+            case _:
+                return _CYCLES[cycle] / self.step
 
     def written(self, at: int) -> str | float | int:
         """A grid point as a person reads it."""
@@ -81,10 +133,29 @@ class Grid(Record):
                 return float(f"{moment:.12g}")
             case "months":
                 year, month = divmod(round(moment), 12)
-                return f"{1970 + year:04}-{month + 1:02}-01"
+                return f"{1970 + year:04}-{month + 1:02}-{min(self.day, monthrange(1970 + year, month + 1)[1]):02}"
+            case "weekdays":
+                return str(self._days(np.array([moment]))[0])
             case "seconds":
                 found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=moment)
                 return found.strftime("%Y-%m-%d" if self.step % _DAY == 0 and moment % _DAY == 0 else "%Y-%m-%d %H:%M:%S")
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The end of each series, whose future is to be predicted.
+
+    Attributes:
+        windows: float32 [n, c, t] the last steps of each; series that are shorter begin with missing values.
+        names: of the series.
+        ends: int64 [n] where on the grid each ends.
+        grid: what steps mean: the model's, moved where the data lie beside it.
+    """
+
+    windows: Tensor
+    names: pl.Series
+    ends: Integers
+    grid: Grid
 
 
 class ForecastSchema(Stepped):
@@ -95,48 +166,44 @@ class ForecastSchema(Stepped):
 
     def rows(self, data: object, notes: list[str]) -> Rows:
         """The newest window of each series, whose future is to be predicted; each row's name is its series' name."""
-        windows, names, _ = self.newest(data, notes)
-        return Rows((windows,), names)
+        found = self.newest(data, notes)
+        return Rows((found.windows,), found.names)
 
-    def newest(self, data: object, notes: list[str]) -> tuple[Tensor, pl.Series, Integers]:
-        """The last `steps` steps of each series [n, c, t], the names of the series, and where on the grid each ends.
-
-        Series that are shorter begin with missing values.
+    def newest(self, data: object, notes: list[str]) -> Newest:
+        """The last `steps` steps of each series.
 
         Raises:
-            DataError: columns are missing, or nothing can be read.
+            DataError: columns are missing, times do not lie on the model's grid, or nothing can be read.
         """
-        own = [name for name in self.channels if not name.startswith(_CYCLE)]
-        table = _read(data, self.target, self.by, self.time, notes, self.grid, own)
-        ends = table.last
+        own = tuple(name for name in self.channels if not name.startswith(_CYCLE))
+        table = _read(data, self.target, self.by, self.time, notes, _Known(self.grid, self.form, own))
+        ends, grid = table.last, table.grid
         at = ends[:, None] + np.arange(1 - self.steps, 1)
         rows = np.arange(len(ends))[:, None]
         inside = at >= 0
         values = np.where(inside[:, None], table.values[rows, :, at.clip(min=0)].transpose(0, 2, 1), np.nan)
-        phases = np.stack([self.grid.phases(row + table.offset) for row in at]) if self.grid.cycles else values[:, :0]
+        phases = np.stack([grid.phases(row + table.offset) for row in at]) if grid.cycles else values[:, :0]
         windows = np.concatenate([values, phases], 1).astype(np.float32)
-        return torch.from_numpy(windows), pl.Series(SERIES, table.names), ends + table.offset
+        return Newest(torch.from_numpy(windows), pl.Series(SERIES, table.names), ends + table.offset, grid)
 
     def laid_out(
-        self,
-        predicted: Floats,
-        names: pl.Series,
-        ends: Integers,
-        low: Floats | None = None,
-        high: Floats | None = None,
+        self, predicted: Floats, newest: Newest, low: Floats | None = None, high: Floats | None = None
     ) -> pl.DataFrame:
         """Forecasts [n, h] as a table: series, moment, prediction, `low_10` and `high_90`; one row for each step.
 
+        Moments stand in the time column's name; where rows count as equal steps, in `step`.
+
         Args:
             predicted: [n, h].
-            names: of the series [n].
-            ends: where on the grid each series ends [n].
+            newest: what they follow.
             low, high: the band in which 80 % of values should lie [n, h].
         """
         count, ahead = predicted.shape
-        moments = [self.grid.written(int(end) + step) for end in ends for step in range(1, ahead + 1)]
-        columns = {} if self.by is None else {self.by: names.to_numpy().repeat(ahead)}
-        columns[self.time or "step"] = np.array(moments)
+        columns = {} if self.by is None else {self.by: newest.names.to_numpy().repeat(ahead)}
+        when = "step" if self.time is None or newest.grid.unit == "rows" else self.time
+        columns[when if when not in columns else f"{when} ahead"] = np.array(
+            [newest.grid.written(int(end) + step) for end in newest.ends for step in range(1, ahead + 1)]
+        )
         columns["prediction"] = predicted.reshape(count * ahead)
         for name, edge in (("low_10", low), ("high_90", high)):
             if edge is not None:
@@ -145,6 +212,21 @@ class ForecastSchema(Stepped):
 
 
 _CYCLE = "in the "
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a model knows of its data.
+
+    Attributes:
+        grid: that its series share.
+        form: in which dates are written.
+        channels: that it reads, the target first.
+    """
+
+    grid: Grid
+    form: str
+    channels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -158,6 +240,7 @@ class _Table:
         grid: what steps mean.
         channels: names of c.
         offset: where on the grid the first step lies.
+        form: in which dates are written.
     """
 
     names: list[str]
@@ -166,6 +249,7 @@ class _Table:
     grid: Grid
     channels: tuple[str, ...]
     offset: int
+    form: str
 
 
 def read_forecast(
@@ -232,7 +316,7 @@ def read_forecast(
         )
     schema = ForecastSchema(
         task="regression", target=target, channels=names, steps=history, horizon=horizon, by=by, time=time, grid=table.grid,
-        ragged=bool(np.isnan(windows[:, :, -1]).all(1).any()),
+        form=table.form, ragged=bool(np.isnan(windows[:, :, -1]).all(1).any()),
     )  # fmt: skip
     targets = torch.from_numpy(future.astype(np.float32))
     return Series(
@@ -244,34 +328,11 @@ def read_forecast(
         groups=torch.from_numpy(groups),
         summary=summary_of(data, say("series in memory"), schema, split, targets, series=_shape(schema, len(table.names))),
         values=future,
+        origins=torch.from_numpy(origin),
     )
 
 
 # ------------------------------------------------------------------ reading
-
-
-def _times(series: pl.Series, name: str) -> tuple[Floats, bool]:
-    """Moments as numbers, dates as seconds since 1970; and whether they are dates. NaN where there is none."""
-    values = cells.number(series)
-    temporal = values.null_count() == len(values)
-    if temporal:
-        form = "" if series.dtype != pl.String else date_format(series.drop_nulls().unique(maintain_order=True))[0]
-        values = cells.moment(series, form).dt.epoch("us").cast(pl.Float64) / 1e6
-    strange = series.filter(values.is_null() & series.is_not_null())
-    if len(strange):
-        raise DataError(
-            say("The time column {name!r} cannot be read as times or numbers in {count} rows, such as {example!r}. Mend them, "
-                "or write times as 2024-03-31 18:00.", name=name, count=len(strange), example=strange[0])
-        )  # fmt: skip
-    return values.to_numpy(writable=True).astype(np.float64), temporal
-
-
-def _months(seconds: Floats) -> Floats:
-    """Months since January 1970."""
-    there = ~np.isnan(seconds)
-    found = np.full(len(seconds), np.nan)
-    found[there] = seconds[there].astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
-    return found
 
 
 def _read(
@@ -280,8 +341,7 @@ def _read(
     by: str | None,
     time: str | None,
     notes: list[str],
-    grid: Grid | None = None,
-    channels: list[str] | None = None,
+    known: _Known | None = None,
 ) -> _Table:
     """A table on a grid: a known one, or the one that its times have."""
     frame = open_frame(data, notes)
@@ -293,21 +353,13 @@ def _read(
     if len({target, by, time} - {None}) < 1 + (by is not None) + (time is not None):
         raise DataError(say("One column cannot have two roles: the target, the id and the time must be different columns."))
     name = pl.Series("name", ["series"] * frame.height) if by is None else cells.text(frame[by]).alias("name")
-    found = grid or _grid(frame, time, name)
-    place = found.moments(frame, time, name)
+    grid, place, form = _placed(frame, time, name, notes, known)
     kept = ~np.isnan(place) & name.is_not_null().to_numpy()
     if not kept.all():
         notes.append(say("{count} rows without an id or a time are left out.", count=int((~kept).sum())))
     if not kept.any():
         raise DataError(say("No row has both an id and a time."))
-    off = np.abs(place[kept] - place[kept].round())
-    if (off > 0.1).mean() > 0.05:
-        notes.append(say("The times are irregular; rows count as equal steps, in the order of time."))
-        found = Grid(unit="rows", start=0, step=1)
-        order = pl.DataFrame({"name": name, "place": place}).with_row_index("row").sort("name", "place")
-        order = order.with_columns(pl.int_range(pl.len()).over("name").alias("at")).sort("row")
-        place = order["at"].cast(pl.Float64).to_numpy()
-    numbers = _numbers(frame, target, by, time, notes, channels)
+    numbers = _numbers(frame, target, by, time, notes, None if known is None else known.channels)
     frame = pl.DataFrame({"name": name, "at": place.round(), **numbers}).filter(kept).with_columns(pl.col("at").cast(pl.Int64))
     own = list(numbers)
     doubled = frame.height - frame.select("name", "at").n_unique()
@@ -338,11 +390,11 @@ def _read(
     if not names:
         raise DataError(say("The target {name!r} holds no number.", name=target))
     last = there.shape[1] - 1 - there[:, ::-1].argmax(1)
-    return _Table(names, values, last, found, tuple(own), offset)
+    return _Table(names, values, last, grid, tuple(own), offset, form)
 
 
 def _numbers(
-    frame: pl.DataFrame, target: str, by: str | None, time: str | None, notes: list[str], channels: list[str] | None
+    frame: pl.DataFrame, target: str, by: str | None, time: str | None, notes: list[str], channels: tuple[str, ...] | None
 ) -> dict[str, pl.Series]:
     """The target and other columns of numbers."""
     wanted = channels or [target, *(name for name in frame.columns if name not in {target, by, time})]
@@ -366,25 +418,100 @@ def _numbers(
     return found
 
 
-def _grid(frame: pl.DataFrame, time: str | None, name: pl.Series) -> Grid:
-    """The grid on which most neighbouring rows of a series are one step apart."""
+def _placed(
+    frame: pl.DataFrame, time: str | None, name: pl.Series, notes: list[str], known: _Known | None
+) -> tuple[Grid, Floats, str]:
+    """The grid, where on it rows stand, NaN without a time, and the format of dates."""
+    rows = Grid(unit="rows", start=0, step=1)
     if time is None:
-        return Grid(unit="rows", start=0, step=1)
-    times, temporal = _times(frame[time], time)
+        return rows, _in_order(name, np.zeros(frame.height)), ""
+    found = read_times(frame[time], notes, known.form if known is not None else "")
+    if known is not None and known.grid.unit != "rows" and found.dates == (known.grid.unit == "numbers"):
+        raise DataError(
+            say("The time column {name!r} holds {found}; the model was trained with {known}.", name=time,
+                found=say("dates") if found.dates else say("numbers"), known=say("numbers") if found.dates else say("dates"))
+        )  # fmt: skip
+    grid = _grid(found.values, found.dates, name) if known is None else known.grid
+    if grid.unit == "rows":
+        return rows, _in_order(name, found.values), found.form
+    place = grid.places(found.values)
+    if known is not None:
+        moved = grid.moved(place)
+        if moved != grid:
+            notes.append(
+                say("The times lie beside those that the model was trained on, all by the same part of a step. Its steps are "
+                    "counted from them.")
+            )  # fmt: skip
+            grid, place = moved, moved.places(found.values)
+    stray = np.abs(place - place.round()) > _BESIDE  # not where there is no time
+    there = ~np.isnan(place)
+    if stray.sum() <= _STRAY * there.sum():
+        if known is None:
+            return grid, place, found.form
+        if stray.any():
+            count = int(stray.sum())
+            notes.append(say("{count} rows whose time lies between the steps of the model are left out.", count=count))
+        return grid, np.where(stray, np.nan, place), found.form
+    if known is not None:
+        raise DataError(
+            say(
+                "The time column {name!r}: {count} of {rows} rows lie between the steps of the model, which follow each other "
+                "like {first} and {second}. Give rows at such times, or train again on data like these.",
+                name=time, count=int(stray.sum()), rows=int(there.sum()), first=grid.written(0), second=grid.written(1),
+            )
+        )  # fmt: skip
+    notes.append(say("The times are irregular; rows count as equal steps, in the order of time."))
+    return rows, _in_order(name, found.values), found.form
+
+
+def _in_order(name: pl.Series, times: Floats) -> Floats:
+    """The number of each row in its series, in the order of time; rows of one time in the order of the table."""
+    table = pl.DataFrame({"name": name, "time": times}).with_row_index("row").sort("name", "time", maintain_order=True)
+    table = table.with_columns(pl.int_range(pl.len()).over("name").alias("at")).sort("row")
+    found: Floats = table["at"].cast(pl.Float64).to_numpy()
+    return np.where(np.isnan(times), np.nan, found)
+
+
+def _grid(times: Floats, dates: bool, name: pl.Series) -> Grid:
+    """The grid on which most neighbouring rows of a series are one step apart."""
     table = pl.DataFrame({"name": name, "time": times}).filter(~pl.col("time").is_nan()).unique().sort("name", "time")
     gaps = table.select(pl.col("time").diff().over("name")).to_series().drop_nulls().to_numpy()
     start = float(np.nanmin(times)) if len(table) else 0.0
     if len(gaps) == 0:
-        return Grid(unit="seconds" if temporal else "numbers", start=start, step=1)
+        return Grid(unit="seconds" if dates else "numbers", start=start, step=1)
     sizes, counts = np.unique(gaps, return_counts=True)
     step = float(sizes[counts.argmax()])
-    if temporal and step >= 28 * _DAY:
-        months = max(1, round(step / (_CYCLES["year"] / 12)))
-        first = float(_months(np.array([start]))[0])
-        return Grid(unit="months", start=first, step=months, cycles=("year",) if months < 12 else ())
     span = float(np.nanmax(times)) - start
-    cycles = tuple(c for c, long in _CYCLES.items() if temporal and 2 * step <= long and span >= 2 * long)
-    return Grid(unit="seconds" if temporal else "numbers", start=start, step=step, cycles=cycles)
+    if dates and _follow_months(table, gaps, step):
+        months = max(1, round(step / (_CYCLES["year"] / 12)))
+        cycles: tuple[str, ...] = ("year",) if months < 12 else ()
+        grid = Grid(unit="months", start=0, step=months, cycles=cycles, day=_day_of_month(table))
+        return grid.model_copy(update={"start": grid.places(np.array([start]))[0] * months})
+    cycles = tuple(c for c, long in _CYCLES.items() if dates and 2 * step <= long and span >= 2 * long)
+    days = np.unique(np.floor(table["time"].to_numpy() / _DAY).astype(np.int64) + 3) % 7  # 1970 began with a Thursday
+    if dates and step == _DAY and span >= 28 * _DAY and len(np.unique(days)) < 7:
+        week = "".join("1" if day in days else "0" for day in range(7))
+        grid = Grid(unit="weekdays", start=0, step=1, cycles=cycles, week=week)
+        return grid.model_copy(update={"start": float(grid.places(np.array([start]))[0])})
+    return Grid(unit="seconds" if dates else "numbers", start=start, step=step, cycles=cycles)
+
+
+def _follow_months(table: pl.DataFrame, gaps: Floats, step: float) -> bool:
+    """Whether rows follow each other by months, which are not equally long, rather than by a number of days."""
+    if step < 28 * _DAY:
+        return False
+    even = np.abs(gaps / step - (gaps / step).round()) < 1e-6
+    if len(gaps) > 3 and even.mean() > 0.95:  # months that follow each other are never all equally long
+        return False
+    month = _MOMENT.dt.truncate("1mo").alias("month")
+    return int(table.select(pl.struct("name", month).n_unique()).item()) >= 0.95 * table.height
+
+
+def _day_of_month(table: pl.DataFrame) -> int:
+    """The day on which all rows stand, 31 for the last of each month; the first if they stand on several."""
+    day, last = (table.select(found).to_series() for found in (_MOMENT.dt.day(), _MOMENT.dt.month_end().dt.day()))
+    latest = int(day.max())  # type: ignore[arg-type]  # whole numbers
+    return latest if bool((day == last.clip(upper_bound=latest)).all()) else 1
 
 
 # ------------------------------------------------------------------ windows
@@ -394,8 +521,7 @@ def _history(grid: Grid, horizon: int, longest: int) -> int:
     """Steps that a window looks back: two cycles or four horizons, as far as a quarter of the longest series allows."""
     wanted = max(16, 4 * horizon)
     for cycle in grid.cycles:
-        steps = 12 / grid.step if grid.unit == "months" else _CYCLES[cycle] / grid.step
-        if steps <= 200:
+        if (steps := grid.steps(cycle)) <= 200:
             wanted = max(wanted, round(2 * steps))
     return max(1, min(wanted, 512, (longest - 2 * horizon) // 4))
 
@@ -431,8 +557,9 @@ def _divided(origin: Integers, horizon: int, steps: int, hold_out: bool) -> tupl
     if len(train) < _FEWEST:
         raise DataError(
             say(
-                "Only {count} windows of {horizon} steps lie in the time to learn from; at least {fewest} are needed. Choose a "
-                "shorter horizon, or give longer or more series.",
+                "Only {count} windows of {horizon} steps without a gap lie in the time to learn from; at least {fewest} are "
+                "needed. Choose a shorter horizon, give longer or more series, or fill the gaps; where gaps mean nothing, "
+                "leave out --time, and rows count as equal steps.",
                 count=len(train),
                 horizon=horizon,
                 fewest=_FEWEST,
@@ -442,7 +569,9 @@ def _divided(origin: Integers, horizon: int, steps: int, hold_out: bool) -> tupl
     if len(chosen) == 0 or (hold_out and len(judged) == 0):
         raise DataError(say("The newest steps lack values of the target, so that no window can be judged. Fill or cut them."))
     words = say("Windows were divided by time, the newest last; none has steps to predict on both sides of a cut.")
-    block = origin * STRETCHES // max(1, test)
+    first = int(origin[train].min())
+    stretches = min(STRETCHES, max(1, (test - first) // (2 * horizon)))  # longer than what their neighbours must give up
+    block = (origin - first) * stretches // max(1, test - first)
     return Split(torch.from_numpy(train), torch.from_numpy(chosen), torch.from_numpy(judged), words), block.astype(np.int64)
 
 

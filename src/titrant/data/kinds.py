@@ -127,7 +127,7 @@ def _infer_text(series: pl.Series, written: bool) -> Finding:
 
     form, share, rival = date_format(texts, counts)
     if share >= READABLE:
-        return Finding("date", form=form, note=_note_rival(series.name, form, rival, texts))
+        return Finding("date", form=form, note=rival_note(series.name, form, rival, texts))
     return _infer_words(texts, counts, rows)
 
 
@@ -173,7 +173,8 @@ def _note_comma(name: str, comma: cells.Comma, texts: pl.Series) -> str:
     return say("Column {name!r}: the comma in {example!r} is read as separating thousands.", name=name, example=example)
 
 
-def _note_rival(name: str, form: str, rival: str, texts: pl.Series) -> str:
+def rival_note(name: str, form: str, rival: str, texts: pl.Series) -> str:
+    """What a person should know where day and month could change places, as found by `date_format`; otherwise nothing."""
     if not rival:
         return ""
     order = say("month before day") if form.index("%m") < form.index("%d") else say("day before month")

@@ -1,5 +1,6 @@
 """Whatever data are: the one place that tells kinds of data apart when they are read."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,28 @@ def source_of(data: object, target: str | None, test: object, **options: Any) ->
     return Source(**places, target=target, **options)
 
 
+_HASHED = 1 << 26  # bytes of rows that go into a digest
+
+
+def digest_of(dataset: Learnable) -> str:
+    """A short name for the rows of a data set as they were read, in their order.
+
+    Of data of more than 64 MB, evenly spaced rows stand for all, beside every target.
+
+    Example:
+        >>> table = {"x": [0.5 * i for i in range(60)], "y": ["low"] * 30 + ["high"] * 30}
+        >>> digest_of(read_data(table, "y", notes=[])) == digest_of(read_data(dict(reversed(table.items())), "y", notes=[]))
+        True
+    """
+    inputs = dataset.inputs
+    every = -(-sum(tensor.nbytes for tensor in inputs) // _HASHED) or 1
+    found = sha256()
+    for tensor in (*(rows[::every] for rows in inputs), truth_of(dataset)):
+        found.update(str((tensor.dtype, *tensor.shape)).encode())
+        found.update(np.ascontiguousarray(tensor.numpy()).data)
+    return found.hexdigest()[:16]
+
+
 def folds_of(dataset: Learnable, rows: Tensor, k: int, seed: int) -> list[tuple[Tensor, Tensor]]:
     """Folds of some rows: with like shares of classes, groups and stretches of time held out as a whole.
 
@@ -152,7 +175,8 @@ def folds_of(dataset: Learnable, rows: Tensor, k: int, seed: int) -> list[tuple[
         seed: of the random numbers.
 
     Returns:
-        Pairs (train, held_out) as `titrant.data.split.folds` makes them; none where rows cannot be divided.
+        Pairs (train, held_out) as `titrant.data.split.folds` makes them; none where rows cannot be divided. Of windows, those
+        stand in neither part whose steps to predict overlap with some of the held-out part.
 
     Example:
         >>> table = {"x": [0.5 * i for i in range(60)], "y": ["low"] * 30 + ["high"] * 30}
@@ -163,7 +187,20 @@ def folds_of(dataset: Learnable, rows: Tensor, k: int, seed: int) -> list[tuple[
     groups = len(rows) if dataset.groups is None else len(np.unique(dataset.groups[rows].numpy()))
     count = min(k, groups, len(rows) // 2)
     strata = None if dataset.schema.task == "regression" else dataset.target
-    return folds(rows, strata, dataset.groups, count, seed) if count > 1 else []
+    pairs = folds(rows, strata, dataset.groups, count, seed) if count > 1 else []
+    if isinstance(dataset, Series) and dataset.origins is not None and dataset.schema.horizon is not None:
+        pairs = [(_apart(train, held, dataset.origins, dataset.schema.horizon), held) for train, held in pairs]
+    return pairs if all(len(train) for train, _ in pairs) else []
+
+
+def _apart(train: Tensor, held: Tensor, origins: Tensor, horizon: int) -> Tensor:
+    """Windows to learn from that share no moment to predict with a held-out one, of whatever series."""
+    known = torch.unique(origins[held])
+    mine = origins[train].contiguous()
+    after = torch.searchsorted(known, mine)
+    to_next = (known[after.clamp(max=len(known) - 1)] - mine).abs()
+    to_last = (known[(after - 1).clamp(min=0)] - mine).abs()
+    return train[torch.minimum(to_next, to_last) >= horizon]
 
 
 def _place(data: object) -> str | None:
@@ -182,10 +219,20 @@ def read_again(
         progress: is told how many pictures are decoded.
 
     Raises:
-        DataError: the data are not to be had, or cannot be read.
+        DataError: the data are not to be had, cannot be read, or have changed.
     """
     given = source.data if data is None else data
     if given is None:
         raise DataError(say("The data of this run were in memory and are not in its folder. Give them (--data)."))
-    options = source.model_dump(exclude={"data", "target", "kinds"})
-    return read_data(given, source.target, kinds=source.kinds or None, notes=notes, progress=progress, **options)
+    options = source.model_dump(exclude={"data", "target", "kinds", "digest"})
+    found = read_data(given, source.target, kinds=source.kinds or None, notes=notes, progress=progress, **options)
+    if source.digest and digest_of(found) != source.digest:
+        place = say("The data that were given") if _place(given) is None else _place(given)
+        raise DataError(
+            say(
+                "{place}: these are not the rows of this run; they have changed, or another version of Titrant reads them "
+                "otherwise. Give the rows of then (--data), or begin a new run.",
+                place=place,
+            )
+        )
+    return found

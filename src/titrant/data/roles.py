@@ -8,10 +8,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from titrant.data import cells
-from titrant.data.kinds import Kind, date_format
+from titrant.data.kinds import Kind
 from titrant.data.sources import near
 from titrant.data.split import STRETCHES, TEST, TRAIN, VALIDATION, Split, divide
 from titrant.data.target import stratification_key
+from titrant.data.times import read_times
 from titrant.errors import DataError
 from titrant.texts import say
 
@@ -104,7 +105,7 @@ def group_numbers(frames: list[pl.DataFrame], roles: Roles, notes: list[str]) ->
     """
     if roles.time is not None:
         later = sum(frame.height for frame in frames[1:])
-        return np.concatenate([_stretches(_time(frames[0][roles.time])), np.full(later, -1)])
+        return np.concatenate([_stretches(_time(frames[0][roles.time], [])), np.full(later, -1)])
     group = roles.group
     if group is None:
         return None
@@ -156,7 +157,7 @@ def divide_rows(
     """
     frame = frames[0]
     given = np.zeros(frame.height, np.int64) if roles.split is None else _given_parts(frame[roles.split])
-    time = None if roles.time is None else _time(frame[roles.time])
+    time = None if roles.time is None else _time(frame[roles.time], notes)
     key, labels = stratification_key(frame[roles.target], task)
     if len(frames) > 1:
         if (given == TEST).any():
@@ -196,22 +197,16 @@ def _stretches(time: NDArray[np.float64]) -> NDArray[np.int64]:
     return (place * STRETCHES // max(1, len(time))).astype(np.int64)
 
 
-def _time(series: pl.Series) -> NDArray[np.float64]:
-    """The order of rows in time. Text is read in the format that fits all rows best."""
-    values = cells.number(series)
-    if values.null_count() == len(values):
-        form = "" if series.dtype != pl.String else date_format(series.drop_nulls().unique(maintain_order=True))[0]
-        moments = cells.moment(series, form)
-        values = moments.dt.epoch("us").cast(pl.Float64)
-    if values.null_count() or values.is_infinite().any():
-        strange = series.filter(values.is_null() | values.is_infinite())
+def _time(series: pl.Series, notes: list[str]) -> NDArray[np.float64]:
+    """The order of rows in time; each row must have one."""
+    found = read_times(series, notes).values
+    lacking = int(np.isnan(found).sum())
+    if lacking:
         raise DataError(
             say(
-                "The time column {name!r} cannot be read as times or numbers in {count} rows, such as {example!r}. Mend them, "
-                "or write times as 2024-03-31 18:00.",
+                "The time column {name!r} has no value in {count} rows. Give each row its time, or leave such rows out.",
                 name=series.name,
-                count=len(strange),
-                example=strange[0],
+                count=lacking,
             )
         )
-    return values.to_numpy()
+    return found

@@ -10,7 +10,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from titrant.data import cells
-from titrant.data.kinds import date_format
 from titrant.data.sources import check_file, is_text_file, listed, near, open_frame
+from titrant.data.times import read_times
 from titrant.errors import DataError
 from titrant.texts import say
 
@@ -46,6 +46,8 @@ class Sequences:
         target: the column of labels; None if there is none.
         split: the column that says train, validation or test; None if there is none.
         written: labels were read from text, where numbers and text look alike.
+        form: in which the times of steps are written, where they are dates; otherwise empty.
+        step: from one to the next, in seconds or in their own unit; None where only their order counts.
     """
 
     frame: pl.DataFrame
@@ -54,6 +56,23 @@ class Sequences:
     target: str | None
     split: str | None
     written: bool
+    form: str = ""
+    step: float | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What series must agree with that come after others.
+
+    Attributes:
+        channels: that are read, in this order.
+        form: in which the times of steps are written.
+        step: from one to the next; None where only their order counts.
+    """
+
+    channels: tuple[str, ...]
+    form: str
+    step: float | None
 
 
 def are_series(data: object, by: str | None = None) -> bool:
@@ -80,7 +99,13 @@ def are_series(data: object, by: str | None = None) -> bool:
 
 
 def find_series(
-    data: object, target: str | None, split: str | None, by: str | None, time: str | None, notes: list[str]
+    data: object,
+    target: str | None,
+    split: str | None,
+    by: str | None,
+    time: str | None,
+    notes: list[str],
+    known: Known | None = None,
 ) -> Sequences:
     """Finds series and what is known of them.
 
@@ -93,12 +118,26 @@ def find_series(
         by: of a table, the column that says which series a row belongs to.
         time: of a table, the column that orders the rows of a series; they stand in order if None.
         notes: receives warnings for the person.
+        known: of series that came before, with which these must agree. Then none is left out, so that predictions stand beside
+            what they are of.
 
     Raises:
-        DataError: there are none, or they cannot be read; the message says what, where and what to do.
+        DataError: there are none, they cannot be read, or lack channels; the message says what, where and what to do.
     """
+    return _checked(_found(data, target, split, by, time, notes, known), notes, known)
+
+
+def _found(
+    data: object,
+    target: str | None,
+    split: str | None,
+    by: str | None,
+    time: str | None,
+    notes: list[str],
+    known: Known | None,
+) -> Sequences:
     if by is not None:
-        return _table(data, target, split, by, time, notes)
+        return _table(data, target, split, by, time, notes, known)
     if isinstance(data, str | Path):
         path = Path(data).expanduser()
         if path.is_dir():
@@ -205,8 +244,8 @@ def _arrays(parts: Mapping[str, NDArray[Any]], place: str, notes: list[str]) -> 
         columns[LABEL] = [str(names[label]) for label in y]
     frame = pl.DataFrame(columns).with_columns(pl.selectors.float().fill_nan(None))  # no label, as in a table
     channels = tuple(f"x{number}" for number in range(values.shape[1])) if values.shape[1] > 1 else ("x",)
-    return _checked(Sequences(frame, _float(values, notes), channels, LABEL if LABEL in columns else None,
-                              SPLIT if SPLIT in columns else None, written=False), notes)  # fmt: skip
+    label, parts_ = (name if name in columns else None for name in (LABEL, SPLIT))
+    return Sequences(frame, _float(values, notes), channels, label, parts_, written=False)
 
 
 def _float(values: NDArray[Any], notes: list[str]) -> Values:
@@ -220,35 +259,58 @@ def _float(values: NDArray[Any], notes: list[str]) -> Values:
     return found
 
 
-def _checked(found: Sequences, notes: list[str]) -> Sequences:
-    """Without channels and series that hold nothing; constant series are noted."""
+def _checked(found: Sequences, notes: list[str], known: Known | None) -> Sequences:
+    """Without channels and series that hold nothing, unless they must agree with others; constant series are noted."""
+    if known is not None:
+        found = _agreeing(found, known)
     there: NDArray[np.bool_] = ~np.isnan(found.values)
     used: NDArray[np.bool_] = np.asarray(there.any((0, 2)))
     if not used.any():
         raise DataError(say("The series hold no values: everything is missing."))
     if not used.all():
-        lost = [name for name, kept in zip(found.channels, used, strict=True) if not kept]
-        notes.append(say("Channels without any value are left out: {names}.", names=listed([repr(name) for name in lost])))
-        channels = tuple(name for name, kept in zip(found.channels, used, strict=True) if kept)
-        found = Sequences(found.frame, found.values[:, used], channels, found.target, found.split, found.written)
-        there = there[:, used]
+        lost = listed([repr(name) for name, kept in zip(found.channels, used, strict=True) if not kept])
+        if known is None:
+            notes.append(say("Channels without any value are left out: {names}.", names=lost))
+            channels = tuple(name for name, kept in zip(found.channels, used, strict=True) if kept)
+            found = replace(found, values=found.values[:, used], channels=channels)
+            there = there[:, used]
+        else:
+            notes.append(say("Channels hold no value: {names}.", names=lost))
     empty: NDArray[np.bool_] = np.asarray(~there.any((1, 2)))
     if empty.any():
-        notes.append(say("{count} series without any value are left out.", count=int(empty.sum())))
-        found = Sequences(found.frame.filter(~empty), found.values[~empty], found.channels, found.target, found.split,
-                          found.written)  # fmt: skip
-        there = there[~empty]
+        count = int(empty.sum())
+        if known is None:
+            notes.append(say("{count} series without any value are left out.", count=count))
+            found = replace(found, frame=found.frame.filter(~empty), values=found.values[~empty])
+            there = there[~empty]
+        else:
+            notes.append(say("{count} series hold no value: what is predicted of them rests on nothing.", count=count))
     steps = int(np.flatnonzero(there.any((0, 1)))[-1]) + 1
     values = found.values[:, :, :steps]
     with np.errstate(invalid="ignore"):
         least, most = (np.where(np.isnan(values), fill, values) for fill in (np.inf, -np.inf))
-        constant = (least.min(2) >= most.max(2)).all(1)
+        constant = (least.min(2) >= most.max(2)).all(1) & there.any((1, 2))
     if constant.any():
         notes.append(
             say("{count} of {rows} series never change, such as {name!r}; they are kept.",
                 count=int(constant.sum()), rows=len(values), name=found.frame[SERIES][int(constant.nonzero()[0][0])])
         )  # fmt: skip
-    return Sequences(found.frame, values, found.channels, found.target, found.split, found.written)
+    return replace(found, values=values)
+
+
+def _agreeing(found: Sequences, known: Known) -> Sequences:
+    """With the known channels in their order: by name, or by place where there are as many and names are missing."""
+    if found.channels == known.channels:
+        return found
+    if set(known.channels) <= set(found.channels):
+        places = [found.channels.index(name) for name in known.channels]
+        return replace(found, values=found.values[:, places], channels=known.channels)
+    if len(found.channels) == len(known.channels):
+        return replace(found, channels=known.channels)
+    raise DataError(
+        say("The model reads the channels {known}; the data have {found}.",
+            known=", ".join(known.channels), found=", ".join(found.channels))
+    )  # fmt: skip
 
 
 # ----------------------------------------------------------------- .ts files
@@ -273,8 +335,7 @@ def _folder(folder: Path, notes: list[str]) -> Sequences:
         for part, found in sets
     ]
     first = sets[-1][1]
-    whole = Sequences(pl.concat(frames, how="diagonal"), values, first.channels, first.target, SPLIT, written=True)
-    return _checked(whole, notes)
+    return Sequences(pl.concat(frames, how="diagonal"), values, first.channels, first.target, SPLIT, written=True)
 
 
 def _longer(values: Values, steps: int) -> Values:
@@ -326,7 +387,7 @@ def _ts(path: Path, notes: list[str]) -> Sequences:
         if beside is not None:
             notes.append(say("There is {file} beside these data: name it with --test to be judged on it.", file=beside))
     channels = tuple(f"x{number}" for number in range(values.shape[1])) if values.shape[1] > 1 else ("x",)
-    return _checked(Sequences(frame, _float(values, notes), channels, LABEL if labelled else None, None, written=True), notes)
+    return Sequences(frame, _float(values, notes), channels, LABEL if labelled else None, None, written=True)
 
 
 def _ts_header(lines: list[str], path: Path) -> tuple[bool, bool, int]:
@@ -377,7 +438,15 @@ def _ts_error(path: Path, line: int, problem: str) -> DataError:
 # ------------------------------------------------------------------- tables
 
 
-def _table(data: object, target: str | None, split: str | None, by: str, time: str | None, notes: list[str]) -> Sequences:
+def _table(
+    data: object,
+    target: str | None,
+    split: str | None,
+    by: str,
+    time: str | None,
+    notes: list[str],
+    known: Known | None,
+) -> Sequences:
     """A table whose rows are steps: sorted by series and time, with a step for each moment of a regular grid."""
     frame = open_frame(data, notes)
     for role, name in (("id column", by), ("time column", time), ("target", target), ("split column", split)):
@@ -394,12 +463,15 @@ def _table(data: object, target: str | None, split: str | None, by: str, time: s
     if lacking:
         notes.append(say("{count} rows without a value in {name!r} are left out.", count=lacking, name=by))
         frame = frame.filter(pl.col(by).is_not_null())
-    moments = pl.Series("titrant time", range(frame.height), dtype=pl.Int64) if time is None else _moments(frame[time], time)
-    frame = frame.with_columns(moments, cells.text(frame[by]).alias("titrant name"))
-    if time is not None and frame["titrant time"].null_count():
-        count = frame["titrant time"].null_count()
-        notes.append(say("{count} rows without a time in {name!r} are left out.", count=count, name=time))
-        frame = frame.filter(pl.col("titrant time").is_not_null())
+    times, form = np.arange(frame.height, dtype=np.float64), ""
+    if time is not None:
+        read = read_times(frame[time], notes, "" if known is None else known.form)
+        times, form = read.values, read.form
+    frame = frame.with_columns(pl.Series("titrant time", times), cells.text(frame[by]).alias("titrant name"))
+    lacking = int(np.isnan(times).sum())
+    if lacking:
+        notes.append(say("{count} rows without a time in {name!r} are left out.", count=lacking, name=time))
+        frame = frame.filter(~pl.col("titrant time").is_nan())
     if frame.height == 0:
         raise DataError(say("No row has both an id and a time."))
     whole = frame.group_by("titrant name", maintain_order=True)
@@ -412,8 +484,23 @@ def _table(data: object, target: str | None, split: str | None, by: str, time: s
                 target=target, name=name)
         )  # fmt: skip
     steps = [name for name in other if name not in {target, split} and varies[name].any()]
-    numbers = {name: cells.number(frame[name]) for name in steps}
-    unread = [name for name in steps if numbers[name].null_count() > frame[name].null_count() + 0.05 * frame.height]
+    channels = _followed(frame, steps, by, notes) if known is None else _asked(frame, known, notes)
+    steps = [*steps, *(name for name in channels if name not in steps)]
+    numbers = {name: cells.number(frame[name]) for name in channels}
+    long = pl.DataFrame(
+        {"titrant name": frame["titrant name"], "titrant time": frame["titrant time"], **{c: numbers[c] for c in channels}}
+    )
+    about = whole.agg(pl.col([name for name in other if name not in steps]).drop_nulls().first())
+    about = about.rename({"titrant name": SERIES})
+    values, step = _laid_out(long, about[SERIES], channels, time is not None, notes, known)
+    parts = split or next((name for name in about.columns if name.lower() == SPLIT and name != target), None)
+    guess = next((name for name in about.columns if name.lower() in {LABEL, "class", "target", "y"}), None)
+    return Sequences(about, _float(values, notes), channels, target or guess, parts, is_text_file(data), form, step)
+
+
+def _followed(frame: pl.DataFrame, steps: list[str], by: str, notes: list[str]) -> tuple[str, ...]:
+    """Of the columns that change inside series, those of numbers."""
+    unread = [name for name in steps if _strange(frame[name]) > 0.05 * frame.height]
     if unread:
         notes.append(
             say(
@@ -429,35 +516,39 @@ def _table(data: object, target: str | None, split: str | None, by: str, time: s
                 name=by,
             )
         )
-    long = pl.DataFrame(
-        {"titrant name": frame["titrant name"], "titrant time": frame["titrant time"], **{c: numbers[c] for c in channels}}
-    )
-    known = whole.agg(pl.col([name for name in other if name not in steps]).drop_nulls().first())
-    known = known.rename({"titrant name": SERIES})
-    values = _laid_out(long, known[SERIES], channels, time is not None, notes)
-    parts = split or next((name for name in known.columns if name.lower() == SPLIT and name != target), None)
-    guess = next((name for name in known.columns if name.lower() in {LABEL, "class", "target", "y"}), None)
-    found = Sequences(known, _float(values, notes), channels, target or guess, parts, is_text_file(data))
-    return _checked(found, notes)
+    return channels
 
 
-def _moments(series: pl.Series, name: str) -> pl.Series:
-    """Times as numbers; text is read in the format that fits all rows best."""
-    values = cells.number(series)
-    if values.null_count() == len(values):
-        form = "" if series.dtype != pl.String else date_format(series.drop_nulls().unique(maintain_order=True))[0]
-        values = cells.moment(series, form).dt.epoch("us").cast(pl.Float64)
-    strange = series.filter(values.is_null() & series.is_not_null())
-    if len(strange):
+def _asked(frame: pl.DataFrame, known: Known, notes: list[str]) -> tuple[str, ...]:
+    """The known channels, whether they change in these series or not."""
+    missing = [name for name in known.channels if name not in frame.columns]
+    if missing:
         raise DataError(
-            say("The time column {name!r} cannot be read as times or numbers in {count} rows, such as {example!r}. Mend them, "
-                "or write times as 2024-03-31 18:00.", name=name, count=len(strange), example=strange[0])
-        )  # fmt: skip
-    return values.alias("titrant time")
+            say("The data lack columns that the model reads: {names}.", names=listed([repr(name) for name in missing]))
+        )
+    counts = {name: count for name in known.channels if (count := _strange(frame[name]))}
+    notes += [say("Column {name!r}: {count} cells are no numbers; they count as missing.", name=name, count=count)
+              for name, count in counts.items()]  # fmt: skip
+    return known.channels
 
 
-def _laid_out(long: pl.DataFrame, names: pl.Series, channels: tuple[str, ...], timed: bool, notes: list[str]) -> Values:
-    """Values [n, c, t] of sorted steps; duplicates of a moment are averaged, gaps in a regular grid are missing values."""
+def _strange(series: pl.Series) -> int:
+    """How many cells are neither a number nor missing."""
+    return cells.number(series).null_count() - cells.missing(series)
+
+
+def _laid_out(
+    long: pl.DataFrame,
+    names: pl.Series,
+    channels: tuple[str, ...],
+    timed: bool,
+    notes: list[str],
+    known: Known | None,
+) -> tuple[Values, float | None]:
+    """Values [n, c, t] of sorted steps, and how far these are apart, if evenly.
+
+    Duplicates of a moment are averaged, gaps in a regular grid are missing values.
+    """
     key = ["titrant name", "titrant time"]
     if timed:
         if not long.select(pl.col("titrant time").diff().over("titrant name").fill_null(0).min()).item() >= 0:
@@ -469,9 +560,9 @@ def _laid_out(long: pl.DataFrame, names: pl.Series, channels: tuple[str, ...], t
     long = long.sort(key)
     order = {name: row for row, name in enumerate(names)}
     row = long["titrant name"].replace_strict(order, return_dtype=pl.Int64).to_numpy()
-    at = long.select(pl.int_range(pl.len()).over("titrant name")).to_series().to_numpy()
+    at, step = long.select(pl.int_range(pl.len()).over("titrant name")).to_series().to_numpy(), None
     if timed:
-        at = _on_grid(long["titrant time"].to_numpy(), row, at, notes)
+        at, step = _on_grid(long["titrant time"].to_numpy(), row, at, notes, known)
     steps = int(at.max()) + 1
     if 4 * len(names) * len(channels) * steps > _LARGEST:
         raise DataError(
@@ -481,28 +572,36 @@ def _laid_out(long: pl.DataFrame, names: pl.Series, channels: tuple[str, ...], t
     values = np.full((len(names), len(channels), steps), np.nan, np.float32)
     for place, channel in enumerate(channels):
         values[row, place, at] = long[channel].to_numpy()
-    return values
+    return values, step
 
 
-def _on_grid(time: NDArray[np.float64], row: NDArray[np.int64], at: NDArray[np.int64], notes: list[str]) -> NDArray[np.int64]:
-    """Steps from the start of each series, in multiples of the commonest step; their plain order where times are irregular."""
+def _on_grid(
+    time: NDArray[np.float64], row: NDArray[np.int64], at: NDArray[np.int64], notes: list[str], known: Known | None
+) -> tuple[NDArray[np.int64], float | None]:
+    """Steps from the start of each series, and how long they are: the known length, or the commonest one.
+
+    Where times are irregular they are the plain order of rows, and have no length.
+    """
     inside = row[1:] == row[:-1]
     gaps = np.diff(time)[inside]
+    if known is not None and (known.step is None or len(gaps) == 0):
+        return at, known.step
     if len(gaps) == 0:
-        return at
+        return at, None
     sizes, counts = np.unique(gaps, return_counts=True)
-    step = float(sizes[counts.argmax()])
+    step = float(sizes[counts.argmax()]) if known is None or known.step is None else known.step
     multiple = gaps / step
-    if counts.max() < _REGULAR * len(gaps) or np.abs(multiple - multiple.round()).max() > 1e-3:
-        if len(sizes) > 1:
+    common = known is not None or counts.max() >= _REGULAR * len(gaps)
+    if not common or np.abs(multiple - multiple.round()).max() > 1e-3:
+        if len(sizes) > 1 or known is not None:
             notes.append(say("The times of the series are irregular; only their order is used."))
-        return at
+        return at, None
     starts = time[np.flatnonzero(np.r_[True, ~inside])]
     found: NDArray[np.int64] = np.round((time - starts[np.cumsum(np.r_[True, ~inside]) - 1]) / step).astype(np.int64)
     missing = int((multiple.round() - 1).sum())
     if missing:
         if found.max() > 20 * (at.max() + 1):
             notes.append(say("The times of the series have gaps that are longer than the series; only their order is used."))
-            return at
+            return at, None
         notes.append(say("{count} steps are missing between others; they count as missing values.", count=missing))
-    return found
+    return found, step

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from titrant.data.roles import Roles, divide_rows, group_numbers
 from titrant.data.schema import Outputs, Rows
-from titrant.data.sequences import SERIES, Sequences, find_series
+from titrant.data.sequences import SERIES, Known, find_series
 from titrant.data.split import Split
 from titrant.data.summary import summary_of
 from titrant.data.target import (
@@ -26,7 +26,6 @@ from titrant.data.target import (
     understand_target,
     with_target,
 )
-from titrant.errors import DataError
 from titrant.record import DataSummary
 from titrant.texts import say
 
@@ -39,6 +38,7 @@ class Stepped(Outputs):
         steps: of the longest one.
         ragged: whether others end earlier.
         by, time: columns of a table of steps, as they were named.
+        form: in which dates are written in the latter; empty for others.
         horizon: steps that are forecast; None where each series has a label or a value.
     """
 
@@ -47,6 +47,7 @@ class Stepped(Outputs):
     ragged: bool = False
     by: str | None = None
     time: str | None = None
+    form: str = ""
     horizon: int | None = None
 
     def rows(self, data: object, notes: list[str]) -> Rows:
@@ -64,6 +65,9 @@ S = TypeVar("S", bound=Stepped)
 class SeriesSchema(Stepped):
     """The series that a model reads and the target that it predicts.
 
+    Attributes:
+        step: of a table, from one time to the next, in seconds or in their own unit; None where only their order counts.
+
     Example:
         >>> schema = SeriesSchema(task="binary", target="label", classes=("a", "b"), channels=("x",), steps=24)
         >>> [tuple(tensor.shape) for tensor in schema.blank()]
@@ -71,6 +75,7 @@ class SeriesSchema(Stepped):
     """
 
     kind: Literal["series"] = "series"
+    step: float | None = None
 
     def rows(self, data: object, notes: list[str]) -> Rows:
         """Finds series and brings them to the steps and channels of the model; each row's name is its series' name.
@@ -78,20 +83,11 @@ class SeriesSchema(Stepped):
         Raises:
             DataError: there are none, or channels are missing.
         """
-        found = find_series(data, None, None, self.by, self.time, notes)
-        return Rows((self.fitted(found, notes),), found.frame[SERIES].cast(pl.String))
+        found = find_series(data, None, None, self.by, self.time, notes, Known(self.channels, self.form, self.step))
+        return Rows((self._fitted(found.values, notes),), found.frame[SERIES].cast(pl.String))
 
-    def fitted(self, found: Sequences, notes: list[str]) -> Tensor:
-        """Values [n, channels, steps]: channels by name where there are names, longer series cut at the model's length."""
-        missing = [name for name in self.channels if name not in found.channels]
-        if missing and len(found.channels) != len(self.channels):
-            raise DataError(
-                say("The model reads the channels {known}; the data have {found}.",
-                    known=", ".join(self.channels), found=", ".join(found.channels))
-            )  # fmt: skip
-        values = found.values
-        if not missing and found.channels != self.channels:
-            values = values[:, [found.channels.index(name) for name in self.channels]]
+    def _fitted(self, values: NDArray[np.float32], notes: list[str]) -> Tensor:
+        """Values [n, channels, steps]; longer series are cut at the model's length."""
         if values.shape[2] > self.steps:
             longer = int((~np.isnan(values[:, :, self.steps :])).any((1, 2)).sum())
             if longer:
@@ -109,6 +105,7 @@ class Series(Generic[S]):
     Attributes:
         series: float32 [N, c, t], NaN for what is missing and behind a series' end.
         names: of the series.
+        origins: of windows, int64 [N] the first step that is to be predicted; None where each series has a label or a value.
     """
 
     schema: S
@@ -119,6 +116,7 @@ class Series(Generic[S]):
     groups: Tensor | None
     summary: DataSummary
     values: NDArray[np.float64] | None = None
+    origins: Tensor | None = None
     has_numbers: ClassVar[bool] = True
     has_categories: ClassVar[bool] = False
 
@@ -184,7 +182,9 @@ def read_series(
         (12, (0, 1), (40, 1, 12))
     """
     first = find_series(data, target, split_column, by, time, notes)
-    sources = [first] if test is None else [first, find_series(test, target, None, by, time, notes)]
+    sources = [first]
+    if test is not None:
+        sources.append(find_series(test, target, None, by, time, notes, Known(first.channels, first.form, first.step)))
     label = target_column(
         [name for name in first.frame.columns if name != SERIES],
         target,
@@ -200,11 +200,6 @@ def read_series(
         rows = kept["titrant row"].to_numpy()
         frames.append(kept.drop("titrant row"))
         values.append(_padded(source.values[rows] if len(rows) < len(source.values) else source.values, steps))
-        if source.channels != first.channels and len(source.channels) != len(first.channels):
-            raise DataError(
-                say("The test data have {found} channels, the data {known}.",
-                    found=len(source.channels), known=len(first.channels))
-            )  # fmt: skip
     roles = Roles(label, split_column or first.split, group, None)
     roles.check(frames[0], {})
     groups = group_numbers(frames, roles, notes)
@@ -215,7 +210,7 @@ def read_series(
     every = values[0] if len(values) == 1 else torch.cat(values)
     schema = SeriesSchema(
         task=task_, target=label, classes=classes, channels=first.channels, steps=steps, by=by, time=time,
-        ragged=bool(every[:, :, -1].isnan().all(1).any()),
+        form=first.form, step=first.step, ragged=bool(every[:, :, -1].isnan().all(1).any()),
     )  # fmt: skip
     targets, exact, split = judged_by(schema, frames, split, notes)
     return Series(

@@ -133,7 +133,8 @@ def _open_path(source: str | Path, notes: list[str]) -> pl.DataFrame:
         if ending.endswith(_PARQUET):
             return _checked(pl.read_parquet(path, glob=False))
         if ending.endswith(_ARROW):
-            return _checked(pl.read_ipc(path))
+            with path.open("rb") as file:  # a name with brackets is no pattern
+                return _checked(pl.read_ipc(file))
     except (OSError, zlib.error, EOFError, pl.exceptions.PolarsError, pa.ArrowException) as error:
         raise DataError(
             say("{path} cannot be read: {reason}. Is it whole, and what its ending says?", path=path, reason=_first_line(error))

@@ -236,6 +236,9 @@ class SharedStudy:
             self._given.popleft()
 
 
+_PASSWORDS = ("password", "passwd")  # in the part behind a question mark, which some drivers read, too
+
+
 def parsed(address: str) -> tuple[URL, str]:
     """The address of a database, and the name of the study in it, empty if there is none.
 
@@ -249,7 +252,7 @@ def parsed(address: str) -> tuple[URL, str]:
     place, _, name = address.partition("#")
     try:
         return make_url(place), name
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter where the port is no number
         raise TitrantError(
             say("--study {address!r} is not the address of a database. Write postgresql://USER@HOST/DATABASE, or "
                 "sqlite:///FILE for commands of one machine.", address=place)
@@ -264,7 +267,8 @@ def without_password(address: str) -> str:
         'postgresql://me@host/searches#adult'
     """
     url, name = parsed(address)
-    return url._replace(password=None).render_as_string() + (f"#{name}" if name else "")
+    url = url.difference_update_query(_PASSWORDS)._replace(password=None)
+    return url.render_as_string() + (f"#{name}" if name else "")
 
 
 def digest(parts: Sequence[bytes]) -> str:
