@@ -179,6 +179,36 @@ def _relu_killed(model: nn.Module) -> nn.Module:
     return model
 
 
+class _Listed(nn.Module):
+    """The layers of a sequential model, all but the last in a plain list, which no module looks into."""
+
+    def __init__(self, model: nn.Sequential) -> None:
+        super().__init__()
+        self.hidden, self.head = list(model)[:-1], model[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the sequential model gives."""
+        for layer in self.hidden:
+            x = layer(x)
+        return self.head(x)
+
+
+def _listed(program: Program) -> Program | None:
+    return _model(_Listed)(program) if isinstance(program.model(program.data(0)), nn.Sequential) else None
+
+
+def _rows_for_steps(program: Program) -> Program | None:
+    def alter(model: nn.Module) -> nn.Module:
+        model.gru.batch_first = False
+        return model
+
+    return _model(alter)(program) if hasattr(program.model(program.data(0)), "gru") else None
+
+
+def _over_rows(output: Tensor, target: Tensor) -> Tensor:
+    return functional.nll_loss(output.log_softmax(0), target)
+
+
 _LOW = ("learning_rate_too_low", "too_few_epochs")
 _HIGH = ("learning_rate_too_high", "nonfinite_values", "exploding_gradient")
 _STARVED = ("vanishing_gradient", "collapsed_activations", "small_initialisation", "activation_drift")
@@ -215,8 +245,13 @@ FAULTS = (
     Fault("squared error on classes", ("regression_loss_on_classes",), _for_classes(_set(loss=_squared))),
     Fault("relu on the output", ("output_range", "collapsed_activations", "logits_as_probabilities"), _with_tail(nn.ReLU())),
     Fault("sigmoid on a number", ("output_range",), _for_numbers(_with_tail(nn.Sigmoid()))),
+    Fault("softmax over the rows", ("softmax_over_rows",), _for_classes(_set(loss=_over_rows))),
+    Fault("rows taken for steps", ("mixed_rows",), _rows_for_steps),
+    Fault("layers in a list", ("unregistered_parameter",), _listed),
     Fault("target broadcast", ("broadcast_target",), _for_numbers(_set(loss=_broadcast))),
     Fault("no zero_grad", ("missing_zero_grad",), _set(zero_grad=False)),
+    Fault("zero_grad before the step", ("discarded_gradients",), _set(zero_grad_late=True)),
+    Fault("weight decay of 1", ("strong_weight_decay",), _set(decay=1.0)),
     Fault("no optimiser step", ("backward_without_step",), _set(step=False)),
     Fault("optimiser holds the last layer only", ("never_updated", "frozen_layers"), _detached, _all_but_the_last),
     Fault("optimiser of another model", ("foreign_parameters", "never_updated"),

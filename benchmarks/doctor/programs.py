@@ -44,7 +44,9 @@ class Program:
     batch: int = 32
     shuffle: bool = True
     zero_grad: bool = True
+    zero_grad_late: bool = False
     step: bool = True
+    decay: float = 0.0
     training_mode: bool = True
     evaluation_mode: bool = True
     momentum: float = 0.0
@@ -73,7 +75,7 @@ def train(
     model = program.model(parts)
     for change in program.alter:
         model = change(model)
-    settings = {"momentum": program.momentum} if program.optimizer == "SGD" else {}
+    settings = {"weight_decay": program.decay} | ({"momentum": program.momentum} if program.optimizer == "SGD" else {})
     optimizer = getattr(torch.optim, program.optimizer)(program.held_by(model), lr=program.rate, **settings)
     schedule = program.schedule(optimizer) if program.schedule else None
     loader = DataLoader(TensorDataset(parts.x, parts.y), batch_size=program.batch, shuffle=program.shuffle)
@@ -87,6 +89,8 @@ def train(
                 optimizer.zero_grad()
             loss = program.loss(model(x), y)
             loss.backward()
+            if program.zero_grad_late:
+                optimizer.zero_grad()
             if program.step:
                 optimizer.step()
         if schedule is not None:

@@ -23,6 +23,7 @@ from titrant.doctor.case import (
     Wiring,
 )
 from titrant.doctor.rules import RULES, diagnose
+from titrant.doctor.rules.reading import constant_loss
 from titrant.doctor.table import TABLE
 
 STEPS = 200
@@ -426,3 +427,10 @@ def test_a_case_survives_being_written_with_values_that_json_lacks(tmp_path: obj
     again = Case.model_validate_json(case.model_dump_json())
     assert math.isnan(again.losses[-1])
     assert [found.rule for found in diagnose(again)] == [found.rule for found in diagnose(case)]
+
+
+def test_a_class_that_the_loss_passes_over_is_not_counted() -> None:
+    rare = spoil(healthy(), targets__classes={"0": 400, "1": 380, "-100": 4})
+    assert "class_imbalance" not in [found.rule for found in diagnose(rare)]
+    padded = {"0": 200, "1": 200, "2": 4000}
+    assert constant_loss(spoil(healthy(), targets__classes=padded, objective__ignored=2)) == pytest.approx(math.log(2))

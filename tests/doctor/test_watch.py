@@ -474,3 +474,33 @@ def test_a_softmax_of_a_matrix_that_is_turned_is_not_over_the_rows() -> None:
     assert over_rows(torch.softmax(output, 0).clamp(min=1e-6).log())
     assert not over_rows(output)
     assert not over_rows(output.detach())
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_a_loss_that_is_only_looked_at_is_no_part_of_the_objective(added: bool) -> None:
+    model = nn.Linear(8, 2)
+    stepper = torch.optim.Adam(model.parameters(), 0.01)
+    with titrant.watch(model, stepper) as doctor:
+        for _ in range(100):  # more than are sampled
+            x = torch.randn(16, 8)
+            stepper.zero_grad()
+            logits = model(x)
+            loss = functional.cross_entropy(logits, (x[:, 0] > 0).long())
+            distance = functional.mse_loss(logits, torch.full_like(logits, 100.0))
+            (loss + 0.001 * distance if added else loss).backward()
+            stepper.step()
+    assert doctor.case.objective.several is added
+    assert (max(doctor.case.losses) < 2) is not added
+
+
+def test_soft_targets_are_one_target_a_row() -> None:
+    model = nn.Linear(8, 5)
+    stepper = torch.optim.SGD(model.parameters(), 1e-4)
+    x, y = torch.randn(64, 8), torch.randn(64, 5).softmax(1)
+    with titrant.watch(model, stepper) as doctor:
+        for _ in range(20):
+            stepper.zero_grad()
+            functional.cross_entropy(model(x), y, reduction="sum").backward()
+            stepper.step()
+    with torch.no_grad():
+        assert doctor.case.losses[-1] == pytest.approx(float(functional.cross_entropy(model(x), y)), rel=0.05)

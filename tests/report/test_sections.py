@@ -32,8 +32,11 @@ def test_a_winner_with_a_lower_score_is_shown_and_explained(made, tmp_path):
     rank = places[-1].rank
     assert rank > 15
     assert f"has rank {rank}: finals" in sections.winner_sentence(places, run.summary)
-    early = run.summary.model_copy(update={"final": "checkpoint"})
+    early = run.summary.model_copy(update={"final": "checkpoint", "metric": "accuracy"})
     assert f"has rank {rank}: log loss has a say" in sections.winner_sentence(places, early)
+    assert "has a say" not in sections.winner_sentence(places, run.summary)  # ROC AUC counts no rows
+    longer = replace(run, recipe=last.recipe | {"stop": {"kind": "last", "epochs": 321.0}})  # finals may train for longer
+    assert [place.member.number for place in sections.leaderboard(longer, "maximize") if place.winner] == [last.number]
 
 
 def test_a_baseline_without_a_score_stands_last(made, tmp_path):

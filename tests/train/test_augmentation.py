@@ -11,7 +11,7 @@ from titrant.space import Range, doses
 from titrant.train.augmentation import Augmentation
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.augment import Augment
-from titrant.tricks.augment_places import PictureTrick, Rotate, Scale, Shear, Shift, gathered, resampled
+from titrant.tricks.augment_places import Gather, PictureTrick, Rotate, Scale, Shear, Shift, resampled
 
 CPU = torch.device("cpu")
 KINDS = [
@@ -166,4 +166,5 @@ def test_switching_one_trick_on_leaves_the_draws_of_the_others() -> None:
 def test_a_gather_of_bytes_is_the_same() -> None:
     x = torch.randint(0, 256, (4, 3, 5, 6), dtype=torch.uint8)
     maps = torch.tensor([[-1.0, 0, 1], [0, 1, -2]]).expand(4, 2, 3)
-    assert torch.equal(gathered(x, maps).float(), gathered(x.float(), maps))
+    gather = Gather(maps, 5, 6)
+    assert torch.equal(gather(x).float(), gather(x.float()))

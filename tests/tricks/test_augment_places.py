@@ -15,6 +15,7 @@ from torch import Tensor
 from titrant.tricks.augment_places import (
     Crop,
     Flip,
+    Gather,
     PictureTrick,
     Rotate,
     Scale,
@@ -22,7 +23,6 @@ from titrant.tricks.augment_places import (
     Shift,
     Translate,
     composed,
-    gathered,
     resampled,
 )
 
@@ -46,7 +46,7 @@ def test_whole_moves_are_what_padding_and_cutting_gives(
     x = pictures(2, height, width, 1 if grey else 3)
     sign = -1.0 if mirror else 1.0
     maps = torch.tensor([[1.0, 0, 0], [0, 1, 0]]), torch.tensor([[sign, 0, across], [0, 1, down]])
-    moved = gathered(x.movedim(3, 1), torch.stack(maps)).movedim(1, 3)
+    moved = Gather(torch.stack(maps), height, width)(x.movedim(3, 1)).movedim(1, 3)
     padded = np.pad(x[1].numpy(), ((9, 9), (9, 9), (0, 0)), mode="reflect")
     cut = padded[9 + down : 9 + down + height]
     # After a mirror, moving the map to the right shows what lies further right, read from right to left.

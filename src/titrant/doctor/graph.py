@@ -5,7 +5,7 @@ Reading the graph needs no cooperation of the program and misses no function, ho
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,6 +178,25 @@ def leaves(loss: Tensor) -> Iterator[Tensor]:
         [True]
     """
     return (node.variable for node in _nodes(loss) if _kind(node) == "AccumulateGrad")
+
+
+def number_of(tensor: Tensor) -> int:
+    """The number of a tensor's function in its thread, by which it is known without keeping its graph; -1 without one."""
+    return -1 if tensor.grad_fn is None else int(tensor.grad_fn._sequence_nr())
+
+
+def parts_of(loss: Tensor, numbers: Sequence[int]) -> list[int]:
+    """The places of the tensors from which a loss was made, of several with these numbers.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.ones(3, requires_grad=True)
+        >>> one, other = weight.sum(), weight.prod()
+        >>> parts_of(2 * one, [number_of(one), number_of(other)])
+        [0]
+    """
+    there = {int(node._sequence_nr()) for node in _nodes(loss)}
+    return [place for place, number in enumerate(numbers) if number in there]
 
 
 def _nodes(loss: Tensor) -> Iterator[Any]:

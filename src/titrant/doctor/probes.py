@@ -33,7 +33,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from titrant.doctor.case import Family
-from titrant.doctor.graph import compared, last_function, leaves, linear_pairs, over_rows
+from titrant.doctor.graph import compared, last_function, leaves, linear_pairs, number_of, over_rows, parts_of
 from titrant.doctor.recorder import Recorder
 
 _NORMS = (
@@ -111,7 +111,8 @@ class Probes:
         self._mixed: str | None = None
         self._reached: set[int] = set()
         self._beside: dict[int, nn.Parameter] = {}
-        self._plain: list[Tensor] = []
+        self._plain: list[tuple[Tensor, int]] = []  # losses since the last backward pass, with their place in the graph
+        self._main: int | None = None  # the only one of them that is trained on, where there are several
         self._targets: Tensor | None = None
         self._batch: Tensor | None = None
         self._graph_read = False
@@ -262,9 +263,9 @@ class Probes:
                     self._lost(name, kind, value, args, kwargs)
             elif len(self._plain) < 16:
                 with suppress(Exception):
-                    plain = _per_target(value, args, kwargs)
-                    if plain is not None:
-                        self._plain.append(plain.detach())
+                    plain = _per_target(kind, value, args[1] if len(args) > 1 else kwargs["target"], kwargs)
+                    if plain is not None and value.requires_grad:
+                        self._plain.append((plain.detach(), number_of(value)))
             return value
 
         return around
@@ -274,13 +275,13 @@ class Probes:
         target = args[1] if len(args) > 1 else kwargs["target"]
         if not isinstance(value, Tensor) or not isinstance(target, Tensor):
             return
-        plain = _per_target(value, args, kwargs)
+        plain = _per_target(kind, value, target, kwargs)
         if not value.requires_grad:
             if plain is not None:
                 self.recorder.evaluation_loss(plain)
             return
         if plain is not None:
-            self._plain.append(plain.detach())
+            self._plain.append((plain.detach(), number_of(value)))
         objective = self.recorder.case.objective
         if objective.loss == "unknown":
             objective.ignored = kwargs.get("ignore_index")
@@ -313,9 +314,13 @@ class Probes:
                 self._read_objective(loss)
         if recorder.due and self._batch is not None:
             self._look_at_data()
+        if len(self._plain) > 1 and recorder.due:
+            inside = parts_of(loss, [number for _, number in self._plain])  # others are for the eye only
+            recorder.case.objective.several |= len(inside) > 1
+            self._main = inside[0] if len(inside) == 1 else None
         if loss.numel() == 1:
-            recorder.loss(self._plain[0] if len(self._plain) == 1 else loss)
-        recorder.case.objective.several |= len(self._plain) > 1
+            main = 0 if len(self._plain) == 1 else self._main
+            recorder.loss(self._plain[main][0] if main is not None and main < len(self._plain) else loss)
         self._plain.clear()
         if not self._optimizers and recorder.due:
             self._look_for_steps_by_hand()
@@ -592,15 +597,15 @@ def family_of(layer: nn.Module) -> Family | None:
     return "activation" if type(layer).__module__ == "torch.nn.modules.activation" else "other"
 
 
-def _per_target(value: Any, args: Any, kwargs: Any) -> Tensor | None:
+def _per_target(kind: str, value: Any, target: Tensor, kwargs: Any) -> Tensor | None:
     """A loss for each target, whichever way the program adds them up; None where it is no single number."""
     if not isinstance(value, Tensor) or value.numel() != 1:
         return None
     if kwargs.get("reduction") != "sum":
         return value
-    target: Tensor = args[1] if len(args) > 1 else kwargs["target"]
     if target.is_floating_point():
-        return value / max(1, target.numel())
+        classes = target.shape[min(1, target.ndim - 1)] if kind == "cross_entropy" and target.ndim else 1  # probabilities
+        return value * classes / max(1, target.numel())
     counted: Tensor = (target != kwargs.get("ignore_index", -100)).sum().clamp(min=1)  # on the device: nothing waits
     return value / counted
 

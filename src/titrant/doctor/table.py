@@ -838,7 +838,18 @@ def described(rule: Rule) -> str:
 
 
 def _written(change: dict[str, Any]) -> str:
-    return ", ".join(f"{path}: {value}" for path, value in change.items())
+    return ", ".join(f"{path}: {_dose(value)}" for path, value in change.items())
+
+
+def _dose(value: Any) -> str:
+    """A dose of a remedy, which may be told by what it was, in words."""
+    match str(value).split():
+        case ["*", factor]:
+            return say("{factor} times what it was", factor=factor)
+        case ["keep", "*", factor]:
+            return say("raised so that {factor} times as many units stay", factor=factor)
+        case _:
+            return str(value["kind"]) if isinstance(value, dict) and len(value) == 1 else str(value)
 
 
 def _plain(name: str) -> str:

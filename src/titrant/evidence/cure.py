@@ -38,7 +38,6 @@ from titrant.train.cohort import Cohort
 REPLICATES = 10
 """Of each arm, and twice as many for the proof."""
 
-_FEWEST = 6  # replicates by which a remedy can be judged
 _LOST = 25.0  # the loss without a usable network
 _DEEPEST = 3  # remedies on top of one another before one of them must help
 _FRESH = 500_000  # the number of the first replicate that proves
@@ -133,18 +132,19 @@ class Treatment:
         arms = names if contest.outcomes[current] else [current, *names]
         each = sum(contest.costs[name].training for name in arms)
         count = self._affordable(each, current, names)
-        if count < _FEWEST:
+        fewest = _fewest(len(names))
+        if count < fewest:
             self._late = True
             if not self._remedies:
                 raise BudgetError(
                     say("There is no time to try a remedy for {rule}: {seconds:.0f} seconds would be needed. Give more time.",
-                        rule=found.rule, seconds=_FEWEST * each / self.trainings.pace.lanes)
+                        rule=found.rule, seconds=fewest * each / self.trainings.pace.lanes)
                 )  # fmt: skip
             return None, False
         contest.compare(arms, range(count))
         gains = {name: self._gain(name, current) for name in names}
         allowed = LEVEL / len(names)
-        helped = [name for name in names if gains[name].count >= _FEWEST and gains[name].p <= allowed]
+        helped = [name for name in names if gains[name].p <= allowed]
         best = max(helped or names, key=lambda name: gains[name].mean if gains[name].count else -math.inf)
         kept = bool(helped)
         self._remedies.append(
@@ -238,6 +238,16 @@ def _score(outcome: Outcome) -> float:
 def _loss(outcome: Outcome) -> float:
     """The plain loss on tuning rows; without a usable network, that of knowing nothing many times over."""
     return min(outcome.tuned_loss, _LOST) if math.isfinite(outcome.tuned_loss) else _LOST
+
+
+def _fewest(ways: int) -> int:
+    """Replicates by which one of so many ways can be shown to help, if it helps in each: by metric or loss, see `_gain`.
+
+    Example:
+        >>> _fewest(1), _fewest(3)
+        (6, 7)
+    """
+    return math.ceil(math.log2(2 * ways / LEVEL))
 
 
 def _chance(gains: list[float]) -> float:

@@ -1,7 +1,7 @@
 """What stands in each section of the report, worked out from the records; the templates only lay it out."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from titrant.record import (
 from titrant.report.run import Run
 from titrant.report.words import by_trick, differences, duration, gain, number
 from titrant.texts import say
+from titrant.train.metrics import METRICS
 
 _BEST = 15
 _CURVES = 3
@@ -102,6 +103,8 @@ def leaderboard(run: Run, direction: Direction) -> list[Place]:
     order, baseline = ranked(run.members, direction), run.baseline
     reference: dict[str, Any] = baseline.recipe if baseline else {}
     winner = next((member.number for member in order if member.recipe == run.recipe), None)
+    if winner is None:  # finals may train for longer or shorter than the search did
+        winner = next((member.number for member in order if _timeless(member.recipe) == _timeless(run.recipe)), None)
     shown = [
         Place(rank, member, by_trick(differences(member.recipe, reference)) if baseline else [], member.number == winner)
         for rank, member in enumerate(order, 1)
@@ -112,19 +115,28 @@ def leaderboard(run: Run, direction: Direction) -> list[Place]:
     return shown
 
 
+def _timeless(recipe: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A recipe without how long it trains."""
+    return {slot: doses for slot, doses in (recipe or {}).items() if slot != "stop"}
+
+
 def winner_sentence(places: Sequence[Place], summary: Summary | None) -> str:
     """Why the winner is not the one with the best validation score; empty where it is."""
     won = next((place for place in places if place.winner and (place.rank or 0) > 1), None)
     if won is None or summary is None:
         return ""
+    counts = summary.metric in METRICS and METRICS[summary.metric].counts
     if summary.final == "checkpoint":  # no finals: the loss alone may have changed the order
         return say(
             "The winner has rank {rank}: log loss has a say beside the score, the more the fewer rows judge.", rank=won.rank
-        )
-    return say(
-        "The winner has rank {rank}: finals on folds of all rows outside the test decide between the best recipes, and where a "
-        "score counts right rows, log loss has a say, the more the fewer rows there are.", rank=won.rank,
-    )  # fmt: skip
+        ) if counts else ""  # fmt: skip
+    finals = say(
+        "The winner has rank {rank}: finals on folds of all rows outside the test decide between the best recipes.",
+        rank=won.rank,
+    )
+    if not counts:
+        return finals
+    return finals + " " + say("Log loss has a say beside the score, the more the fewer rows there are.")
 
 
 def states(members: Sequence[MemberRecord]) -> str:

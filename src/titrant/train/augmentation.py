@@ -13,10 +13,10 @@ Members of a stack may hold different tricks: each gets what its own need, and n
 Axes: k member, b picture of a batch, c channel, h height, w width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,24 +25,25 @@ from titrant.models.image import Pixels, first, last
 from titrant.tricks.acting import Ledger, Streams
 from titrant.tricks.augment import Augment
 from titrant.tricks.augment_colours import recoloured
-from titrant.tricks.augment_places import PictureTrick, composed, gathered, resampled
+from titrant.tricks.augment_places import Gather, PictureTrick, composed, resampled
 from titrant.tricks.base import Off, Segment, Trick, active_segments
 
 _CACHED = 1 << 18  # numbers that a thread works on at a time, a megabyte
+_CACHED_BYTES = 1 << 20  # the same where bytes are moved, and become numbers at the end only
 
 
 @dataclass(frozen=True)
 class _How:
     """What a member's pictures need: one gather, one resample, or no move; and whether they are recoloured."""
 
-    move: Callable[[Tensor, Tensor], Tensor] | None
+    move: Literal["none", "gather", "resample"]
     recolours: bool
 
     @classmethod
     def of(cls, kinds: Sequence[type[PictureTrick]]) -> "_How":
         """What these kinds need together."""
         exact = [kind.exact for kind in kinds if kind.places]
-        return cls(None if not exact else gathered if all(exact) else resampled, any(kind.colours for kind in kinds))
+        return cls("none" if not exact else "gather" if all(exact) else "resample", any(kind.colours for kind in kinds))
 
 
 class Augmentation:
@@ -130,21 +131,27 @@ class Augmentation:
 
         A processor's cache is many times faster than its memory: at 64 pixels a side this halves the time of a resample.
         """
-        if how.move is gathered:
-            pixels = last(gathered(first(pixels.flatten(0, 1)), places.flatten(0, 1))).view(pixels.shape)
-        if how.move is not resampled and not how.recolours:
-            return self._encoder(first(pixels))[0]  # type: ignore[no-any-return]  # a module call is untyped
         members, rows, *shape = pixels.shape
-        most = torch.get_num_threads() * max(1, _CACHED // pixels[:, 0].numel()) if pixels.device.type == "cpu" else rows
+        plain = how.move != "resample" and not how.recolours
+        most = rows
+        if pixels.device.type == "cpu":
+            most = torch.get_num_threads() * max(1, (_CACHED_BYTES if plain else _CACHED) // pixels[:, 0].numel())
+        gather = Gather(places, *shape[:2]) if how.move == "gather" else None
         out = torch.empty(pixels.shape, device=pixels.device)
         for start in range(0, rows, most):
-            mine = slice(start, start + most)
-            (piece,) = self._encoder(first(pixels[:, mine].flatten(0, 1)))
-            if how.move is resampled:
-                piece = resampled(piece, places[:, mine].flatten(0, 1))
+            mine = (slice(None), slice(start, start + most))
+            piece = first(pixels[mine].flatten(0, 1))
+            if gather is not None:
+                piece = gather(piece, mine)
+            if plain:
+                self._encoder.into(out[mine], first(last(piece).view(members, -1, *shape)))
+                continue
+            (piece,) = self._encoder(piece)
+            if how.move == "resample":
+                piece = resampled(piece, places[mine].flatten(0, 1))
             if how.recolours:
-                piece = recoloured(piece, colours[:, mine].flatten(0, 1))
-            out[:, mine] = last(piece).view(members, -1, *shape)
+                piece = recoloured(piece, colours[mine].flatten(0, 1))
+            out[mine] = last(piece).view(members, -1, *shape)
         return first(out)
 
     def _finished(self, pixels: Tensor, drawn: list[Tensor], changed: list[Tensor]) -> Tensor:

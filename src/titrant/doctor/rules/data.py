@@ -9,6 +9,7 @@ from titrant.doctor.finding import Finding
 from titrant.doctor.rules.reading import (
     CLASS_LOSSES,
     NUMBER_LOSSES,
+    class_counts,
     constant_loss,
     explained,
     g,
@@ -145,10 +146,9 @@ def constant_features(case: Case) -> Finding | None:
 
 def class_imbalance(case: Case) -> Finding | None:
     """A rare class."""
-    targets = case.targets
-    if targets is None or case.objective.loss not in CLASS_LOSSES or not 2 <= len(targets.classes) <= 20 or targets.rows < 100:
+    targets, counts = case.targets, class_counts(case)
+    if targets is None or case.objective.loss not in CLASS_LOSSES or not 2 <= len(counts) <= 20 or targets.rows < 100:
         return None
-    counts = targets.classes
     common, rare = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
     ratio = counts[common] / counts[rare]
     if ratio < limit("class_imbalance", "ratio"):

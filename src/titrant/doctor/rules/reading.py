@@ -40,7 +40,7 @@ def constant_loss(case: Case) -> float | None:
         return None
     if targets is None or targets.rows < 4 or targets.not_finite:
         return None
-    counts = np.asarray(list(targets.classes.values()), dtype=np.float64)
+    counts = np.asarray(list(class_counts(case).values()), dtype=np.float64)
     if loss in ("cross_entropy", "nll", "categorical", "sparse_categorical"):
         return _entropy(counts / counts.sum()) if len(counts) > 1 else None
     if loss in ("bce", "bce_logits"):
@@ -50,6 +50,14 @@ def constant_loss(case: Case) -> float | None:
     if loss == "mae":
         return targets.mean_deviation or None
     return None
+
+
+def class_counts(case: Case) -> dict[str, int]:
+    """How many of the rows looked at are of each class; without one that the loss passes over."""
+    if case.targets is None:
+        return {}
+    passed_over = {"-100", *([] if case.objective.ignored is None else [f"{case.objective.ignored:g}"])}
+    return {name: count for name, count in case.targets.classes.items() if name not in passed_over}
 
 
 def _entropy(shares: np.ndarray) -> float:
