@@ -1,6 +1,7 @@
 """Windows of a table's series: where they stand in time, what they hold, and which tables cannot be forecast."""
 
-from datetime import date, timedelta
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def following(found: Series[ForecastSchema], table: object, time: str = "day") -
     return found.schema.laid_out(np.zeros((len(newest.names), found.schema.horizon or 0)), newest)[time].to_list()
 
 
-def steps(dates: pl.Series | list[Any]) -> dict[str, Any]:
+def steps(dates: pl.Series | Sequence[Any]) -> dict[str, Any]:
     return {"day": dates, "sold": np.sin(np.arange(len(dates)))}
 
 
@@ -133,11 +134,47 @@ def test_what_is_a_number_of_days_is_no_month(dates: pl.Series, unit: str, then:
     assert following(found, steps(dates)) == then
 
 
+def test_a_session_on_a_saturday_makes_no_week_of_six_days_and_times_of_day_stay() -> None:
+    days = every("1d", 300)
+    work = days.filter((days.dt.weekday() <= 5) | (days == date(2022, 3, 5))).cast(pl.Datetime) + timedelta(hours=16)
+    found, notes = read(steps(work), by=None, horizon=8)
+    assert found.schema.grid.week == "1111100"
+    assert notes == ["1 rows on days of the week that have hardly any are left out."]
+    assert following(found, steps(work[:-1]))[0] == str(work[-1])
+    with pytest.raises(DataError, match="1 of 1 rows lie between the steps of the model"):
+        found.schema.newest(steps([datetime(2023, 1, 7, 16)]), [])
+    some = days.filter(days.dt.weekday().is_in([1, 3, 5]))
+    assert read(steps(some), by=None, horizon=2)[0].schema.grid.week == "1010100"
+
+
+def test_a_few_rows_between_the_steps_count_for_the_nearest_in_training_and_later() -> None:
+    shops = {f"s{shop}": every("1d", 60).cast(pl.Datetime) + timedelta(hours=6 * (shop == 0)) for shop in range(30)}
+    frames = [pl.DataFrame({"shop": name, "day": day, "sold": np.arange(60.0)}) for name, day in shops.items()]
+    found, _ = read(pl.concat(frames), horizon=2)
+    notes: list[str] = []
+    newest = found.schema.newest(pl.concat(frames), notes)
+    assert len(newest.names) == 30
+    assert not newest.windows[:, 0].isnan().any()
+    assert notes == ["60 rows lie between the steps of the model; they count for the nearest one."]
+
+
+@pytest.mark.parametrize("hertz", [1_000, 10_000])
+def test_steps_of_parts_of_a_second_stay_even(hertz: int) -> None:
+    moments = pl.Series(np.datetime64("2024-05-06T00:00:00", "us") + np.arange(6_000) * (1_000_000 // hertz))
+    found, notes = read(steps(moments), by=None, horizon=2)
+    assert (found.schema.grid.unit, found.schema.grid.step, notes) == ("seconds", 1 / hertz, [])
+    assert not found.series.isnan().any()
+
+
 def test_days_written_as_whole_numbers_are_days() -> None:
     days = every("1d", 60, date(2024, 1, 25))
     found, _ = read(steps(days.dt.strftime("%Y%m%d").cast(pl.Int64)), by=None, horizon=2)
     assert (found.schema.grid.unit, found.schema.form) == ("seconds", "%Y%m%d")
     assert following(found, steps([20250227.0, 20250228.0, None])) == ["2025-03-01", "2025-03-02"]
+    assert following(found, steps(["20250227.0", "20250228.0", None]))[0] == "2025-03-01"
+    counter, _ = read(steps(range(20_000_000, 20_000_400)), by=None, horizon=2)
+    assert (counter.schema.grid.unit, counter.schema.form) == ("numbers", "number")
+    assert following(counter, steps([20_000_201, 20_000_202])) == [20_000_203, 20_000_204]
 
 
 def test_dates_are_read_as_in_training() -> None:
@@ -147,8 +184,11 @@ def test_dates_are_read_as_in_training() -> None:
     assert notes == []
     assert following(found, steps(["01/03/2024", "02/03/2024", "03/03/2024"])) == ["2024-03-04", "2024-03-05"]
     assert following(found, steps(every("1d", 3))) == ["2022-01-06", "2022-01-07"]
-    with pytest.raises(DataError, match="cannot be read as times"):
-        found.schema.newest(steps(["2024-03-01", "2024-03-02"]), [])
+    assert following(found, steps(["2024-03-01", "2024-03-02"]))[0] == "2024-03-03"  # in no way that could be mistaken
+    with pytest.raises(DataError, match="cannot be read as times or numbers in 1 rows, such as '2024-03-02'"):
+        found.schema.newest(steps(["01/03/2024", "2024-03-02"]), [])
+    with pytest.raises(DataError, match="holds numbers; the model was trained with dates"):
+        found.schema.newest(steps([1, 2, 3]), [])
 
 
 @pytest.mark.parametrize(
@@ -156,12 +196,15 @@ def test_dates_are_read_as_in_training() -> None:
     [
         ([f"01/{month:02}/{year}" for year in range(2019, 2025) for month in range(1, 13)], "day before month", "2025-01-01"),
         ([f"{month:02}/01/{year}" for year in range(2019, 2025) for month in range(1, 13)], "month before day", "2025-01-01"),
+        ([f"{month:02}/01/2019" for month in range(1, 13)] * 4, "month before day", "2020-01-01"),
     ],
 )
 def test_a_guess_at_day_and_month_is_the_more_even_one_and_told(texts: list[str], order: str, next_: str) -> None:
-    found, notes = read(steps(texts), by=None, horizon=2)
+    shops = ["a", "b", "c", "d"] if len(set(texts)) < len(texts) else ["a"]
+    table = steps(texts) | {"shop": np.repeat(shops, len(texts) // len(shops))}
+    found, notes = read(table, horizon=1)
     assert notes == [f"Column 'day': dates such as '01/01/2019' are read with the {order}."]
-    assert following(found, steps(texts))[0] == next_
+    assert following(found, table)[0] == next_
 
 
 def test_rows_beside_the_model_s_steps_keep_their_own_dates() -> None:

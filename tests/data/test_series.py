@@ -99,6 +99,20 @@ def test_dates_and_steps_mean_what_they_meant_in_training() -> None:
     )
     (values,) = schema.rows(few, []).inputs
     np.testing.assert_array_equal(values[0, 0], [1, np.nan, 2, np.nan, 3, np.nan])
+    unknown = schema.model_copy(update={"step": 0.0, "form": None})  # as kept by earlier versions
+    days = few.with_columns(day=pl.Series([1, 2, 4]))
+    np.testing.assert_array_equal(unknown.rows(days, []).inputs[0][0, 0, :4], [1, 2, np.nan, 3])
+
+
+def test_each_new_series_is_judged_by_itself() -> None:
+    schema = read_steps(steps()).schema
+    days = [[1, 3, 5], [1, 2.5, 4]]
+    table = pl.DataFrame({"id": [0] * 3 + [1] * 3, "level": [1.0, 2, 3] * 2, "load": [0.0] * 6})
+    table = table.with_columns(day=pl.datetime(2024, 3, 1) + pl.duration(hours=pl.Series(np.ravel(days)) * 24))
+    notes: list[str] = []
+    (values,) = schema.rows(table, notes).inputs
+    np.testing.assert_array_equal(values[:, 0, :5], [[1, np.nan, 2, np.nan, 3], [1, 2, 3, np.nan, np.nan]])
+    assert "1 series have times that do not follow each other by the 86400 that the model knows" in notes[0]
 
 
 def test_series_without_a_value_keep_their_place_when_predicting() -> None:

@@ -10,7 +10,7 @@ ones.
 """
 
 from calendar import monthrange
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from titrant.data.series import Series, Stepped
 from titrant.data.sources import listed, near, open_frame
 from titrant.data.split import SHARE, STRETCHES, Split
 from titrant.data.summary import summary_of
-from titrant.data.times import read_times
+from titrant.data.times import Times, gaps_of, read_times
 from titrant.errors import DataError
 from titrant.record import Record
 from titrant.texts import say
@@ -59,6 +59,7 @@ class Grid(Record):
         cycles: that are long enough to see, and seen at least twice.
         week: the weekdays on which there are rows, from Monday, such as 1111100.
         day: of the month on which there are rows, or its last one where it is shorter.
+        clock: the time of all rows on days of the week, in seconds.
     """
 
     unit: Unit
@@ -67,6 +68,7 @@ class Grid(Record):
     cycles: tuple[str, ...] = ()
     week: str = "1111111"
     day: int = 1
+    clock: float = 0.0
 
     def places(self, times: Floats) -> Floats:
         """Where times (seconds or numbers, as they were read) stand on the grid, not yet rounded; NaN stays."""
@@ -88,7 +90,7 @@ class Grid(Record):
     def moved(self, places: Floats) -> "Grid":
         """The grid itself, or, where all places lie beside it by the same part of a step, one that goes through them."""
         there = places[~np.isnan(places)]
-        if len(there) == 0 or self.unit == "rows":
+        if len(there) == 0 or self.unit in {"rows", "weekdays"}:  # there are no days between days
             return self
         turn = np.exp(2j * np.pi * there).mean()
         beside = float(np.angle(turn)) / (2 * np.pi)
@@ -135,10 +137,15 @@ class Grid(Record):
                 year, month = divmod(round(moment), 12)
                 return f"{1970 + year:04}-{month + 1:02}-{min(self.day, monthrange(1970 + year, month + 1)[1]):02}"
             case "weekdays":
-                return str(self._days(np.array([moment]))[0])
+                return _moment(self._days(np.array([moment])).astype(np.int64)[0] * _DAY + self.clock, whole=self.clock == 0)
             case "seconds":
-                found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=moment)
-                return found.strftime("%Y-%m-%d" if self.step % _DAY == 0 and moment % _DAY == 0 else "%Y-%m-%d %H:%M:%S")
+                return _moment(moment, whole=self.step % _DAY == 0 and moment % _DAY == 0)
+
+
+def _moment(seconds: float, *, whole: bool) -> str:
+    """A date, with its time unless days are whole."""
+    found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    return found.strftime("%Y-%m-%d" if whole else "%Y-%m-%d %H:%M:%S")
 
 
 @dataclass(frozen=True)
@@ -220,12 +227,12 @@ class _Known:
 
     Attributes:
         grid: that its series share.
-        form: in which dates are written.
+        form: how times are written, see `titrant.data.times.Times`; None if that was not kept.
         channels: that it reads, the target first.
     """
 
     grid: Grid
-    form: str
+    form: str | None
     channels: tuple[str, ...]
 
 
@@ -240,7 +247,7 @@ class _Table:
         grid: what steps mean.
         channels: names of c.
         offset: where on the grid the first step lies.
-        form: in which dates are written.
+        form: how times are written, see `titrant.data.times.Times`; None without times.
     """
 
     names: list[str]
@@ -249,7 +256,7 @@ class _Table:
     grid: Grid
     channels: tuple[str, ...]
     offset: int
-    form: str
+    form: str | None
 
 
 def read_forecast(
@@ -353,14 +360,18 @@ def _read(
     if len({target, by, time} - {None}) < 1 + (by is not None) + (time is not None):
         raise DataError(say("One column cannot have two roles: the target, the id and the time must be different columns."))
     name = pl.Series("name", ["series"] * frame.height) if by is None else cells.text(frame[by]).alias("name")
-    grid, place, form = _placed(frame, time, name, notes, known)
-    kept = ~np.isnan(place) & name.is_not_null().to_numpy()
+    times = None if time is None else read_times(frame[time], notes, None if known is None else known.form)
+    kept = name.is_not_null().to_numpy() & (True if times is None else ~np.isnan(times.values))
     if not kept.all():
         notes.append(say("{count} rows without an id or a time are left out.", count=int((~kept).sum())))
-    if not kept.any():
+        frame, name = frame.filter(kept), name.filter(kept)
+        times = None if times is None else replace(times, values=times.values[kept])
+    if frame.height == 0:
         raise DataError(say("No row has both an id and a time."))
+    grid, place = _placed(times, time, name, notes, known)
     numbers = _numbers(frame, target, by, time, notes, None if known is None else known.channels)
-    frame = pl.DataFrame({"name": name, "at": place.round(), **numbers}).filter(kept).with_columns(pl.col("at").cast(pl.Int64))
+    frame = pl.DataFrame({"name": name, "at": place.round(), **numbers}).filter(~np.isnan(place))
+    frame = frame.with_columns(pl.col("at").cast(pl.Int64))
     own = list(numbers)
     doubled = frame.height - frame.select("name", "at").n_unique()
     if doubled:
@@ -390,7 +401,7 @@ def _read(
     if not names:
         raise DataError(say("The target {name!r} holds no number.", name=target))
     last = there.shape[1] - 1 - there[:, ::-1].argmax(1)
-    return _Table(names, values, last, grid, tuple(own), offset, form)
+    return _Table(names, values, last, grid, tuple(own), offset, None if times is None else times.form)
 
 
 def _numbers(
@@ -419,81 +430,85 @@ def _numbers(
 
 
 def _placed(
-    frame: pl.DataFrame, time: str | None, name: pl.Series, notes: list[str], known: _Known | None
-) -> tuple[Grid, Floats, str]:
-    """The grid, where on it rows stand, NaN without a time, and the format of dates."""
+    times: Times | None, time: str | None, name: pl.Series, notes: list[str], known: _Known | None
+) -> tuple[Grid, Floats]:
+    """The grid, and where on it rows stand; NaN for those that stand on none of its steps."""
     rows = Grid(unit="rows", start=0, step=1)
-    if time is None:
-        return rows, _in_order(name, np.zeros(frame.height)), ""
-    found = read_times(frame[time], notes, known.form if known is not None else "")
-    if known is not None and known.grid.unit != "rows" and found.dates == (known.grid.unit == "numbers"):
+    if times is None:
+        return rows, _in_order(name, np.zeros(len(name)))
+    if known is not None and known.grid.unit != "rows" and times.dates == (known.grid.unit == "numbers"):
         raise DataError(
             say("The time column {name!r} holds {found}; the model was trained with {known}.", name=time,
-                found=say("dates") if found.dates else say("numbers"), known=say("numbers") if found.dates else say("dates"))
+                found=say("dates") if times.dates else say("numbers"), known=say("numbers") if times.dates else say("dates"))
         )  # fmt: skip
-    grid = _grid(found.values, found.dates, name) if known is None else known.grid
+    grid = _grid(times, name) if known is None else known.grid
     if grid.unit == "rows":
-        return rows, _in_order(name, found.values), found.form
-    place = grid.places(found.values)
-    if known is not None:
-        moved = grid.moved(place)
-        if moved != grid:
-            notes.append(
-                say("The times lie beside those that the model was trained on, all by the same part of a step. Its steps are "
-                    "counted from them.")
-            )  # fmt: skip
-            grid, place = moved, moved.places(found.values)
-    stray = np.abs(place - place.round()) > _BESIDE  # not where there is no time
-    there = ~np.isnan(place)
-    if stray.sum() <= _STRAY * there.sum():
-        if known is None:
-            return grid, place, found.form
-        if stray.any():
-            count = int(stray.sum())
-            notes.append(say("{count} rows whose time lies between the steps of the model are left out.", count=count))
-        return grid, np.where(stray, np.nan, place), found.form
+        return rows, _in_order(name, times.values)
+    place = grid.places(times.values)
+    if known is not None and (moved := grid.moved(place)) != grid:
+        notes.append(
+            say("The times lie beside those that the model was trained on, all by the same part of a step. Its steps are "
+                "counted from them.")
+        )  # fmt: skip
+        grid, place = moved, moved.places(times.values)
+    stray = np.abs(place - place.round()) > _BESIDE
+    count = int(stray.sum())
+    if count <= _STRAY * len(place):
+        if count and grid.unit == "weekdays":
+            notes.append(say("{count} rows on days of the week that have hardly any are left out.", count=count))
+            place = np.where(stray, np.nan, place)
+        elif count and known is not None:
+            notes.append(say("{count} rows lie between the steps of the model; they count for the nearest one.", count=count))
+        return grid, place
     if known is not None:
         raise DataError(
             say(
                 "The time column {name!r}: {count} of {rows} rows lie between the steps of the model, which follow each other "
                 "like {first} and {second}. Give rows at such times, or train again on data like these.",
-                name=time, count=int(stray.sum()), rows=int(there.sum()), first=grid.written(0), second=grid.written(1),
+                name=time, count=count, rows=len(place), first=grid.written(0), second=grid.written(1),
             )
         )  # fmt: skip
     notes.append(say("The times are irregular; rows count as equal steps, in the order of time."))
-    return rows, _in_order(name, found.values), found.form
+    return rows, _in_order(name, times.values)
 
 
 def _in_order(name: pl.Series, times: Floats) -> Floats:
     """The number of each row in its series, in the order of time; rows of one time in the order of the table."""
     table = pl.DataFrame({"name": name, "time": times}).with_row_index("row").sort("name", "time", maintain_order=True)
     table = table.with_columns(pl.int_range(pl.len()).over("name").alias("at")).sort("row")
-    found: Floats = table["at"].cast(pl.Float64).to_numpy()
-    return np.where(np.isnan(times), np.nan, found)
+    return table["at"].cast(pl.Float64).to_numpy()
 
 
-def _grid(times: Floats, dates: bool, name: pl.Series) -> Grid:
+def _grid(times: Times, name: pl.Series) -> Grid:
     """The grid on which most neighbouring rows of a series are one step apart."""
-    table = pl.DataFrame({"name": name, "time": times}).filter(~pl.col("time").is_nan()).unique().sort("name", "time")
-    gaps = table.select(pl.col("time").diff().over("name")).to_series().drop_nulls().to_numpy()
-    start = float(np.nanmin(times)) if len(table) else 0.0
+    unit: Unit = "seconds" if times.dates else "numbers"
+    table = pl.DataFrame({"name": name, "time": times.values}).unique().sort("name", "time")
+    gaps = gaps_of(table.select(pl.col("time").diff().over("name")).to_series().drop_nulls().to_numpy(), times.dates)
+    start = float(times.values.min())
     if len(gaps) == 0:
-        return Grid(unit="seconds" if dates else "numbers", start=start, step=1)
+        return Grid(unit=unit, start=start, step=1)
     sizes, counts = np.unique(gaps, return_counts=True)
     step = float(sizes[counts.argmax()])
-    span = float(np.nanmax(times)) - start
-    if dates and _follow_months(table, gaps, step):
+    span = float(times.values.max()) - start
+    if times.dates and _follow_months(table, gaps, step):
         months = max(1, round(step / (_CYCLES["year"] / 12)))
         cycles: tuple[str, ...] = ("year",) if months < 12 else ()
         grid = Grid(unit="months", start=0, step=months, cycles=cycles, day=_day_of_month(table))
         return grid.model_copy(update={"start": grid.places(np.array([start]))[0] * months})
-    cycles = tuple(c for c, long in _CYCLES.items() if dates and 2 * step <= long and span >= 2 * long)
-    days = np.unique(np.floor(table["time"].to_numpy() / _DAY).astype(np.int64) + 3) % 7  # 1970 began with a Thursday
-    if dates and step == _DAY and span >= 28 * _DAY and len(np.unique(days)) < 7:
-        week = "".join("1" if day in days else "0" for day in range(7))
-        grid = Grid(unit="weekdays", start=0, step=1, cycles=cycles, week=week)
-        return grid.model_copy(update={"start": float(grid.places(np.array([start]))[0])})
-    return Grid(unit="seconds" if dates else "numbers", start=start, step=step, cycles=cycles)
+    week = _week(table["time"].to_numpy()) if times.dates and step % _DAY == 0 and step < 7 * _DAY else "1111111"
+    step = _DAY if "0" in week else step
+    cycles = tuple(c for c, long in _CYCLES.items() if times.dates and 2 * step <= long and span >= 2 * long)
+    if "0" not in week or span < 28 * _DAY:
+        return Grid(unit=unit, start=start, step=float(sizes[counts.argmax()]), cycles=cycles)
+    clocks = np.unique(times.values % _DAY)
+    grid = Grid(unit="weekdays", start=0, step=1, cycles=cycles, week=week, clock=float(clocks[0]) if len(clocks) == 1 else 0.0)
+    return grid.model_copy(update={"start": float(np.floor(grid.places(np.array([start]))[0]))})
+
+
+def _week(times: Floats) -> str:
+    """The days of the week, from Monday, on which there are more than a few rows, as 0 and 1."""
+    rows = np.bincount((np.floor(times / _DAY).astype(np.int64) + 3) % 7, minlength=7)  # 1970 began with a Thursday
+    return "".join("1" if count >= _STRAY * rows.max() else "0" for count in rows)
 
 
 def _follow_months(table: pl.DataFrame, gaps: Floats, step: float) -> bool:

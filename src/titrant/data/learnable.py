@@ -230,8 +230,8 @@ def read_again(
         place = say("The data that were given") if _place(given) is None else _place(given)
         raise DataError(
             say(
-                "{place}: these are not the rows of this run; they have changed, or another version of Titrant reads them "
-                "otherwise. Give the rows of then (--data), or begin a new run.",
+                "{place}: these are not the rows of this run; they have changed, or another version of Titrant or of a library "
+                "reads them otherwise. Give the rows of then (--data), or begin a new run.",
                 place=place,
             )
         )

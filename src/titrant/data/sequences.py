@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from titrant.data import cells
 from titrant.data.sources import check_file, is_text_file, listed, near, open_frame
-from titrant.data.times import read_times
+from titrant.data.times import NUMBERS, gaps_of, read_times
 from titrant.errors import DataError
 from titrant.texts import say
 
@@ -46,7 +46,7 @@ class Sequences:
         target: the column of labels; None if there is none.
         split: the column that says train, validation or test; None if there is none.
         written: labels were read from text, where numbers and text look alike.
-        form: in which the times of steps are written, where they are dates; otherwise empty.
+        form: how the times of steps are written, see `titrant.data.times.Times`; None without times.
         step: from one to the next, in seconds or in their own unit; None where only their order counts.
     """
 
@@ -56,7 +56,7 @@ class Sequences:
     target: str | None
     split: str | None
     written: bool
-    form: str = ""
+    form: str | None = None
     step: float | None = None
 
 
@@ -66,12 +66,12 @@ class Known:
 
     Attributes:
         channels: that are read, in this order.
-        form: in which the times of steps are written.
-        step: from one to the next; None where only their order counts.
+        form: how the times of steps are written; None if that is not known.
+        step: from one to the next; None where only their order counts, 0 if it is not known.
     """
 
     channels: tuple[str, ...]
-    form: str
+    form: str | None
     step: float | None
 
 
@@ -463,9 +463,9 @@ def _table(
     if lacking:
         notes.append(say("{count} rows without a value in {name!r} are left out.", count=lacking, name=by))
         frame = frame.filter(pl.col(by).is_not_null())
-    times, form = np.arange(frame.height, dtype=np.float64), ""
+    times, form = np.arange(frame.height, dtype=np.float64), None
     if time is not None:
-        read = read_times(frame[time], notes, "" if known is None else known.form)
+        read = read_times(frame[time], notes, None if known is None else known.form)
         times, form = read.values, read.form
     frame = frame.with_columns(pl.Series("titrant time", times), cells.text(frame[by]).alias("titrant name"))
     lacking = int(np.isnan(times).sum())
@@ -492,7 +492,7 @@ def _table(
     )
     about = whole.agg(pl.col([name for name in other if name not in steps]).drop_nulls().first())
     about = about.rename({"titrant name": SERIES})
-    values, step = _laid_out(long, about[SERIES], channels, time is not None, notes, known)
+    values, step = _laid_out(long, about[SERIES], channels, form, notes, known)
     parts = split or next((name for name in about.columns if name.lower() == SPLIT and name != target), None)
     guess = next((name for name in about.columns if name.lower() in {LABEL, "class", "target", "y"}), None)
     return Sequences(about, _float(values, notes), channels, target or guess, parts, is_text_file(data), form, step)
@@ -541,7 +541,7 @@ def _laid_out(
     long: pl.DataFrame,
     names: pl.Series,
     channels: tuple[str, ...],
-    timed: bool,
+    form: str | None,
     notes: list[str],
     known: Known | None,
 ) -> tuple[Values, float | None]:
@@ -550,7 +550,7 @@ def _laid_out(
     Duplicates of a moment are averaged, gaps in a regular grid are missing values.
     """
     key = ["titrant name", "titrant time"]
-    if timed:
+    if form is not None:
         if not long.select(pl.col("titrant time").diff().over("titrant name").fill_null(0).min()).item() >= 0:
             notes.append(say("The steps of some series were not in the order of time; they are sorted."))
         doubled = long.height - long.select(key).n_unique()
@@ -561,8 +561,8 @@ def _laid_out(
     order = {name: row for row, name in enumerate(names)}
     row = long["titrant name"].replace_strict(order, return_dtype=pl.Int64).to_numpy()
     at, step = long.select(pl.int_range(pl.len()).over("titrant name")).to_series().to_numpy(), None
-    if timed:
-        at, step = _on_grid(long["titrant time"].to_numpy(), row, at, notes, known)
+    if form is not None:
+        at, step = _on_grid(long["titrant time"].to_numpy(), form != NUMBERS, row, at, notes, known)
     steps = int(at.max()) + 1
     if 4 * len(names) * len(channels) * steps > _LARGEST:
         raise DataError(
@@ -576,31 +576,48 @@ def _laid_out(
 
 
 def _on_grid(
-    time: NDArray[np.float64], row: NDArray[np.int64], at: NDArray[np.int64], notes: list[str], known: Known | None
+    time: NDArray[np.float64],
+    dates: bool,
+    row: NDArray[np.int64],
+    at: NDArray[np.int64],
+    notes: list[str],
+    known: Known | None,
 ) -> tuple[NDArray[np.int64], float | None]:
     """Steps from the start of each series, and how long they are: the known length, or the commonest one.
 
-    Where times are irregular they are the plain order of rows, and have no length.
+    Where times are irregular they are the plain order of rows, and have no length. With a known length each series is judged by
+    itself, so that what is read of one does not depend on others.
     """
     inside = row[1:] == row[:-1]
-    gaps = np.diff(time)[inside]
-    if known is not None and (known.step is None or len(gaps) == 0):
-        return at, known.step
-    if len(gaps) == 0:
+    gaps = gaps_of(np.diff(time)[inside], dates)
+    if known is not None and known.step is None:
         return at, None
+    given = None if known is None or known.step == 0 else known.step
+    if len(gaps) == 0:
+        return at, given
     sizes, counts = np.unique(gaps, return_counts=True)
-    step = float(sizes[counts.argmax()]) if known is None or known.step is None else known.step
+    step = float(sizes[counts.argmax()]) if given is None else given
     multiple = gaps / step
-    common = known is not None or counts.max() >= _REGULAR * len(gaps)
-    if not common or np.abs(multiple - multiple.round()).max() > 1e-3:
-        if len(sizes) > 1 or known is not None:
+    beside = np.abs(multiple - multiple.round()) > 1e-3
+    if given is None and (counts.max() < _REGULAR * len(gaps) or beside.any()):
+        if len(sizes) > 1:
             notes.append(say("The times of the series are irregular; only their order is used."))
         return at, None
     starts = time[np.flatnonzero(np.r_[True, ~inside])]
     found: NDArray[np.int64] = np.round((time - starts[np.cumsum(np.r_[True, ~inside]) - 1]) / step).astype(np.int64)
+    owner = row[1:][inside]
+    if given is not None:
+        strange = np.isin(row, np.union1d(owner[beside], row[found > 20 * (at.max() + 1)]))
+        if strange.any():
+            notes.append(
+                say("{count} series have times that do not follow each other by the {step:g} that the model knows; only their "
+                    "order is used.", count=len(np.unique(row[strange])), step=step)
+            )  # fmt: skip
+        found = np.where(strange, at, found)
+        multiple = multiple[~np.isin(owner, row[strange])]
     missing = int((multiple.round() - 1).sum())
     if missing:
-        if found.max() > 20 * (at.max() + 1):
+        if given is None and found.max() > 20 * (at.max() + 1):
             notes.append(say("The times of the series have gaps that are longer than the series; only their order is used."))
             return at, None
         notes.append(say("{count} steps are missing between others; they count as missing values.", count=missing))

@@ -38,7 +38,7 @@ class Stepped(Outputs):
         steps: of the longest one.
         ragged: whether others end earlier.
         by, time: columns of a table of steps, as they were named.
-        form: in which dates are written in the latter; empty for others.
+        form: how the latter is written, see `titrant.data.times.Times`; None without one, or if that was not kept.
         horizon: steps that are forecast; None where each series has a label or a value.
     """
 
@@ -47,7 +47,7 @@ class Stepped(Outputs):
     ragged: bool = False
     by: str | None = None
     time: str | None = None
-    form: str = ""
+    form: str | None = None
     horizon: int | None = None
 
     def rows(self, data: object, notes: list[str]) -> Rows:
@@ -66,7 +66,8 @@ class SeriesSchema(Stepped):
     """The series that a model reads and the target that it predicts.
 
     Attributes:
-        step: of a table, from one time to the next, in seconds or in their own unit; None where only their order counts.
+        step: of a table, from one time to the next, in seconds or in their own unit; None where only their order counts, 0
+            if it was not kept.
 
     Example:
         >>> schema = SeriesSchema(task="binary", target="label", classes=("a", "b"), channels=("x",), steps=24)
@@ -75,7 +76,7 @@ class SeriesSchema(Stepped):
     """
 
     kind: Literal["series"] = "series"
-    step: float | None = None
+    step: float | None = 0.0
 
     def rows(self, data: object, notes: list[str]) -> Rows:
         """Finds series and brings them to the steps and channels of the model; each row's name is its series' name.

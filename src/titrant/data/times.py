@@ -11,8 +11,14 @@ from titrant.data.kinds import date_format, rival_note
 from titrant.errors import DataError
 from titrant.texts import say
 
+Floats = NDArray[np.float64]
+
+NUMBERS = "number"
+"""The form of times that are no dates."""
+
 _DAYS = (19_000_101, 21_001_231)  # between which whole numbers that are all days of the calendar are taken for days
 _DAY_FORM = "%Y%m%d"
+_UNEVEN = 0.1  # as months are not, whose lengths differ by a few days
 
 
 @dataclass(frozen=True)
@@ -22,22 +28,24 @@ class Times:
     Attributes:
         values: float64 [n]: of dates the seconds since 1970, otherwise the numbers themselves; NaN where there is none.
         dates: whether they are dates.
-        form: the format in which dates as text, or as whole numbers such as 20240331, are written; empty for others.
+        form: how they are written: the format of dates as text or as whole numbers such as 20240331; `number` for times that
+            are no dates; empty for a column whose type says that it holds dates.
     """
 
-    values: NDArray[np.float64]
+    values: Floats
     dates: bool
     form: str
 
 
-def read_times(series: pl.Series, notes: list[str], form: str = "") -> Times:
+def read_times(series: pl.Series, notes: list[str], form: str | None = None) -> Times:
     """Reads times.
 
     Args:
         series: the column.
         notes: is told where the order of day and month is a guess. Of two orders the one in which moments follow each other
             more evenly is taken.
-        form: the format of dates that is known from other rows of the column; found if empty.
+        form: how earlier rows of the column were written; None if there were none, or it was not kept. Where no cell is written
+            so, the column is read by itself.
 
     Raises:
         DataError: there are cells that are neither empty nor a time.
@@ -46,39 +54,63 @@ def read_times(series: pl.Series, notes: list[str], form: str = "") -> Times:
         >>> found = read_times(pl.Series("day", ["31/03/2024", None]), [])
         >>> found.form, found.values.tolist()
         ('%d/%m/%Y', [1711843200.0, nan])
-        >>> read_times(pl.Series("day", [20240331]), []).dates, read_times(pl.Series("step", [7]), []).dates
-        (True, False)
+        >>> read_times(pl.Series("day", [20240331]), []).form, read_times(pl.Series("step", [7]), []).form
+        ('%Y%m%d', 'number')
     """
-    numbers = cells.number(series)
-    if series.dtype.is_float() and (form == _DAY_FORM or (not form and _are_days(numbers))):
-        series = series.cast(pl.Int64, strict=False)  # whole numbers become fractions where some are missing
-    if not form and _are_days(numbers):
-        form = _DAY_FORM
-    dates = bool(form) or numbers.null_count() == len(numbers)
-    if dates:
-        if not form and series.dtype == pl.String:
-            texts = series.drop_nulls().unique(maintain_order=True)
-            form, _, rival = date_format(texts)
-            if rival and _unevenness(texts, rival) < 0.5 * _unevenness(texts, form):
-                form, rival = rival, form
-            if note := rival_note(series.name, form, rival, texts):
-                notes.append(note)
-        values = cells.moment(series, form).dt.epoch("us").cast(pl.Float64) / 1e6
-    else:
-        values = numbers.set(numbers.is_infinite(), None)
-    strange = series.filter(values.is_null() & series.is_not_null() & ~_not_a_number(series))
+    found = form or _form(series, notes)
+    values = _read(series, found)
+    if form and values.null_count() == len(values):
+        found = _form(series, notes)
+        values = _read(series, found)
+    missing = series.is_null() | (series.is_nan() if series.dtype.is_float() else pl.repeat(False, len(series), eager=True))
+    strange = series.filter(values.is_null() & ~missing)
     if len(strange):
         raise DataError(
             say(
                 "The time column {name!r} cannot be read as times or numbers in {count} rows, such as {example!r}. Mend them, "
-                "or write times as 2024-03-31 18:00.",
+                "or write times as 2024-03-31 18:00, all in one way.",
                 name=series.name,
                 count=len(strange),
                 example=strange[0],
             )
         )
-    written = form if series.dtype == pl.String or series.dtype.is_integer() else ""
-    return Times(values.fill_null(np.nan).to_numpy().astype(np.float64), dates, written if dates else "")
+    return Times(values.fill_null(np.nan).to_numpy().astype(np.float64), found != NUMBERS, found)
+
+
+def gaps_of(gaps: Floats, dates: bool) -> Floats:
+    """Differences of times without what floating point adds to them: seconds to the microsecond, numbers to nine digits."""
+    if dates or len(gaps) == 0:
+        return gaps.round(6)
+    scale = float(np.median(np.abs(gaps))) or 1.0
+    return (gaps / scale).round(9) * scale
+
+
+def _form(series: pl.Series, notes: list[str]) -> str:
+    """How times are written, judged by this column alone."""
+    numbers = cells.number(series)
+    if _are_days(numbers):
+        return _DAY_FORM
+    if numbers.null_count() < len(numbers):
+        return NUMBERS
+    if series.dtype != pl.String:
+        return ""
+    texts = series.drop_nulls().unique(maintain_order=True)
+    form, _, rival = date_format(texts)
+    if rival and (uneven := _unevenness(texts, form)) > _UNEVEN and _unevenness(texts, rival) < 0.5 * uneven:
+        form, rival = rival, form
+    if note := rival_note(series.name, form, rival, texts):
+        notes.append(note)
+    return form
+
+
+def _read(series: pl.Series, form: str) -> pl.Series:
+    """Cells as numbers, null where they are not written so."""
+    if form == NUMBERS:
+        numbers = cells.number(series)
+        return numbers.set(numbers.is_infinite(), None)
+    if form == _DAY_FORM:  # whole numbers become fractions where some are missing
+        series = cells.number(series).cast(pl.Int64, strict=False)
+    return cells.moment(series, form).dt.epoch("us").cast(pl.Float64) / 1e6
 
 
 def _unevenness(texts: pl.Series, form: str) -> float:
@@ -94,7 +126,3 @@ def _are_days(numbers: pl.Series) -> bool:
     if len(there) == 0 or not ((there >= _DAYS[0]) & (there <= _DAYS[1]) & (there == there.floor())).all():
         return False
     return cells.moment(there.cast(pl.Int64), _DAY_FORM).null_count() == 0
-
-
-def _not_a_number(series: pl.Series) -> pl.Series:
-    return series.is_nan() if series.dtype.is_float() else pl.repeat(False, len(series), eager=True)

@@ -229,7 +229,10 @@ class Trainings:
         if number not in self._cuts:
             self._cuts[number] = folds_of(self.dataset, rows, _PARTS, derived_seed(self.seed, "cut", number) % 2**31)
             if not self._cuts[number]:
-                raise DataError(say("All rows to learn from belong to one group or moment, so that none can be held out."))
+                raise DataError(
+                    say("The rows to learn from cannot be divided into folds: they belong to one group or moment, or the time "
+                        "that they cover is too short for the horizon.")
+                )  # fmt: skip
         return self._cuts[number]
 
     def run(self, jobs: Sequence[Job], watch: Callable[[int], None], clock: Clock | None = None) -> list[Outcome | None]:

@@ -106,13 +106,12 @@ def _rows(folder: Path, predictor: Predictor, data: object, notes: list[str], *,
         return rows_of(predictor, predictor.encode(data, notes))
     try:
         dataset = read_again(Source.read(folder / "source.json"), [], data)
-    except (DataError, OSError, ValueError):
+    except (DataError, OSError, ValueError) as error:
         if data is not None:
             raise
         notes.append(
-            say(
-                "The data of the run are not to be had, so the check saw empty rows alone. Give them (--data) for a better one."
-            )
-        )
+            say("The check saw empty rows alone, for want of the run's data. {reason} Give them (--data) for a better one.",
+                reason=error if isinstance(error, DataError) else "")
+        )  # fmt: skip
         return rows_of(predictor, None)
     return replace(rows_of(predictor, dataset.inputs), dataset=dataset, run=folder)

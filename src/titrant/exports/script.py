@@ -177,7 +177,13 @@ def kept(predictor: Predictor, dataset: Learnable, origins: Sequence[Origin], su
         if origin.fold is None:
             parts.append((split.train, split.validation))
         else:
-            parts.append(folds_of(dataset, development, origin.folds, origin.cut)[origin.fold])
+            cut = folds_of(dataset, development, origin.folds, origin.cut)
+            if len(cut) != origin.folds:
+                raise OutputError(
+                    say("The run divided its rows into {count} folds, this version of Titrant into {found}: a script would "
+                        "train on other rows. Run titrant fit once more.", count=origin.folds, found=len(cut))
+                )  # fmt: skip
+            parts.append(cut[origin.fold])
     across = summary.final == "refit" or any(origin.fold is not None for origin in origins)  # not the training part alone
     return {
         "inputs": _as_kept(dataset, dataset.inputs),

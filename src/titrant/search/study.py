@@ -173,8 +173,8 @@ class Study:
             self._parts, learnable = parts, self._development
         elif self.folds is not None:
             self.notes.append(
-                say("All rows to learn from belong to one group or moment: recipes are compared by the validation rows, not by "
-                    "cross-validation.")
+                say("The rows to learn from cannot be divided into folds: they belong to one group or moment, or the time that "
+                    "they cover is too short for the horizon. Recipes are compared by the validation rows instead.")
             )  # fmt: skip
         self._train, self._validation, _ = self._parts[0]
         self._judging = self.metric.heeding(len(self._development))  # of the finals, which predict every development row
