@@ -3,6 +3,7 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ class Module(pl.LightningModule):  # type: ignore[misc]
         return torch.optim.Adam(self.parameters(), lr=0.01)
 
 
-def trained(module: nn.Module, folder: Path) -> DoctorCallback:
+def trained(module: nn.Module, folder: Path, *others: Any) -> DoctorCallback:
     x = torch.randn(256, 4)
     loader = DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), batch_size=16, shuffle=True)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -39,7 +40,7 @@ def trained(module: nn.Module, folder: Path) -> DoctorCallback:
         warnings.simplefilter("ignore")
         trainer = pl.Trainer(
             max_epochs=4,
-            callbacks=[doctor := DoctorCallback()],
+            callbacks=[doctor := DoctorCallback(), *others],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -49,6 +50,16 @@ def trained(module: nn.Module, folder: Path) -> DoctorCallback:
         )
         trainer.fit(module, loader, loader)
     return doctor
+
+
+def test_early_stopping_in_the_wrong_direction(tmp_path: Path) -> None:
+    class Scored(Module):
+        def validation_step(self, batch: tuple[Tensor, Tensor], place: int) -> None:
+            self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    stopping = pl.callbacks.EarlyStopping("val_acc", patience=1)
+    rules = [found.rule for found in trained(Scored(), tmp_path, stopping).findings]
+    assert rules[0] == "wrong_direction"
 
 
 def test_a_healthy_module(tmp_path: Path) -> None:

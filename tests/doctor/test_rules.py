@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from titrant.doctor.case import (
     Layer,
     LayerSample,
     Loader,
+    Monitor,
     Neighbours,
     Objective,
     Parameter,
@@ -305,6 +307,7 @@ SICK: dict[str, Callable[[], Case]] = {
     "not_learning": lambda: stuck(healthy()),
     "cannot_memorise": lambda: spoil(healthy(), memorised=(0.7, 0.69)),
     "too_few_epochs": lambda: spoil(healthy(), losses=[0.7 - 0.002 * step for step in range(STEPS)]),
+    "wrong_direction": lambda: spoil(healthy(), monitors=[Monitor(by="EarlyStopping", name="val_acc", mode="min")]),
     "stopped_early": lambda: spoil(healthy(), patience=0, epochs_planned=100),
     "overfitting": lambda: overfitted(healthy()),
     "underfitting": lambda: spoil(stuck(healthy()), losses=[0.65] * STEPS),
@@ -434,3 +437,15 @@ def test_a_class_that_the_loss_passes_over_is_not_counted() -> None:
     assert "class_imbalance" not in [found.rule for found in diagnose(rare)]
     padded = {"0": 200, "1": 200, "2": 4000}
     assert constant_loss(spoil(healthy(), targets__classes=padded, objective__ignored=2)) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "wrong"),
+    [
+        ("val_acc", "max", False), ("valAccuracy", "min", True), ("val_loss", "min", False), ("val_loss", "max", True),
+        ("accuracy_loss", "min", False), ("reward", "min", False), ("val/f1", "min", True),
+    ],
+)  # fmt: skip
+def test_which_way_a_score_is_better_is_told_by_its_name(name: str, mode: Any, wrong: bool) -> None:
+    found = diagnose(spoil(healthy(), monitors=[Monitor(by="EarlyStopping", name=name, mode=mode)]))
+    assert ("wrong_direction" in [item.rule for item in found]) is wrong

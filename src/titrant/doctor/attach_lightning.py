@@ -40,6 +40,7 @@ class DoctorCallback(pl.Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begins to watch. Any module may be the outermost one that a training step calls, so none is named."""
+        self.recorder.callbacks(trainer.callbacks)
         self._probes = Probes(self.recorder, optimizers=trainer.optimizers)
         self._probes.start()
 

@@ -205,6 +205,14 @@ class Wiring(Observation):
     broadcast: str | None = Field(default=None, description="shapes of output and target that were stretched to fit")
 
 
+class Monitor(Observation):
+    """A score that a callback waits for."""
+
+    by: str = Field(description="class of the callback")
+    name: str
+    mode: Literal["min", "max"] = Field(description="which values it takes for better ones")
+
+
 class Crash(Observation):
     """How the program ended, where it ended by an error."""
 
@@ -262,6 +270,7 @@ class Case(Observation):
     )
     epochs_planned: int | None = None
     patience: int | None = Field(default=None, description="early stopping, in epochs")
+    monitors: list[Monitor] = Field(default=[])
     cut_short: bool = Field(default=False, description="the observer ended the run, not the program")
     crash: Crash | None = None
     memorised: tuple[float, float] | None = Field(default=None, description="loss before and after training on one batch alone")

@@ -6,6 +6,7 @@ Every attachment (torch, Keras, Lightning) feeds the same recorder, so that one 
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from titrant.doctor.case import (
     Inputs,
     Layer,
     LayerSample,
+    Monitor,
     Neighbours,
     Parameter,
     ParameterSample,
@@ -289,6 +291,14 @@ class Recorder:
             self._projection = torch.rand(flat.shape[1], generator=self._random, dtype=torch.float64)
         self._keys[training].append(flat.cpu().double() @ self._projection)
         self._room[training] -= len(flat)
+
+    def callbacks(self, given: Iterable[Any]) -> None:
+        """Notes what callbacks such as early stopping wait for, where they say which way is better."""
+        for callback in given:
+            name, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
+            if isinstance(name, str) and mode in ("min", "max"):
+                found = Monitor(by=type(callback).__name__, name=name, mode=mode)
+                self.case.monitors += [found] if found not in self.case.monitors else []
 
     def evaluation_loss(self, value: Tensor) -> None:
         """The loss on one batch of an evaluation; batches up to the next training step count as one evaluation."""

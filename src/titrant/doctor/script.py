@@ -22,6 +22,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +35,7 @@ from titrant.texts import say
 _SETTINGS = "TITRANT_OBSERVE"
 _PATIENCE = 10.0  # seconds that an interrupted program has to end
 _SECONDS = 5.0  # between writings of the case
+_TRAINERS = ("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer")
 
 
 def observe(
@@ -128,6 +130,8 @@ def main() -> None:
     _when_imported(
         "keras", lambda: import_module("titrant.doctor.attach_keras").install(probes, settings["epochs"], settings["steps"])
     )
+    for package in _TRAINERS:
+        _when_imported(package, partial(_listen_to_trainers, package, recorder))
     probes.start()
     atexit.register(writer.write)
     try:
@@ -147,6 +151,19 @@ def main() -> None:
     finally:
         probes.stop()
         writer.write()
+
+
+def _listen_to_trainers(package: str, recorder: Any) -> None:
+    """Notes the callbacks of Lightning's trainers; what these train is seen through torch."""
+    trainer = sys.modules[package].Trainer
+    original = trainer.fit
+
+    @wraps(original)
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        recorder.callbacks(self.callbacks)
+        return original(self, *args, **kwargs)
+
+    trainer.fit = fit
 
 
 class _Writer:

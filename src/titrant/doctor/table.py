@@ -688,6 +688,14 @@ _ENTRIES = (
         change={"stop.epochs": "* 3"},
     ),
     Rule(
+        "wrong_direction",
+        "fit",
+        say("Early stopping, or what keeps the best weights, takes worse scores for better ones."),
+        say("Its mode is that of a loss and its score is an accuracy, or the other way round; Lightning's default is 'min'."),
+        say("Set the mode to 'max' for an accuracy and the like, to 'min' for a loss or an error."),
+        code='EarlyStopping(monitor="val_acc", mode="max")',
+    ),
+    Rule(
         "stopped_early",
         "fit",
         say("Early stopping ended the run while it was still getting better."),

@@ -1,6 +1,7 @@
 """Rules about how far the run got, and when it ended."""
 
 import math
+import re
 
 import numpy as np
 
@@ -24,6 +25,11 @@ from titrant.doctor.rules.reading import (
 )
 from titrant.doctor.table import finding, limit
 from titrant.texts import say
+
+_HIGHER = {
+    "acc", "accuracy", "auc", "auroc", "f1", "precision", "recall", "r2", "iou", "dice", "map", "bleu", "rouge", "kappa", "mcc",
+}  # fmt: skip
+_LOWER = {"loss", "error", "err", "mse", "mae", "rmse", "nll", "perplexity", "ppl", "wer", "cer"}
 
 
 def strong_weight_decay(case: Case) -> Finding | None:
@@ -108,6 +114,17 @@ def stopped_early(case: Case) -> Finding | None:
         "Patience {patience}: training ended after {epochs} epochs.", patience=case.patience, epochs=len(case.evaluations)
     )
     return finding("stopped_early", "note" if well(case) else "warning", say("early stopping"), found)
+
+
+def wrong_direction(case: Case) -> Finding | None:
+    """A callback that takes a worse score for a better one."""
+    for monitor in case.monitors:
+        words = {word.lower() for word in re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", monitor.name)}
+        rises, falls = bool(words & _HIGHER), bool(words & _LOWER)
+        if rises != falls and rises == (monitor.mode == "min"):
+            found = say("It waits for {name}, with mode {mode!r}.", name=monitor.name, mode=monitor.mode)
+            return finding("wrong_direction", "problem", monitor.by, found)
+    return None
 
 
 def overfitting(case: Case) -> Finding | None:
