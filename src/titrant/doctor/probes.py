@@ -112,7 +112,7 @@ class Probes:
         self._reached: set[int] = set()
         self._beside: dict[int, nn.Parameter] = {}
         self._plain: list[tuple[Tensor, int]] = []  # losses since the last backward pass, with their place in the graph
-        self._main: int | None = None  # the only one of them that is trained on, where there are several
+        self._main: tuple[int, int] | None = None  # of so many of them, the place of the only one that is trained on
         self._targets: Tensor | None = None
         self._batch: Tensor | None = None
         self._graph_read = False
@@ -317,10 +317,11 @@ class Probes:
         if len(self._plain) > 1 and recorder.due:
             inside = parts_of(loss, [number for _, number in self._plain])  # others are for the eye only
             recorder.case.objective.several |= len(inside) > 1
-            self._main = inside[0] if len(inside) == 1 else None
+            self._main = (len(self._plain), inside[0]) if len(inside) == 1 else None
         if loss.numel() == 1:
-            main = 0 if len(self._plain) == 1 else self._main
-            recorder.loss(self._plain[main][0] if main is not None and main < len(self._plain) else loss)
+            mains = {1: 0} | dict([self._main] if self._main else [])  # by the number of losses in this pass
+            main = mains.get(len(self._plain))
+            recorder.loss(loss if main is None else self._plain[main][0])
         self._plain.clear()
         if not self._optimizers and recorder.due:
             self._look_for_steps_by_hand()
