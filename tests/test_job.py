@@ -342,6 +342,17 @@ def test_the_gain_is_known_better_than_either_score() -> None:
     assert intervals(METRICS["accuracy"], sure(ours), None, torch.as_tensor(truth)) == (score, None)
 
 
+def test_rows_that_are_all_right_leave_a_doubt() -> None:
+    """Resamples of a perfect score are all perfect, which is no certainty: scipy's exact interval is the reference."""
+    truth = torch.arange(30) % 2
+    sure = torch.nn.functional.one_hot(truth, 2).float()
+    for predicted, hits in ((sure, 30), (1 - sure, 0)):
+        expected = stats.binomtest(hits, 30).proportion_ci(method="exact")
+        score, _ = intervals(METRICS["accuracy"], predicted, None, truth)
+        assert score == pytest.approx((expected.low, expected.high))
+    assert intervals(METRICS["roc_auc"], sure, None, truth) == (None, None)
+
+
 # ---------------------------------------------------------------------- workers
 
 

@@ -37,6 +37,7 @@ def evaluated(
     evaluation = Evaluation(
         metrics=_scores(predicted, truth, dataset),
         metrics_baseline={} if plain is None else _scores(plain, truth, dataset),
+        recipe_baseline=None if baseline is None else baseline.recipes[0].plain(),
     )
     if predictor.classifies:
         classes = len(dataset.schema.classes)
@@ -85,7 +86,9 @@ def intervals(metric: Metric, predicted: Tensor, plain: Tensor | None, truth: Te
     """95 % percentile bootstrap over the test rows, of a score and of its gain over the baseline's on the same resamples.
 
     The gain's interval is narrower than those of the two scores, because rows that are hard for one are hard for the other.
-    Fewer resamples where rows are many and the intervals are narrow.
+    Fewer resamples where rows are many and the intervals are narrow. Resamples of rows that are all right are all right
+    too, which says nothing of rows to come: such an accuracy has the exact interval of Clopper and Pearson (1934), and another
+    score has none.
     """
 
     generator = torch.Generator().manual_seed(0)
@@ -96,7 +99,16 @@ def intervals(metric: Metric, predicted: Tensor, plain: Tensor | None, truth: Te
         scores.append(_score(metric, predicted[drawn], truth[drawn]))
         if plain is not None:
             gains.append(metric.as_loss(_score(metric, plain[drawn], truth[drawn])) - metric.as_loss(scores[-1]))
-    return _ends(scores, resamples), _ends(gains, resamples)
+    ends = _ends(scores, resamples)
+    if ends is not None and ends[0] == ends[1]:
+        ends = _exact(ends[0], len(truth)) if metric.name == "accuracy" else None
+    return ends, _ends(gains, resamples)
+
+
+def _exact(share: float, rows: int) -> Ends:
+    """The interval of a share of rows that is 0 or 1; None for another, which one row alone can have."""
+    low = 0.025 ** (1 / rows)
+    return {0.0: (0.0, 1 - low), 1.0: (low, 1.0)}.get(share)
 
 
 def _ends(values: list[float], resamples: int) -> Ends:

@@ -238,6 +238,7 @@ class Evaluation(Record):
 
     metrics: dict[str, float | None] = Field(description="every metric that fits the task, for the final model")
     metrics_baseline: dict[str, float | None] = {}
+    recipe_baseline: dict[str, Any] | None = Field(default=None, description="the plain baseline's, if it was trained")
     confusion: list[list[int]] = Field(default=[], description="[truth][prediction], classification")
     truth: list[float] = Field(default=[], description="a sample of targets, regression")
     predicted: list[float] = Field(default=[], description="their predictions, regression")

@@ -223,7 +223,7 @@ def test_nested_folders_belong_to_their_class(tmp_path: Path) -> None:
     found, notes = images(tmp_path)
     assert len(found.target) == 21
     assert found.target[found.names.to_list().index("cat/more/deep/x.png")] == 0
-    assert notes == [f"1 files in {tmp_path} are no pictures and are passed over."]
+    assert notes == [f"Files that are no pictures are passed over: 1 in {tmp_path}."]
 
 
 def test_folders_for_parts(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_loose_pictures_have_no_class(tmp_path: Path) -> None:
     put(folder(tmp_path) / "loose.png")
     found, notes = images(tmp_path)
     assert len(found.target) == 20
-    assert "loose.png, lie in no class's folder" in notes[0]
+    assert "lie in no class's folder: 1, such as loose.png." in notes[0]
 
 
 @pytest.mark.parametrize(

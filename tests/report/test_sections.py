@@ -48,6 +48,19 @@ def test_a_baseline_without_a_score_stands_last(made, tmp_path):
     assert places[-1].member.origin == "baseline"
 
 
+def test_a_baseline_that_the_search_had_no_time_for_is_compared_with_all_the_same(made, tmp_path):
+    run = read_run(made.folder(tmp_path, "binary"))
+    searched = sections.leaderboard(run, "maximize")
+    alone = replace(run, members=[member for member in run.members if member.origin != "baseline"])
+    assert alone.plain is None
+    judged = run.evaluation.model_copy(update={"recipe_baseline": run.baseline.recipe})
+    places = sections.leaderboard(replace(alone, evaluation=judged), "maximize")
+    changes = {place.member.number: place.changes for place in searched}
+    assert len(places) >= 15
+    assert all(place.changes == changes[place.member.number] for place in places if place.member.number in changes)
+    assert ("model", "resnet, width 64, depth 3") in places[0].changes
+
+
 def test_a_lower_error_ranks_first(made):
     order = sections.ranked([made.member(number, "regression") for number in range(12)], "minimize")
     assert [member.score_validation for member in order] == sorted(member.score_validation for member in order)

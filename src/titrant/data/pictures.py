@@ -132,7 +132,7 @@ def _folder(root: Path, notes: list[str]) -> Pictures:
             )
         )
     if strange:
-        notes.append(say("{count} files in {folder} are no pictures and are passed over.", count=strange, folder=root))
+        notes.append(say("Files that are no pictures are passed over: {count} in {folder}.", count=strange, folder=root))
     tops = {way[0] for way in found if len(way) > 1}
     parts = tops and all(top.lower() in PART_NAMES for top in tops) and any(top.lower() == "train" for top in tops)
     at = 1 if parts else 0  # where on the way the class stands
@@ -143,7 +143,7 @@ def _folder(root: Path, notes: list[str]) -> Pictures:
     if len(labelled) < len(found):
         loose = next(way for way in found if len(way) <= at + 1)
         notes.append(
-            say("{count} pictures, such as {example}, lie in no class's folder.",
+            say("Pictures that lie in no class's folder: {count}, such as {example}.",
                 count=len(found) - len(labelled), example=_written(loose))
         )  # fmt: skip
     columns: dict[str, list[str | None]] = {

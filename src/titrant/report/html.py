@@ -65,14 +65,14 @@ def templates() -> Environment:
 
 
 def _tables(run: Run) -> dict[str, Any]:
-    summary, baseline = run.summary, run.baseline
+    summary, plain = run.summary, run.plain
     direction = summary.direction if summary else "maximize"
     case = case_of(run.members, summary, run.data) if summary and run.data else None
     return {
         "leaderboard": sections.leaderboard(run, direction) if summary else [],
         "confusion": sections.confusion(run.evaluation, run.data) if run.evaluation else None,
         "findings": None if case is None else diagnose(case),
-        "changes": words.differences(run.recipe, baseline.recipe) if run.recipe is not None and baseline else None,
+        "changes": words.differences(run.recipe, plain) if run.recipe is not None and plain else None,
     }
 
 

@@ -39,6 +39,13 @@ class Run:
         """The plain baseline, if it was tried."""
         return next((member for member in self.members if member.origin == "baseline"), None)
 
+    @property
+    def plain(self) -> dict[str, Any] | None:
+        """The plain baseline's recipe: as the search tried it, else as it was trained to be judged."""
+        if self.baseline is not None:
+            return self.baseline.recipe
+        return self.evaluation.recipe_baseline if self.evaluation else None
+
 
 def read_run(folder: Path) -> Run:
     """Reads what a run has left in `folder`; an interrupted run may lack any of its files.

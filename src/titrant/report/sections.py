@@ -101,12 +101,12 @@ def ranked(members: Sequence[MemberRecord], direction: Direction) -> list[Member
 def leaderboard(run: Run, direction: Direction) -> list[Place]:
     """The best members, and the winner and the baseline wherever they stand."""
     order, baseline = ranked(run.members, direction), run.baseline
-    reference: dict[str, Any] = baseline.recipe if baseline else {}
+    reference = run.plain
     winner = next((member.number for member in order if member.recipe == run.recipe), None)
     if winner is None:  # finals may train for longer or shorter than the search did
         winner = next((member.number for member in order if _timeless(member.recipe) == _timeless(run.recipe)), None)
     shown = [
-        Place(rank, member, by_trick(differences(member.recipe, reference)) if baseline else [], member.number == winner)
+        Place(rank, member, by_trick(differences(member.recipe, reference)) if reference else [], member.number == winner)
         for rank, member in enumerate(order, 1)
         if rank <= _BEST or member is baseline or member.number == winner
     ]

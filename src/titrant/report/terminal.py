@@ -267,9 +267,9 @@ def _changes(folder: Path) -> list[str]:
         run = read_run(folder)
     except OutputError:
         return []
-    if run.recipe is None or run.baseline is None:
+    if run.recipe is None or run.plain is None:
         return []
-    found = by_trick(differences(run.recipe, run.baseline.recipe))
+    found = by_trick(differences(run.recipe, run.plain))
     if not found:
         return [say("The winning recipe is the plain baseline.")]
     shown = found[:_MOST_TRICKS]
