@@ -26,7 +26,7 @@ from titrant.doctor.case import (
 )
 from titrant.doctor.rules import RULES, diagnose
 from titrant.doctor.rules.reading import constant_loss
-from titrant.doctor.table import TABLE
+from titrant.doctor.table import TABLE, described
 
 STEPS = 200
 SAMPLED = range(0, STEPS, 20)
@@ -449,3 +449,13 @@ def test_a_class_that_the_loss_passes_over_is_not_counted() -> None:
 def test_which_way_a_score_is_better_is_told_by_its_name(name: str, mode: Any, wrong: bool) -> None:
     found = diagnose(spoil(healthy(), monitors=[Monitor(by="EarlyStopping", name=name, mode=mode)]))
     assert ("wrong_direction" in [item.rule for item in found]) is wrong
+
+
+@pytest.mark.parametrize(("framework", "line"), [("torch", "nn.LeakyReLU(0.01)"), ("keras", "Dense(64), LeakyReLU()")])
+def test_a_program_gets_the_lines_of_its_framework(framework: str, line: str) -> None:
+    found = diagnose(SICK["dead_relu"]().model_copy(update={"framework": framework}))
+    (dead,) = [one for one in found if one.rule == "dead_relu"]
+    assert dead.code.startswith(line)
+    shown = described(TABLE["dead_relu"])
+    assert "    PyTorch:\n      nn.LeakyReLU(0.01)" in shown
+    assert "    Keras:\n      Dense(64), LeakyReLU()" in shown

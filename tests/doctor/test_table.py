@@ -1,5 +1,8 @@
 """The table of rules: complete, with sources, and remedies that a recipe accepts."""
 
+import ast
+import re
+
 import pytest
 
 from titrant.doctor.table import ALIASES, TABLE, Rule, described, lookup
@@ -23,3 +26,16 @@ def test_every_line_is_complete(rule: Rule) -> None:
 def test_the_rules_of_sagemaker_debugger_are_known_by_name() -> None:
     assert set(ALIASES) >= SAGEMAKER
     assert all(lookup(name) for name in SAGEMAKER)
+
+
+def test_lines_to_paste_are_of_one_framework() -> None:
+    torchs, kerass = (
+        re.compile(r"\bnn\.|torch|loader|\.backward|zero_grad"),
+        re.compile(r"Keras|keras|Dense|\.fit\(|\.compile\("),
+    )
+    for rule in TABLE.values():
+        assert not kerass.search(rule.code), rule.name
+        assert not torchs.search(rule.keras), rule.name
+        assert "keras" not in rule.keras or rule.code, rule.name
+    for code in (line for rule in TABLE.values() for line in (rule.code, rule.keras)):
+        ast.parse(code)

@@ -46,7 +46,8 @@ class Rule:
         cause: why it usually happens.
         remedy: what to do.
         limits: thresholds by name; none where the symptom is a plain fact.
-        code: the remedy as lines to paste.
+        code: the remedy as lines to paste: PyTorch's where `keras` has others.
+        keras: the same for a Keras program.
         change: the remedy as a change of recipe, path to value; `"* 0.1"` multiplies a dose, `"keep * 0.7"` the share of units
             that dropout keeps.
         otherwise: another such change, where the first may not be what the recipe lacks.
@@ -60,6 +61,7 @@ class Rule:
     remedy: str
     limits: dict[str, Limit] = field(default_factory=dict)
     code: str = ""
+    keras: str = ""
     change: dict[str, Any] = field(default_factory=dict)
     otherwise: dict[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
@@ -144,8 +146,8 @@ _ENTRIES = (
         say("The rare class hardly counts in the mean loss, and accuracy looks good without it."),
         say("Weight the loss by class, sample evenly, and judge by balanced accuracy or ROC AUC instead of accuracy."),
         {"ratio": Limit(10, say("rows of the commonest class over rows of the rarest"), SAGEMAKER)},
-        code="model.fit(X, y, class_weight={0: n / (2 * n0), 1: n / (2 * n1)})  # Keras\n"
-        "nn.CrossEntropyLoss(weight=counts.sum() / (len(counts) * counts))  # PyTorch",
+        code="nn.CrossEntropyLoss(weight=counts.sum() / (len(counts) * counts))",
+        keras="model.fit(X, y, class_weight={0: n / (2 * n0), 1: n / (2 * n1)})",
         change={"regularize.class_weights": {"kind": "class_weights", "power": 1.0}},
         aliases=("class_imbalance",),
     ),
@@ -160,7 +162,8 @@ _ENTRIES = (
             "variety": Limit(0.5, say("classes in a batch, relative to batches drawn at random")),
             "spread": Limit(0.3, say("standard deviation of the targets in a batch, relative to all")),
         },
-        code="DataLoader(dataset, batch_size=32, shuffle=True)  # PyTorch\nmodel.fit(X, y, shuffle=True)  # Keras",
+        code="DataLoader(dataset, batch_size=32, shuffle=True)",
+        keras="model.fit(X, y, shuffle=True)  # a tf.data.Dataset: .shuffle(len(X)) before .batch",
     ),
     Rule(
         "sorted_split",
@@ -196,6 +199,7 @@ _ENTRIES = (
         say("A column of shape [n, 1] meets a vector of shape [n]: the loss compares every output with every target."),
         say("Give both the same shape."),
         code="loss = criterion(output.squeeze(-1), target)",
+        keras="model.fit(X, y.reshape(-1, 1))",
     ),
     Rule(
         "single_softmax",
@@ -203,7 +207,8 @@ _ENTRIES = (
         say("A softmax over one unit is always 1."),
         say("The output for two classes was given one unit and a softmax."),
         say("Use a sigmoid with binary cross-entropy for one unit, or two units with a softmax."),
-        code='Dense(1, activation="sigmoid")  # with loss="binary_crossentropy"',
+        code="criterion = nn.BCEWithLogitsLoss()  # on the output of nn.Linear(width, 1), without nn.Softmax",
+        keras='Dense(1, activation="sigmoid")  # with loss="binary_crossentropy"',
     ),
     Rule(
         "softmax_over_rows",
@@ -212,6 +217,7 @@ _ENTRIES = (
         say("softmax was told to act on axis 0."),
         say("Let it act on the last axis: dim=-1. Better still, leave it out and use a loss that takes logits."),
         code="nn.CrossEntropyLoss()(logits, y)  # or torch.softmax(logits, dim=-1)",
+        keras="keras.ops.softmax(logits, axis=-1)",
     ),
     Rule(
         "softmax_twice",
@@ -220,6 +226,7 @@ _ENTRIES = (
         say("The loss contains a softmax of its own and expects logits."),
         say("Remove the softmax (or log-softmax) from the model's end, or use a loss that takes probabilities."),
         code="criterion = nn.CrossEntropyLoss()  # on the output of the last nn.Linear, without nn.Softmax",
+        keras="Dense(n_classes)  # no activation, with keras.losses.SparseCategoricalCrossentropy(from_logits=True)",
     ),
     Rule(
         "sigmoid_twice",
@@ -228,6 +235,7 @@ _ENTRIES = (
         say("The loss contains a sigmoid of its own and expects logits."),
         say("Remove the sigmoid from the model's end, or use nn.BCELoss (Keras: from_logits=False)."),
         code="criterion = nn.BCEWithLogitsLoss()  # on the output of the last nn.Linear",
+        keras="Dense(1)  # no activation, with keras.losses.BinaryCrossentropy(from_logits=True)",
     ),
     Rule(
         "logits_as_probabilities",
@@ -235,7 +243,8 @@ _ENTRIES = (
         say("The loss expects probabilities, and the last layer gives unbounded numbers."),
         say("The last activation is missing, or the loss was not told that it gets logits."),
         say("End with softmax (several classes) or sigmoid (two), or use the loss that takes logits."),
-        code='Dense(n_classes, activation="softmax")  # Keras; or SparseCategoricalCrossentropy(from_logits=True)',
+        code="criterion = nn.CrossEntropyLoss()  # takes logits; nn.NLLLoss takes torch.log_softmax(logits, dim=-1)",
+        keras='Dense(n_classes, activation="softmax")  # or keras.losses.SparseCategoricalCrossentropy(from_logits=True)',
     ),
     Rule(
         "activation_of_the_wrong_loss",
@@ -251,7 +260,8 @@ _ENTRIES = (
         say("A sigmoid gives 0 to 1, tanh -1 to 1, relu nothing below 0, softmax shares of 1; the targets lie elsewhere."),
         say("End with a linear layer for regression, or scale the targets into the activation's range."),
         {"share": Limit(0.01, say("how far targets reach beyond the range, as a share of their own range"))},
-        code="Dense(1)  # Keras, no activation\nnn.Linear(width, 1)  # PyTorch, nothing behind it",
+        code="nn.Linear(width, 1)  # nothing behind it",
+        keras="Dense(1)  # no activation",
     ),
     Rule(
         "regression_loss_on_classes",
@@ -259,7 +269,8 @@ _ENTRIES = (
         say("Classes are trained with a loss for numbers."),
         say("Squared error on probabilities gives almost no gradient where the network is surely wrong."),
         say("Use cross-entropy: categorical for several classes, binary for two."),
-        code='model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])',
+        code="criterion = nn.CrossEntropyLoss()  # on logits and whole numbers; two classes: nn.BCEWithLogitsLoss()",
+        keras='model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])',
     ),
     Rule(
         "classification_loss_on_numbers",
@@ -267,7 +278,8 @@ _ENTRIES = (
         say("Numbers are trained with a loss for classes."),
         say("Cross-entropy is only defined for classes or probabilities."),
         say("Use mean squared or mean absolute error, with a linear output."),
-        code='model.compile(loss="mse", optimizer="adam", metrics=["mae"])',
+        code="criterion = nn.MSELoss()  # on the output of nn.Linear(width, 1)",
+        keras='model.compile(loss="mse", optimizer="adam", metrics=["mae"])',
         aliases=("confusion",),
     ),
     Rule(
@@ -276,7 +288,8 @@ _ENTRIES = (
         say("Accuracy is measured on a target that is a number."),
         say("Accuracy counts exact hits, of which there are none; it stays near 0 however well the model does."),
         say("Judge regression by mean absolute error or R squared."),
-        code='model.compile(loss="mse", optimizer="adam", metrics=["mae"])',
+        code="error = (output - target).abs().mean()",
+        keras='model.compile(loss="mse", optimizer="adam", metrics=["mae"])',
     ),
     Rule(
         "accuracy_contradicts_loss",
@@ -293,7 +306,8 @@ _ENTRIES = (
         say("Two linear layers in a row compute what one could: depth without an activation adds nothing."),
         say("Put an activation behind every hidden layer."),
         {"share": Limit(0.5, say("hidden layers without an activation, as a share"), UMLAUT)},
-        code='Dense(64, activation="relu")  # Keras\nnn.Sequential(nn.Linear(n, 64), nn.ReLU(), ...)  # PyTorch',
+        code="nn.Sequential(nn.Linear(n, 64), nn.ReLU(), ...)",
+        keras='Dense(64, activation="relu")',
         change={"activation": {"kind": "relu"}},
     ),
     # Mode and wiring
@@ -379,6 +393,7 @@ _ENTRIES = (
         say("They are not in the optimiser, its learning rate is 0, or they were frozen."),
         say("Give them to the optimiser; unfreeze what should learn."),
         code="optimizer.add_param_group({'params': layer.parameters()})\nlayer.requires_grad_(True)",
+        keras="layer.trainable = True  # then model.compile again",
         aliases=("unchanged_tensor",),
     ),
     Rule(
@@ -388,7 +403,8 @@ _ENTRIES = (
         say("requires_grad is False (Keras: trainable = False)."),
         say("Intended with a pretrained body; otherwise unfreeze them."),
         {"share": Limit(0.9, say("share of the weights that are frozen, in a run that learns poorly"))},
-        code="model.requires_grad_(True)  # Keras: layer.trainable = True, then compile again",
+        code="model.requires_grad_(True)",
+        keras="layer.trainable = True  # then model.compile again",
     ),
     Rule(
         "evaluation_mode_in_training",
@@ -398,6 +414,7 @@ _ENTRIES = (
         say("Call model.train() at the start of every epoch."),
         {"share": Limit(0.2, say("share of training passes in evaluation mode"))},
         code="model.train()\nfor x, y in loader: ...",
+        keras="model(x, training=True)",
     ),
     Rule(
         "training_mode_in_evaluation",
@@ -407,6 +424,7 @@ _ENTRIES = (
         say("Call model.eval() before evaluating, and model.train() after it."),
         {"share": Limit(0.2, say("share of evaluations in training mode"))},
         code="model.eval()\nwith torch.no_grad(): ...",
+        keras="model(x, training=False)",
     ),
     Rule(
         "batch_of_one",
@@ -415,6 +433,7 @@ _ENTRIES = (
         say("Mean and variance of one row say nothing; the output no longer depends on the input."),
         say("Use larger batches, drop the last incomplete one, or normalise by layer or group."),
         code="DataLoader(dataset, batch_size=32, shuffle=True, drop_last=True)",
+        keras="model.fit(X, y, batch_size=32)",
         change={"normalize": {"kind": "layer"}},
     ),
     Rule(
@@ -448,7 +467,8 @@ _ENTRIES = (
         say("Units that start equal get equal gradients and stay equal: the layer is as good as one unit."),
         say("Initialise at random: He for relu, Glorot for tanh and sigmoid. Zeros are right for biases only."),
         {"std": Limit(0, say("standard deviation of the weights at the start"), DEFINITION)},
-        code="nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')\nDense(64, kernel_initializer='he_normal')  # Keras",
+        code="nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
+        keras='Dense(64, activation="relu", kernel_initializer="he_normal")',
         change={"initialize": {"kind": "he_normal"}},
         aliases=("all_zero", "poor_weight_initialization"),
     ),
@@ -460,6 +480,7 @@ _ENTRIES = (
         say("Use He or Glorot initialisation, which keep the variance."),
         {"gain": Limit(4, say("standard deviation times the square root of the fan-in; He has 1.41"))},
         code="nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
+        keras='Dense(64, activation="relu", kernel_initializer="he_normal")',
         change={"initialize": {"kind": "he_normal"}},
         aliases=("poor_weight_initialization",),
     ),
@@ -471,6 +492,7 @@ _ENTRIES = (
         say("Use He or Glorot initialisation, which keep the variance."),
         {"gain": Limit(0.05, say("standard deviation times the square root of the fan-in; He has 1.41"))},
         code="nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
+        keras='Dense(64, activation="relu", kernel_initializer="he_normal")',
         change={"initialize": {"kind": "he_normal"}},
         aliases=("poor_weight_initialization",),
     ),
@@ -509,6 +531,7 @@ _ENTRIES = (
         },
         code="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)\n"
         "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # between backward and step",
+        keras="model.compile(optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0), loss=...)",
         change={"learning_rate.peak": "* 0.1"},
         aliases=("loss_not_decreasing",),
     ),
@@ -523,6 +546,7 @@ _ENTRIES = (
             "update": Limit(1e-4, say("change of the weights in one step, relative to their size (usual: 0.001)"), KARPATHY),
         },
         code="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",
+        keras="model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=...)",
         change={"learning_rate.peak": "* 10"},
         aliases=("loss_not_decreasing",),
     ),
@@ -554,6 +578,7 @@ _ENTRIES = (
         say("Lower weight decay to 0.01 or less (with Adam and its penalty in the gradient, 1e-4), or leave it out."),
         {"left": Limit(0.3, say("size of the weights at the end, relative to the start, under weight decay"))},
         code="optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)",
+        keras="model.compile(optimizer=keras.optimizers.AdamW(1e-3, weight_decay=0.01), loss=...)",
         change={"regularize.decay": {"kind": "off"}, "regularize.l2": {"kind": "off"}, "optimizer.decay": 0.0},
     ),
     # Units
@@ -568,6 +593,7 @@ _ENTRIES = (
             "most": Limit(0.7, say("share of units"), AUTOTRAINER),
         },
         code="nn.LeakyReLU(0.01)  # in place of nn.ReLU()",
+        keras='Dense(64), LeakyReLU()  # in place of activation="relu"',
         change={"activation": {"kind": "leaky_relu"}},
         aliases=("dead_relu",),
     ),
@@ -599,6 +625,7 @@ _ENTRIES = (
         say("Lower the learning rate and clip gradients; use losses on logits in place of log(softmax)."),
         {"count": Limit(0, say("values that are not finite"), DEFINITION)},
         code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # between backward and step",
+        keras="model.compile(optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0), loss=...)",
         change={"clip": {"kind": "norm"}},
         aliases=("nan_loss", "exploding_tensor"),
     ),
@@ -612,8 +639,8 @@ _ENTRIES = (
             "growth": Limit(70, say("gradient late in the run over gradient at the start"), AUTOTRAINER),
             "relative": Limit(100, say("gradient relative to the weights")),
         },
-        code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # between backward and step\n"
-        "keras.optimizers.Adam(clipnorm=1.0)  # Keras",
+        code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # between backward and step",
+        keras="model.compile(optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0), loss=...)",
         change={"clip": {"kind": "norm"}},
         aliases=("exploding_tensor",),
     ),
@@ -627,7 +654,9 @@ _ENTRIES = (
             "ratio": Limit(1e-3, say("gradient of the first weighted layer over the last"), AUTOTRAINER),
             "absolute": Limit(1e-7, say("root mean square of a weight's gradient, in every layer"), DEEPDIAGNOSIS),
         },
-        code='Dense(64, activation="relu", kernel_initializer="he_normal"), BatchNormalization()',
+        code="nn.Sequential(nn.Linear(n, 64), nn.BatchNorm1d(64), nn.ReLU(), ...)\n"
+        "nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
+        keras='Dense(64, activation="relu", kernel_initializer="he_normal"), BatchNormalization()',
         change={"activation": {"kind": "relu"}, "normalize": {"kind": "batch"}},
         otherwise={"activation": {"kind": "relu"}, "initialize": {"kind": "he_normal"}},
         aliases=("vanishing_gradient",),
@@ -643,6 +672,7 @@ _ENTRIES = (
             "usual": Limit(10, say("usual norm of the gradient over the limit")),
         },
         code="norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)  # print it, then set limit above what is usual",
+        keras="model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=...)  # without clipnorm, or a larger one",
         change={"clip": {"kind": "off"}},
     ),
     Rule(
@@ -663,6 +693,7 @@ _ENTRIES = (
         say("Try to memorise one batch first: a network that cannot has a fault in its wiring, loss, rate or initialisation."),
         {"explained": Limit(0.02, say("share of the loss of a constant prediction that training removed"), KARPATHY)},
         code="for _ in range(200): ...  # train on one batch only: the loss must approach 0",
+        keras="model.fit(X[:32], y[:32], epochs=200)  # the loss must approach 0",
         change=_LOOSER,
         otherwise=_FASTER,
         aliases=("loss_not_decreasing", "stalled_training"),
@@ -694,6 +725,7 @@ _ENTRIES = (
         say("Its mode is that of a loss and its score is an accuracy, or the other way round; Lightning's default is 'min'."),
         say("Set the mode to 'max' for an accuracy and the like, to 'min' for a loss or an error."),
         code='EarlyStopping(monitor="val_acc", mode="max")',
+        keras='EarlyStopping(monitor="val_accuracy", mode="max")',
     ),
     Rule(
         "stopped_early",
@@ -702,7 +734,8 @@ _ENTRIES = (
         say("Its patience is shorter than the ups and downs of the validation loss."),
         say("Raise the patience to 10 epochs or more, and restore the best weights."),
         {"patience": Limit(3, say("patience in epochs"))},
-        code="EarlyStopping(patience=10, restore_best_weights=True)",
+        code='EarlyStopping(monitor="val_loss", patience=10)  # Lightning; ModelCheckpoint(monitor="val_loss") keeps the best',
+        keras="EarlyStopping(patience=10, restore_best_weights=True)",
     ),
     Rule(
         "overfitting",
@@ -711,7 +744,9 @@ _ENTRIES = (
         say("The network memorises its training rows."),
         say("Stop at the best validation loss; then augment, raise dropout or weight decay, or make the network smaller."),
         {"rise": Limit(1.2, say("last validation loss over the best one"), UMLAUT)},
-        code="EarlyStopping(patience=10, restore_best_weights=True)  # Keras",
+        code="optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)\n"
+        "nn.Dropout(0.3)  # behind hidden layers",
+        keras="EarlyStopping(patience=10, restore_best_weights=True)\nDropout(0.3)  # behind hidden layers",
         change={"dropout": "keep * 0.7"},
         aliases=("overfit", "overtraining"),
     ),
@@ -835,7 +870,9 @@ def described(rule: Rule) -> str:
             )
         )
     lines += [say("  Cause: {cause}", cause=rule.cause), say("  Remedy: {remedy}", remedy=rule.remedy)]
-    lines += [f"      {line}" for line in rule.code.splitlines()]
+    for code, tool in ((rule.code, "PyTorch"), (rule.keras, "Keras")):
+        lines += [f"    {tool}:"] if rule.keras else []
+        lines += [f"      {line}" for line in code.splitlines()]
     if rule.change:
         lines.append(say("  In a recipe: {change}", change=_written(rule.change)))
     if rule.otherwise:

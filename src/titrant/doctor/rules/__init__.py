@@ -29,4 +29,7 @@ RULES: dict[str, Callable[[Case], Finding | None]] = {
 
 def diagnose(case: Case) -> Findings:
     """Everything that the rules find in a case, the gravest first, causes before consequences."""
-    return Findings(in_order([found for rule in RULES.values() if (found := rule(case)) is not None]))
+    found = in_order([finding for rule in RULES.values() if (finding := rule(case)) is not None])
+    if case.framework == "keras":
+        found = [one.model_copy(update={"code": TABLE[one.rule].keras or one.code}) for one in found]
+    return Findings(found)
