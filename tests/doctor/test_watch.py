@@ -399,6 +399,44 @@ def test_gradients_that_are_cleared_before_a_step_are_seen() -> None:
         assert [found.rule for found in doctor.findings if found.rule == "discarded_gradients"] == expected
 
 
+@pytest.mark.parametrize("to_none", [True, False])
+@pytest.mark.parametrize("late", [True, False])
+def test_gradients_that_are_cleared_between_pass_and_step_are_seen(late: bool, to_none: bool) -> None:
+    model, loader = net(), DataLoader(TensorDataset(*rows()), batch_size=8, shuffle=True)
+    stepper = torch.optim.Adam(model.parameters(), 0.01)
+    with titrant.watch(model, stepper) as doctor:
+        for inputs, targets in loader:
+            if not late:
+                stepper.zero_grad(set_to_none=to_none)
+            functional.cross_entropy(model(inputs), targets).backward()
+            if late:
+                stepper.zero_grad(set_to_none=to_none)
+            stepper.step()
+    named = [
+        found.rule
+        for found in doctor.findings
+        if found.rule in ("discarded_gradients", "detached_loss", "step_without_backward")
+    ]
+    assert named == (["discarded_gradients"] if late else [])
+    assert (doctor.case.wiring.wasted > 3) == late
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_sparse_gradients_are_looked_at_like_others(clear: bool) -> None:
+    words = nn.Embedding(50, 8, sparse=True)
+    model = nn.Sequential(words, nn.Flatten(), nn.Linear(24, 2))
+    stepper = torch.optim.SparseAdam(list(words.parameters()))
+    inputs, targets = torch.randint(0, 50, (64, 3)), torch.randint(0, 2, (64,))
+    with titrant.watch(model, stepper) as doctor:
+        for _ in range(20):
+            if clear:
+                stepper.zero_grad()
+            functional.cross_entropy(model(inputs), targets).backward()
+            stepper.step()
+    assert doctor.case.wiring.wasted == 0
+    assert ("missing_zero_grad" in [found.rule for found in doctor.findings]) == (not clear)
+
+
 def test_gradients_that_pile_up_or_serve_an_attack_are_not_discarded() -> None:
     model = net()
     stepper = torch.optim.Adam(model.parameters(), 0.01)

@@ -182,6 +182,7 @@ class Wiring(Observation):
     discarded: int = Field(
         default=0, description="backward passes that found the gradients of the one before thrown away unused"
     )
+    wasted: int = Field(default=0, description="steps that found the gradients of the backward pass before them cleared")
     idle_steps: int = Field(default=0, description="optimiser steps without a gradient, of those looked at")
     steps_looked_at: int = 0
     frozen_forwards: int = Field(

@@ -111,6 +111,7 @@ class Probes:
         self._mixed: str | None = None
         self._reached: set[int] = set()
         self._beside: dict[int, nn.Parameter] = {}
+        self._made: Tensor | None = None  # the size of the gradients that the last backward pass has made, if looked at
         self._plain: list[tuple[Tensor, int]] = []  # losses since the last backward pass, with their place in the graph
         self._main: tuple[int, int] | None = None  # of so many of them, the place of the only one that is trained on
         self._targets: Tensor | None = None
@@ -327,6 +328,8 @@ class Probes:
             self._look_for_steps_by_hand()
         done = original(loss, *args, **kwargs)
         self._served = set()
+        if recorder.due and not self._in_step:
+            self._made = _largest(self._optimizers)
         return done
 
     def _look_for_steps_by_hand(self) -> None:
@@ -382,13 +385,6 @@ class Probes:
 
     def _check_cleared(self, *, after_step: bool) -> None:
         """Sees whether the gradients of the last backward pass are still there."""
-        gradients = [
-            parameter.grad
-            for optimizer in self._optimizers
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
         wiring = self.recorder.case.wiring
 
         def keep(largest: float) -> None:
@@ -399,13 +395,23 @@ class Probes:
             else:
                 wiring.uncleared += 1
 
-        if not gradients:
-            if after_step or self._optimizers:
-                keep(0.0)
-            return
+        largest = _largest(self._optimizers)
+        if largest is not None:
+            self.recorder.number(largest, keep)
+        elif after_step or self._optimizers:
+            keep(0.0)
 
-        largest = torch.stack([torch.linalg.vector_norm(gradient.detach().float()).cpu() for gradient in gradients[:8]])
-        self.recorder.number(largest.max(), keep)
+    def _check_made(self, optimizer: Optimizer) -> None:
+        """Sees whether a step finds nothing of the gradients that the backward pass before it has made."""
+        made, found = self._made, _largest([optimizer])
+        if made is None or self._served is None or id(optimizer) in self._served:
+            return
+        wiring = self.recorder.case.wiring
+
+        def keep(wasted: float) -> None:
+            wiring.wasted += wasted > 0
+
+        self.recorder.number(made if found is None else made * (found == 0), keep)
 
     # Optimisers
 
@@ -428,6 +434,7 @@ class Probes:
         if optimizer not in self._optimizers:
             self._optimizers.add(optimizer)
         if self.recorder.due:
+            self._check_made(optimizer)
             for name, parameter in self._named():
                 if not isinstance(parameter, nn.parameter.UninitializedParameter):
                     layer = name.rpartition(".")[0]
@@ -464,7 +471,7 @@ class Probes:
             recorder.settle()
         if self._served is not None:
             self._served.add(id(optimizer))
-        self._stepped = True
+        self._stepped, self._made = True, None
         self._plain.clear()
         recorder.next_step()
         if self._discovery is not None and recorder.step >= _ROOTS_KNOWN_AFTER and self._roots:
@@ -609,6 +616,21 @@ def _per_target(kind: str, value: Any, target: Tensor, kwargs: Any) -> Tensor | 
         return value * classes / max(1, target.numel())
     counted: Tensor = (target != kwargs.get("ignore_index", -100)).sum().clamp(min=1)  # on the device: nothing waits
     return value / counted
+
+
+def _largest(optimizers: Iterable[Optimizer]) -> Tensor | None:
+    """The largest norm among the first few gradients that optimisers hold; None if they hold none."""
+    gradients = [
+        parameter.grad
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.grad is not None
+    ]
+    if not gradients:
+        return None
+    values = [gradient.coalesce().values() if gradient.is_sparse else gradient for gradient in gradients[:8]]
+    return torch.stack([torch.linalg.vector_norm(gradient.detach().float()).cpu() for gradient in values]).max()
 
 
 def _fan_in(parameter: Tensor) -> int:

@@ -376,7 +376,10 @@ _ENTRIES = (
         say("Most gradients are cleared before a step of the optimiser has used them."),
         say("optimizer.step() stands outside the loop over batches, and zero_grad() inside: only the last batch counts."),
         say("Call optimizer.step() after each backward pass, in the same loop as zero_grad()."),
-        {"passes": Limit(20, say("backward passes for each step, with cleared gradients in between"))},
+        {
+            "passes": Limit(20, say("backward passes for each step, with cleared gradients in between")),
+            "share": Limit(0.5, say("steps without the gradients of the pass before them, as a share")),
+        },
         code="for x, y in loader:\n    optimizer.zero_grad()\n    loss_fn(model(x), y).backward()\n    optimizer.step()",
     ),
     Rule(

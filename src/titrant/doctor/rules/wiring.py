@@ -76,7 +76,7 @@ def detached_loss(case: Case) -> Finding | None:
     sampled = [parameter for parameter in weights(case) if parameter.trainable and len(parameter.samples) >= 2]
     if not sampled or not case.wiring.backwards:
         return None
-    if any(sample.gradient is not None for parameter in sampled for sample in parameter.samples):
+    if case.wiring.wasted or any(sample.gradient is not None for parameter in sampled for sample in parameter.samples):
         return None
     found = say("{count} backward passes left every weight of the model without a gradient.", count=case.wiring.backwards)
     return finding("detached_loss", "problem", say("between the model's output and the loss"), found)
@@ -84,7 +84,7 @@ def detached_loss(case: Case) -> Finding | None:
 
 def step_without_backward(case: Case) -> Finding | None:
     """Steps that use nothing new."""
-    idle, steps = case.wiring.idle_steps, case.wiring.steps_looked_at
+    idle, steps = case.wiring.idle_steps - case.wiring.wasted, case.wiring.steps_looked_at
     if steps < 3 or idle / steps <= limit("step_without_backward", "share"):
         return None
     found = say("{idle} of the {steps} steps looked at found no gradient of a backward pass.", idle=idle, steps=steps)
@@ -105,6 +105,21 @@ def backward_without_step(case: Case) -> Finding | None:
 def discarded_gradients(case: Case) -> Finding | None:
     """Gradients that are cleared before a step uses them."""
     wiring, bound = case.wiring, limit("discarded_gradients", "passes")
+    if (
+        wiring.wasted >= 3
+        and wiring.optimizers <= 1
+        and wiring.wasted > limit("discarded_gradients", "share") * wiring.steps_looked_at
+    ):
+        return finding(
+            "discarded_gradients",
+            "problem",
+            say("training loop"),
+            say("{wasted} of the {steps} steps looked at found the gradients of the backward pass before them cleared.",
+                wasted=wiring.wasted, steps=wiring.steps_looked_at),
+            "share",
+            cause=say("zero_grad() is called between backward() and step()."),
+            remedy=say("Call zero_grad() before backward() or after step(), never between the two."),
+        )  # fmt: skip
     if wiring.discarded < 3 or wiring.optimizers > 1 or wiring.backwards < bound * max(1, wiring.steps):
         return None
     found = say(
