@@ -39,6 +39,7 @@ known = {
     float | None: st.none() | numbers,
     str: texts,
     dict[str, Any]: st.dictionaries(texts, plain, max_size=3),
+    dict[str, Any] | None: st.none() | st.dictionaries(texts, plain, max_size=3),
     dict[str, str | int | float]: st.dictionaries(texts, texts | st.integers() | numbers, max_size=3),
     tuple[float, float] | None: st.none() | st.tuples(numbers, numbers),
 }

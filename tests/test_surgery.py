@@ -158,6 +158,16 @@ def transformer() -> nn.Module:
     return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
 
+@pytest.mark.parametrize("trick", ["off", "rms"])
+def test_a_transformer_without_layer_norm_is_evaluated_as_it_is_trained(trick: str) -> None:
+    """Torch's shortcut in evaluation reads the weights of a layer norm."""
+    network, x = transformer(), torch.randn(2, 5, 8)
+    operate(network, normalize=trick, dropout="off", sample=(x,))
+    expected = network.train()(x)
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval()(x), expected)
+
+
 def test_a_transformer_gets_another_activation_dropout_and_norm() -> None:
     network, x = transformer(), torch.randn(2, 5, 8)
     operation = operate(network, activation="silu", dropout={"kind": "bernoulli", "p": 0.1}, normalize="rms", sample=(x,))

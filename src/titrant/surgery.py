@@ -317,6 +317,13 @@ def _normalize(operation: Operation, trick: Trick, axes: Mapping[int, int]) -> N
         else:
             able.append((name, module))
     _exchange(operation, "normalize", able, lambda old: _normalizer(old, trick, axes.get(id(old))))
+    for _, layer in _places(operation.network, _TRANSFORMERS) if able else []:
+        _forbid_shortcut(layer)
+
+
+def _forbid_shortcut(layer: nn.Module) -> None:
+    """Torch's own shortcut in evaluation takes layer norm, ReLU and GELU for granted; this flag is what it asks."""
+    layer.activation_relu_or_gelu = 0  # type: ignore[assignment]
 
 
 def _cannot_normalize(module: nn.Module, trick: Trick, axes: int | None) -> str:
@@ -409,7 +416,7 @@ def _activate(operation: Operation, trick: Trick, last: nn.Module | None) -> Non
     for name, module in layers:
         before = getattr(module.activation, "__name__", type(module.activation).__name__)
         module.activation = _activator(trick)
-        module.activation_relu_or_gelu = 0  # type: ignore[assignment]  # which forbids torch's own shortcut for these two
+        _forbid_shortcut(module)
         operation.changes.append(Change("activation", name, before, _shown(module.activation)))
 
 
