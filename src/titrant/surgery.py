@@ -317,8 +317,9 @@ def _normalize(operation: Operation, trick: Trick, axes: Mapping[int, int]) -> N
         else:
             able.append((name, module))
     _exchange(operation, "normalize", able, lambda old: _normalizer(old, trick, axes.get(id(old))))
-    for _, layer in _places(operation.network, _TRANSFORMERS) if able else []:
-        _forbid_shortcut(layer)
+    if able:
+        for _, layer in _places(operation.network, _TRANSFORMERS):
+            _forbid_shortcut(layer)
 
 
 def _forbid_shortcut(layer: nn.Module) -> None:

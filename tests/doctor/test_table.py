@@ -29,13 +29,13 @@ def test_the_rules_of_sagemaker_debugger_are_known_by_name() -> None:
 
 
 def test_lines_to_paste_are_of_one_framework() -> None:
-    torchs, kerass = (
+    torch, keras = (
         re.compile(r"\bnn\.|torch|loader|\.backward|zero_grad"),
         re.compile(r"Keras|keras|Dense|\.fit\(|\.compile\("),
     )
     for rule in TABLE.values():
-        assert not kerass.search(rule.code), rule.name
-        assert not torchs.search(rule.keras), rule.name
+        assert not keras.search(rule.code), rule.name
+        assert not torch.search(rule.keras), rule.name
         assert "keras" not in rule.keras or rule.code, rule.name
     for code in (line for rule in TABLE.values() for line in (rule.code, rule.keras)):
         ast.parse(code)

@@ -496,10 +496,10 @@ def _grid(times: Times, name: pl.Series) -> Grid:
         grid = Grid(unit="months", start=0, step=months, cycles=cycles, day=_day_of_month(table))
         return grid.model_copy(update={"start": grid.places(np.array([start]))[0] * months})
     week = _week(table["time"].to_numpy()) if times.dates and step % _DAY == 0 and step < 7 * _DAY else "1111111"
-    step = _DAY if "0" in week else step
-    cycles = tuple(c for c, long in _CYCLES.items() if times.dates and 2 * step <= long and span >= 2 * long)
+    shortest = _DAY if "0" in week else step
+    cycles = tuple(c for c, long in _CYCLES.items() if times.dates and 2 * shortest <= long and span >= 2 * long)
     if "0" not in week or span < 28 * _DAY:
-        return Grid(unit=unit, start=start, step=float(sizes[counts.argmax()]), cycles=cycles)
+        return Grid(unit=unit, start=start, step=step, cycles=cycles)
     clocks = np.unique(times.values % _DAY)
     grid = Grid(unit="weekdays", start=0, step=1, cycles=cycles, week=week, clock=float(clocks[0]) if len(clocks) == 1 else 0.0)
     return grid.model_copy(update={"start": float(np.floor(grid.places(np.array([start]))[0]))})

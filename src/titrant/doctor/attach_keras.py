@@ -168,8 +168,9 @@ class DoctorCallback(keras.callbacks.Callback):  # type: ignore[misc]
         case, x, y = self.recorder.case, arguments.get("x"), arguments.get("y")
         case.epochs_planned = (case.epochs_planned or 0) + int(arguments.get("epochs") or 1)
         case.objective.weighted |= arguments.get("class_weight") is not None or arguments.get("sample_weight") is not None
-        self.recorder.callbacks(_as_list(arguments.get("callbacks")))
-        for callback in _as_list(arguments.get("callbacks")):
+        callbacks = _as_list(arguments.get("callbacks"))
+        self.recorder.callbacks(callbacks)
+        for callback in callbacks:
             if isinstance(callback, keras.callbacks.EarlyStopping):
                 case.patience = callback.patience
         if self._rows is None and x is not None:

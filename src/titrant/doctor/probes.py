@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from titrant.doctor.case import Family
 from titrant.doctor.graph import compared, last_function, leaves, linear_pairs, number_of, over_rows, parts_of
-from titrant.doctor.recorder import Recorder
+from titrant.doctor.recorder import Recorder, values_of
 
 _NORMS = (
     nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm,
@@ -113,7 +113,7 @@ class Probes:
         self._beside: dict[int, nn.Parameter] = {}
         self._made: Tensor | None = None  # the size of the gradients that the last backward pass has made, if looked at
         self._plain: list[tuple[Tensor, int]] = []  # losses since the last backward pass, with their place in the graph
-        self._main: tuple[int, int] | None = None  # of so many of them, the place of the only one that is trained on
+        self._main: dict[int, int] = {}  # of so many of them, the place of the only one that is trained on
         self._targets: Tensor | None = None
         self._batch: Tensor | None = None
         self._graph_read = False
@@ -318,10 +318,9 @@ class Probes:
         if len(self._plain) > 1 and recorder.due:
             inside = parts_of(loss, [number for _, number in self._plain])  # others are for the eye only
             recorder.case.objective.several |= len(inside) > 1
-            self._main = (len(self._plain), inside[0]) if len(inside) == 1 else None
+            self._main = {len(self._plain): inside[0]} if len(inside) == 1 else {}
         if loss.numel() == 1:
-            mains = {1: 0} | dict([self._main] if self._main else [])  # by the number of losses in this pass
-            main = mains.get(len(self._plain))
+            main = 0 if len(self._plain) == 1 else self._main.get(len(self._plain))
             recorder.loss(loss if main is None else self._plain[main][0])
         self._plain.clear()
         if not self._optimizers and recorder.due:
@@ -403,10 +402,10 @@ class Probes:
 
     def _check_made(self, optimizer: Optimizer) -> None:
         """Sees whether a step finds nothing of the gradients that the backward pass before it has made."""
-        made, found = self._made, _largest([optimizer])
+        made, wiring = self._made, self.recorder.case.wiring
         if made is None or self._served is None or id(optimizer) in self._served:
             return
-        wiring = self.recorder.case.wiring
+        found = _largest([optimizer])
 
         def keep(wasted: float) -> None:
             wiring.wasted += wasted > 0
@@ -454,7 +453,7 @@ class Probes:
             own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             wiring.steps_looked_at += 1
             idle = self._served is None or id(optimizer) in self._served
-            wiring.idle_steps += idle or all(parameter.grad is None for parameter in own)
+            wiring.idle_steps += idle or (self._made is None and all(parameter.grad is None for parameter in own))
             held = set(map(id, own))
             self._held |= held
             self._reached |= {id(parameter) for parameter in own if parameter.grad is not None}
@@ -620,17 +619,15 @@ def _per_target(kind: str, value: Any, target: Tensor, kwargs: Any) -> Tensor | 
 
 def _largest(optimizers: Iterable[Optimizer]) -> Tensor | None:
     """The largest norm among the first few gradients that optimisers hold; None if they hold none."""
-    gradients = [
+    gradients = (
         parameter.grad
         for optimizer in optimizers
         for group in optimizer.param_groups
         for parameter in group["params"]
         if parameter.grad is not None
-    ]
-    if not gradients:
-        return None
-    values = [gradient.coalesce().values() if gradient.is_sparse else gradient for gradient in gradients[:8]]
-    return torch.stack([torch.linalg.vector_norm(gradient.detach().float()).cpu() for gradient in values]).max()
+    )
+    norms = [torch.linalg.vector_norm(values_of(gradient).float()).cpu() for gradient in islice(gradients, 8)]
+    return torch.stack(norms).max() if norms else None
 
 
 def _fan_in(parameter: Tensor) -> int:

@@ -170,9 +170,7 @@ class Recorder:
         if held is not None:
             parameter.held = held or bool(parameter.held)
         nothing = torch.full((), -1.0, device=now.device)
-        if gradient is not None and gradient.is_sparse:
-            gradient = gradient.coalesce().values()
-        size = nothing if gradient is None else _rms(gradient.detach().float(), parameter_size=value.numel())
+        size = nothing if gradient is None else _rms(values_of(gradient).float(), parameter_size=value.numel())
         update = nothing if followed.before is None or held is False else _rms(now - followed.before)
         moved = _rms(now - followed.start) / _rms(followed.start).clamp_min(1e-12)
         followed.before = None
@@ -398,6 +396,12 @@ def _some(value: Tensor) -> Tensor:
     """A copy of at most `_ENTRIES` entries, evenly spread."""
     flat = value.detach().reshape(-1)
     return flat[:: max(1, -(-len(flat) // _ENTRIES))].float().clone()
+
+
+def values_of(gradient: Tensor) -> Tensor:
+    """The values of a gradient; of a sparse one those that it holds."""
+    gradient = gradient.detach()
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def _rms(values: Tensor, parameter_size: int | None = None) -> Tensor:

@@ -69,6 +69,11 @@ class Rule:
 
 _LOOSER = {"dropout": {"kind": "off"}, "regularize.l1": {"kind": "off"}, "regularize.l2": {"kind": "off"}}
 
+_HE = "nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')"
+_KERAS_HE = 'Dense(64, activation="relu", kernel_initializer="he_normal")'
+_CLIP = "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # between backward and step"
+_KERAS_CLIP = "model.compile(optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0), loss=...)"
+
 _FASTER = {"learning_rate.peak": "* 10"}
 
 _ENTRIES = (
@@ -470,8 +475,8 @@ _ENTRIES = (
         say("Units that start equal get equal gradients and stay equal: the layer is as good as one unit."),
         say("Initialise at random: He for relu, Glorot for tanh and sigmoid. Zeros are right for biases only."),
         {"std": Limit(0, say("standard deviation of the weights at the start"), DEFINITION)},
-        code="nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
-        keras='Dense(64, activation="relu", kernel_initializer="he_normal")',
+        code=_HE,
+        keras=_KERAS_HE,
         change={"initialize": {"kind": "he_normal"}},
         aliases=("all_zero", "poor_weight_initialization"),
     ),
@@ -482,8 +487,8 @@ _ENTRIES = (
         say("The standard deviation was not divided by the square root of the inputs of a unit."),
         say("Use He or Glorot initialisation, which keep the variance."),
         {"gain": Limit(4, say("standard deviation times the square root of the fan-in; He has 1.41"))},
-        code="nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
-        keras='Dense(64, activation="relu", kernel_initializer="he_normal")',
+        code=_HE,
+        keras=_KERAS_HE,
         change={"initialize": {"kind": "he_normal"}},
         aliases=("poor_weight_initialization",),
     ),
@@ -494,8 +499,8 @@ _ENTRIES = (
         say("A fixed small standard deviation does not fit the width of the layers."),
         say("Use He or Glorot initialisation, which keep the variance."),
         {"gain": Limit(0.05, say("standard deviation times the square root of the fan-in; He has 1.41"))},
-        code="nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
-        keras='Dense(64, activation="relu", kernel_initializer="he_normal")',
+        code=_HE,
+        keras=_KERAS_HE,
         change={"initialize": {"kind": "he_normal"}},
         aliases=("poor_weight_initialization",),
     ),
@@ -532,9 +537,8 @@ _ENTRIES = (
             "extreme": Limit(0.1, say("learning rate of Adam and its kin, ten times the bound before")),
             "plain": Limit(0.5, say("learning rate of plain gradient descent, where the run learns poorly")),
         },
-        code="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)\n"
-        "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # between backward and step",
-        keras="model.compile(optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0), loss=...)",
+        code=f"optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)\n{_CLIP}",
+        keras=_KERAS_CLIP,
         change={"learning_rate.peak": "* 0.1"},
         aliases=("loss_not_decreasing",),
     ),
@@ -627,8 +631,8 @@ _ENTRIES = (
         say("A step was too long, a logarithm or square root met 0, or the inputs hold values that are not finite."),
         say("Lower the learning rate and clip gradients; use losses on logits in place of log(softmax)."),
         {"count": Limit(0, say("values that are not finite"), DEFINITION)},
-        code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # between backward and step",
-        keras="model.compile(optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0), loss=...)",
+        code=_CLIP,
+        keras=_KERAS_CLIP,
         change={"clip": {"kind": "norm"}},
         aliases=("nan_loss", "exploding_tensor"),
     ),
@@ -642,8 +646,8 @@ _ENTRIES = (
             "growth": Limit(70, say("gradient late in the run over gradient at the start"), AUTOTRAINER),
             "relative": Limit(100, say("gradient relative to the weights")),
         },
-        code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # between backward and step",
-        keras="model.compile(optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0), loss=...)",
+        code=_CLIP,
+        keras=_KERAS_CLIP,
         change={"clip": {"kind": "norm"}},
         aliases=("exploding_tensor",),
     ),
@@ -657,8 +661,7 @@ _ENTRIES = (
             "ratio": Limit(1e-3, say("gradient of the first weighted layer over the last"), AUTOTRAINER),
             "absolute": Limit(1e-7, say("root mean square of a weight's gradient, in every layer"), DEEPDIAGNOSIS),
         },
-        code="nn.Sequential(nn.Linear(n, 64), nn.BatchNorm1d(64), nn.ReLU(), ...)\n"
-        "nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
+        code="nn.Sequential(nn.Linear(n, 64), nn.BatchNorm1d(64), nn.ReLU(), ...)\n" + _HE,
         keras='Dense(64, activation="relu", kernel_initializer="he_normal"), BatchNormalization()',
         change={"activation": {"kind": "relu"}, "normalize": {"kind": "batch"}},
         otherwise={"activation": {"kind": "relu"}, "initialize": {"kind": "he_normal"}},

@@ -74,7 +74,7 @@ class Pixels(nn.Module):
         return (first(last(pixels).to(torch.float32, memory_format=torch.contiguous_format).div_(255)),)
 
     def into(self, out: Tensor, pixels: Tensor) -> None:
-        """The same, written to float32 [..., h, w, c]."""
+        """The same, written to float32 [..., h, w, c] that augmentation has at hand; exports follow `forward` alone."""
         out.copy_(last(pixels)).div_(255)
 
 

@@ -84,7 +84,7 @@ def detached_loss(case: Case) -> Finding | None:
 
 def step_without_backward(case: Case) -> Finding | None:
     """Steps that use nothing new."""
-    idle, steps = case.wiring.idle_steps - case.wiring.wasted, case.wiring.steps_looked_at
+    idle, steps = case.wiring.idle_steps, case.wiring.steps_looked_at
     if steps < 3 or idle / steps <= limit("step_without_backward", "share"):
         return None
     found = say("{idle} of the {steps} steps looked at found no gradient of a backward pass.", idle=idle, steps=steps)
